@@ -1,0 +1,374 @@
+"""One run, in a process of its own: train, judge, write the record.
+
+    python -m benchmarks.child STORE/<id>/job.json PARENT_PID
+
+Started by `benchmarks/runner.py`.  Events go to standard output, one JSON object
+per line; all that the framework says goes to the log.  The process ends with its
+parent, and what it leaves at any moment is whole: the last checkpoint or a record.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import __version__, results
+from common.data import Dataset, open_data
+from common.errors import Refused
+from common.evaluate import predict_all, score
+from common.plan import Plan
+from common.results import Checkpoint, Damaged, Job, Record, Store, figure
+from common.spec import parameters
+from common.systems import Resolved, resolve
+from common.track import EpochScores, History, Progress, State, Track, load_track
+from common.weights import digest
+
+BORN = time.monotonic()
+HEARTBEAT = 0.2  # seconds between two looks at whether the parent still lives
+PR_SET_PDEATHSIG = 1  # Linux's prctl: "send me this signal when my parent ends"
+
+Tell = Callable[..., None]
+
+
+def main() -> int:
+    """Carry out the job file named on the command line."""
+    path = Path(sys.argv[1])
+    parent = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
+    end_with(parent)
+    tell = teller(take_output())
+    store = Store(path.parent.parent, guard=lambda: end_unless(parent))
+    try:
+        carry_out(Job.from_json(path.read_bytes()), path.parent.name, store, tell)
+    except Refused as error:
+        tell("refused", message=str(error))
+        return 2
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in results.FULL:
+            tell("refused", message=results.unwritable(path.parent, error))
+            return 2
+        traceback.print_exc()
+        return 70
+    return 0
+
+
+# --- the process ----------------------------------------------------------------
+
+
+def take_output() -> int:
+    """Keep standard output for events; send what others write to it to the log."""
+    events = os.dup(1)
+    os.dup2(2, 1)
+    return events
+
+
+def teller(events: int) -> Tell:
+    """A function that sends an event to the parent."""
+
+    def tell(event: str, **values: object) -> None:
+        line = json.dumps({"event": event} | values, allow_nan=False)
+        try:
+            os.write(events, line.encode() + b"\n")
+        except BrokenPipeError:
+            os._exit(1)
+
+    return tell
+
+
+def end_with(parent: int) -> None:
+    """End this process within a second of its parent, however that ends.
+
+    The kernel does it where it can; the thread does it elsewhere, unless the
+    framework keeps Python's lock for longer.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while True:
+            end_unless(parent)
+            time.sleep(HEARTBEAT)
+
+    end_unless(parent)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end_unless(parent: int) -> None:
+    """End this process, at once, if its parent is gone."""
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes.
+
+    `getrusage` would count the parent's as well: Linux hands it on through exec.
+    """
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("model name"))
+        return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+# --- the run --------------------------------------------------------------------
+
+
+def carry_out(job: Job, run: str, store: Store, tell: Tell) -> None:
+    """Make sure that the job has a record, alone among all processes.
+
+    Raises:
+        Refused: The code or the packages changed since the parent looked at them.
+    """
+    if job.id != run:
+        raise Refused(
+            f"code must stay as it is while it runs, that of {job.name} changed; "
+            "repeat the command"
+        )
+    with store.lock(job.id, waiting=lambda: tell("waiting")):
+        if finished(job, store, tell):
+            tell("found")
+            return
+        for leftover in store.folder(job.id).glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        Attempt(job, store, tell).run()
+    tell("done")
+
+
+def finished(job: Job, store: Store, tell: Tell) -> bool:
+    """Whether there is a record to be trusted; one that is not is set aside."""
+    try:
+        return store.find(job.id) is not None
+    except Damaged as error:
+        aside = store.set_aside(job.id)
+        tell("note", text=f"{error}; kept in {aside}, {job.name} starts again")
+        return False
+
+
+class Attempt:
+    """One attempt at a run, from nothing or from its checkpoint."""
+
+    def __init__(self, job: Job, store: Store, tell: Tell) -> None:
+        self.job = job
+        self.store = store
+        self.tell = tell
+        self.checkpoint = self._checkpoint()
+        self.resumed = self.checkpoint.resumed if self.checkpoint else ()
+        if self.checkpoint:
+            self.resumed += (self.checkpoint.state.epoch,)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        try:
+            return self.store.load_checkpoint(self.job.id)
+        except Damaged as error:
+            aside = self.store.set_aside(self.job.id)
+            text = f"{error}; kept in {aside}, {self.job.name} starts from nothing"
+            self.tell("note", text=text)
+            return None
+
+    def run(self) -> None:
+        """Train, judge, write the record."""
+        job = self.job
+        state = self.checkpoint.state if self.checkpoint else None
+        self.tell("start", epoch=state.epoch if state else 0, epochs=job.epochs)
+        track = load_track(job.track)
+        track.configure(threads=job.threads, device=job.device, mode=job.mode)
+        system, data = self._system(), self._data()
+        native = job.mode == "native"
+        if native:
+            model = track.build_native(system.spec, seed=job.seed, device=job.device)
+        else:
+            model = track.build(
+                system.spec, seed=job.seed, dtype=job.precision, device=job.device
+            )
+        plan = Plan(
+            seed=job.seed,
+            dtype="float64" if job.precision == "float64" else "float32",
+        )
+        history = (track.train_native if native else track.train)(
+            model,
+            data,
+            system.recipe,
+            plan,
+            state=state,
+            on_epoch=self._epoch_done,
+            on_progress=self._progressed,
+        )
+        self._write(track, model, data, system, history)
+
+    def _system(self) -> Resolved:
+        job = self.job
+        system = resolve(
+            job.module or job.system,
+            image=job.image,
+            classes=job.classes,
+            overrides=job.overrides,
+            epochs=job.epochs,
+        )
+        if (repr(system.spec), repr(system.recipe)) != (job.spec, job.recipe):
+            raise Refused(
+                f"a system must stay as it is while it runs, {job.system} changed; "
+                "repeat the command"
+            )
+        return system
+
+    def _data(self) -> Dataset:
+        data = open_data(self.job.data)
+        if data.fingerprint != self.job.fingerprint:
+            raise Refused(
+                f"data must stay as they are while they are used, {data.name} "
+                "changed; repeat the command"
+            )
+        return data
+
+    def _epoch_done(self, scores: EpochScores, state: State) -> None:
+        checkpoint = Checkpoint(
+            state=state,
+            seconds=self._seconds(),
+            peak=self._peak(),
+            resumed=self.resumed,
+        )
+        self.store.save_checkpoint(self.job.id, checkpoint)
+        self.tell("epoch", **_defined(asdict(scores)), epochs=self.job.epochs)
+
+    def _progressed(self, progress: Progress) -> None:
+        self.tell("progress", **_defined(asdict(progress)))
+
+    def _seconds(self) -> float:
+        before = self.checkpoint.seconds if self.checkpoint else 0.0
+        return before + time.monotonic() - BORN
+
+    def _peak(self) -> int:
+        return max(peak_memory(), self.checkpoint.peak if self.checkpoint else 0)
+
+    def _write(
+        self,
+        track: Track,
+        model: Any,
+        data: Dataset,
+        system: Resolved,
+        history: History,
+    ) -> None:
+        record = self._record(track, data, system, history)
+        if history.diverged_at is not None:
+            self.store.write(record)
+            return
+        logits = predict_all(track.predictor(model), data.test)
+        if not np.isfinite(logits).all():  # it was the last update that did it
+            self.store.write(record | {"diverged_at": len(history.losses)})
+            return
+        record["scores"] = asdict(score(logits, data.test.labels))
+        record["memory"]["peak"] = self._peak()
+        self.store.write(
+            record,
+            logits=results.pack({"logits": logits, "labels": data.test.labels}),
+            weights=self._weights(track, model),
+        )
+
+    def _weights(self, track: Track, model: Any) -> bytes:
+        """The model's file, as the track itself saves it."""
+        path = self.store.folder(self.job.id) / ".weights.tmp"
+        track.save(model, path)
+        content = path.read_bytes()
+        path.unlink()
+        saved, expected = results.unpack(content)[0], track.get_weights(model)
+        if digest(saved) != digest(expected):
+            raise RuntimeError(f"{self.job.track} saves other weights than it has")
+        return content
+
+    def _record(
+        self, track: Track, data: Dataset, system: Resolved, history: History
+    ) -> Record:
+        job = self.job
+        published = system.published
+        return {
+            "schema": results.SCHEMA,
+            "id": job.id,
+            "system": job.system,
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "train": len(data.train),
+                "test": len(data.test),
+                "note": data.note,
+                "classes": list(data.classes),
+            },
+            "mode": job.mode,
+            "precision": job.precision,
+            "track": job.track,
+            "seed": job.seed,
+            "device": job.device,
+            "threads": job.threads,
+            "overrides": list(job.overrides),
+            "epochs": job.epochs,
+            "spec": job.spec,
+            "recipe": job.recipe,
+            "parameters": parameters(system.spec),
+            "scores": None,
+            "diverged_at": history.diverged_at,
+            "history": [_defined(asdict(epoch)) for epoch in history.epochs],
+            "losses": [figure(loss) for loss in history.losses.tolist()],
+            "times": {
+                "total": self._seconds(),
+                "train": figure(history.train_seconds),
+                "first_step": figure(history.first_step),
+                "images_per_second": figure(history.images_per_second) or None,
+            },
+            "memory": {"peak": self._peak(), "gpu": None},
+            "environment": self._environment(track),
+            "resumed": list(self.resumed),
+            "published": asdict(published) if published else None,
+        }
+
+    def _environment(self, track: Track) -> dict[str, object]:
+        return {
+            "twintrack": __version__,
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "threads": self.job.threads,
+            "versions": results.versions(self.job.track),
+            "track": track.describe(),
+        }
+
+
+def _defined(values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with none for every number that is not finite."""
+    return {
+        key: None if isinstance(value, float) and not isfinite(value) else value
+        for key, value in values.items()
+    }
+
+
+if __name__ == "__main__":
+    # Not sys.exit: a framework's threads must not decide when this process ends.
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)

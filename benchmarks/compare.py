@@ -1,0 +1,318 @@
+"""Train the same networks in both frameworks, and say whether they differ.
+
+    twintrack compare                                    # digits, under two minutes
+    twintrack compare deep-cnn --data cifar10 --seeds 5
+
+Each run is a child process and a record in the store; a run that has a record is
+not repeated, and one that was interrupted goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import devices
+from benchmarks.data import ensure_prepared
+from benchmarks.progress import screen as fitting_screen
+from benchmarks.runner import DAY, Outcome, RunsFailed, run_jobs
+from common import precision as precisions
+from common import report, results
+from common.data import DataRequest, Dataset, open_data
+from common.errors import Refused
+from common.results import Job, Store
+from common.stats import MARGIN
+from common.systems import BUILDERS, Resolved, resolve
+from common.track import check_track
+
+MODES = ("strict", "aligned", "native")
+DEFAULT_SYSTEMS = ("small-cnn", "rasbt-mlp")
+
+
+def compare(
+    systems: Annotated[
+        list[str] | None,
+        typer.Argument(help="Systems, as twintrack list names them."),
+    ] = None,
+    *,
+    data: Annotated[
+        str, typer.Option(help="digits, mnist, cifar10, or a folder of pictures.")
+    ] = "digits",
+    seeds: Annotated[int, typer.Option(help="Runs per track: seeds 0 to N-1.")] = 3,
+    mode: Annotated[str, typer.Option(help="strict, aligned or native.")] = "aligned",
+    tracks: Annotated[
+        str, typer.Option(help="Tracks, with commas between.")
+    ] = "torch,tensorflow",
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs, in place of the recipe's.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many training pictures, stratified.")
+    ] = None,
+    valid: Annotated[
+        int, typer.Option(help="Training pictures held out for validation.")
+    ] = 0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that are no pictures.")
+    ] = False,
+    size: Annotated[
+        str | None, typer.Option(help="HxW that a folder's pictures are fitted into.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float64.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads per run; all cores unless given.")
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a field: recipe.lr=0.05."),
+    ] = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option("--system", help="A module that registers a system of yours."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Largest difference that does not matter, a share.")
+    ] = MARGIN,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds after which a run is given up.")
+    ] = DAY,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the result to this file.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results; TWINTRACK_STORE, else runs."),
+    ] = None,
+) -> dict[str, Any]:
+    """Train systems in both frameworks and say whether they differ.
+
+    Returns:
+        What --json writes: {"systems": [...]}.
+
+    Raises:
+        Refused: The request cannot be met; nothing that is finished is lost.
+        RunsFailed: Some runs failed; the result of the others was printed.
+        KeyboardInterrupt: The user had enough; what is finished is kept.
+    """
+    names = tracks_of(tracks)
+    check_choice("mode", mode, MODES)
+    check_positive(seeds=seeds, threads=threads, epochs=epochs, time_limit=time_limit)
+    check_margin(margin)
+    check_output(json)
+    place = devices.resolve(device, names)
+    dtype = precisions.resolve(precision, mode=mode, device=place)
+    overrides = tuple(set or ())
+    request = DataRequest(
+        source=data, limit=limit, valid=valid, skip_bad=skip_bad, size=size_of(size)
+    )
+    ensure_prepared(request)
+    pictures = open_data(request)
+    jobs = [
+        job(
+            resolved,
+            request=request,
+            pictures=pictures,
+            mode=mode,
+            track=track,
+            seed=seed,
+            precision=dtype,
+            device=place,
+            threads=threads or available_cores(),
+        )
+        for resolved in [
+            fitted(name, pictures, overrides, epochs)
+            for name in chosen_systems(systems, system)
+        ]
+        for seed in range(seeds)
+        for track in names
+    ]
+    return carried_out(jobs, Store(store), margin, time_limit, json)
+
+
+def carried_out(
+    jobs: Sequence[Job],
+    store: Store,
+    margin: float,
+    time_limit: float,
+    output: Path | None,
+) -> dict[str, Any]:
+    """Run what is missing, then print and return the comparison of just these runs."""
+    screen = fitting_screen(sys.stderr)
+    try:
+        outcomes = run_jobs(jobs, store, screen=screen, time_limit=time_limit)
+    except KeyboardInterrupt:
+        screen.say("interrupted; what is finished is kept, the same command goes on")
+        raise
+    runs = [outcome.run for outcome in outcomes if outcome.run]
+    summary = report.summarise(runs, margin=margin)
+    if runs:
+        print(report.text(summary))
+    if output:
+        results.write_atomic(output, results.readable(summary))
+    failed = [outcome for outcome in outcomes if not outcome.run]
+    if failed:
+        raise RunsFailed("\n".join(failure(outcome) for outcome in failed))
+    return summary
+
+
+def failure(outcome: Outcome) -> str:
+    """What to say of a run that failed."""
+    return f"{outcome.job.name} failed: {outcome.failure}"
+
+
+def job(
+    resolved: Resolved,
+    *,
+    request: DataRequest,
+    pictures: Dataset,
+    mode: str,
+    track: str,
+    seed: int,
+    precision: str,
+    device: str,
+    threads: int,
+) -> Job:
+    """One run of a system on some data."""
+    builders = BUILDERS.get(type(resolved.spec), {})
+    return Job(
+        system=resolved.name,
+        module=resolved.module,
+        builder=builders.get(track),
+        overrides=resolved.overrides,
+        data=request,
+        fingerprint=pictures.fingerprint,
+        image=pictures.image,
+        classes=len(pictures.classes),
+        mode=mode,
+        track=track,
+        seed=seed,
+        precision=precision,
+        device=device,
+        threads=threads,
+        epochs=resolved.recipe.epochs,
+        spec=repr(resolved.spec),
+        recipe=repr(resolved.recipe),
+    )
+
+
+# --- is the request one that can be met? ----------------------------------------
+
+
+def chosen_systems(
+    named: Sequence[str] | None, modules: Sequence[str] | None
+) -> list[str]:
+    """The systems of the request, each once; the default ones if it names none."""
+    chosen = [*(named or ()), *(modules or ())] or DEFAULT_SYSTEMS
+    return list(dict.fromkeys(chosen))
+
+
+def fitted(
+    name: str, pictures: Dataset, overrides: tuple[str, ...], epochs: int | None
+) -> Resolved:
+    """The system for these pictures.
+
+    Raises:
+        Refused: It is unknown, or it does not fit the pictures or their number.
+    """
+    resolved = resolve(
+        name,
+        image=pictures.image,
+        classes=len(pictures.classes),
+        overrides=overrides,
+        epochs=epochs,
+    )
+    n, batch = len(pictures.train), resolved.recipe.batch
+    if batch > n:
+        raise Refused(
+            f"a batch must fit the training data, {resolved.name} takes {batch} of "
+            f"{n} pictures; use more data or --set recipe.batch={n}"
+        )
+    return resolved
+
+
+def tracks_of(text: str) -> list[str]:
+    """The tracks in "torch,tensorflow", each once.
+
+    Raises:
+        Refused: One does not exist, or Keras is set to another framework.
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        check_track(name)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if "tensorflow" in names and backend != "tensorflow":
+        raise Refused(
+            "the tensorflow track needs Keras on TensorFlow, got "
+            f"KERAS_BACKEND={backend}; unset it or set it to tensorflow"
+        )
+    return names
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of "32x48".
+
+    Raises:
+        Refused: It is not of that form.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+    if not found:
+        raise Refused(f"--size must be HEIGHTxWIDTH, got {text!r}; use 32x32, say")
+    return int(found[1]), int(found[2])
+
+
+def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is not one of the choices, naming the nearest."""
+    if value not in choices:
+        near = get_close_matches(value, choices, n=1, cutoff=0.0)[0]
+        raise Refused(
+            f"--{option} must be one of {', '.join(choices)}, got {value!r}; "
+            f"the nearest is {near}"
+        )
+
+
+def check_positive(**options: float | None) -> None:
+    """Refuse an option that is given and not above zero."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            option = name.replace("_", "-")
+            raise Refused(f"--{option} must be above 0, got {value}; use 1 or more")
+
+
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is no share."""
+    if not 0 < margin < 1:
+        raise Refused(
+            f"--margin must be a share between 0 and 1, got {margin}; "
+            "use 0.005 for half a point"
+        )
+
+
+def check_output(path: Path | None) -> None:
+    """Refuse, before anything runs, a file that could not be written at the end."""
+    if path and path.is_dir():
+        raise Refused(f"--json must be a file, got the folder {path}; add a name")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    from benchmarks.cli import script
+
+    script(compare)

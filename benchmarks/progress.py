@@ -1,0 +1,136 @@
+"""Live progress: a moving line on a terminal, a few plain lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol, TextIO
+
+QUIET = 10.0  # seconds between two plain lines about one run
+
+
+class Screen(Protocol):
+    """Who is told how a comparison goes."""
+
+    def __enter__(self) -> Screen:
+        """Begin to show progress."""
+
+    def __exit__(self, *error: object) -> None:
+        """Stop showing it."""
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+
+    def begin(self, title: str) -> None:
+        """A run begins."""
+
+    def show(self, title: str, event: dict[str, Any], left: float | None) -> None:
+        """A run is somewhere; `left`: seconds until all are done, if known."""
+
+    def end(self, line: str) -> None:
+        """A run ended; `line` says how."""
+
+
+def screen(stream: TextIO = sys.stderr) -> Screen:
+    """The screen that fits what `stream` is."""
+    return Terminal(stream) if stream.isatty() else Plain(stream)
+
+
+class Plain:
+    """Lines that read well in a file: each says which run it is about."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.told = time.monotonic()
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        print(line, file=self.stream, flush=True)
+        self.told = time.monotonic()
+
+    def begin(self, title: str) -> None:
+        """Nothing: short runs are one line, when they end."""
+        self.told = time.monotonic()
+
+    def show(self, title: str, event: dict[str, Any], left: float | None) -> None:
+        """A line, unless the last one is fresh."""
+        if time.monotonic() - self.told >= QUIET:
+            self.say(f"{title}: {standing(event, left)}")
+
+    def end(self, line: str) -> None:
+        """The line."""
+        self.say(line)
+
+
+class Terminal:
+    """One line that moves, below the lines that stay."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        self.text = Text
+        self.live = Live(
+            console=Console(file=stream), transient=True, refresh_per_second=4
+        )
+
+    def __enter__(self) -> Terminal:
+        self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self.live.console.print(self.text(line))
+
+    def begin(self, title: str) -> None:
+        """Say that the framework is being started."""
+        self._move(f"{title}: starting")
+
+    def show(self, title: str, event: dict[str, Any], left: float | None) -> None:
+        """Move the line."""
+        self._move(f"{title}: {standing(event, left)}")
+
+    def end(self, line: str) -> None:
+        """Leave the line, and clear the one that moves."""
+        self._move("")
+        self.say(line)
+
+    def _move(self, line: str) -> None:
+        self.live.update(self.text(line, overflow="ellipsis", no_wrap=True))
+
+
+def standing(event: dict[str, Any], left: float | None) -> str:
+    """Epoch, loss, speed and time left, as far as the event tells."""
+    parts = [f"epoch {event['epoch']} of {event['epochs']}"]
+    loss = event.get("train_loss", event.get("loss"))
+    if loss is not None:
+        parts.append(f"loss {loss:.4f}")
+    if speed := event.get("images_per_second"):
+        parts.append(f"{speed:,.0f} images/s")
+    if left is not None:
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def amount(n: int, thing: str) -> str:
+    """A number of things."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -1,0 +1,359 @@
+"""Decoded data sets on disk: written once, memory-mapped, checked at every load.
+
+    <cache>/<key>/images.npy   (n, h, w, c), uint8
+    <cache>/<key>/labels.npy   (n,), int64
+    <cache>/<key>/split.npy    (n,), uint8: 0 for training, 1 for testing
+    <cache>/<key>/meta.json    names, sizes, fingerprint, and a checksum of itself
+
+An entry is built beside its place and renamed into it.  What is read back must have
+the fingerprint that was written, else it is damaged and never used.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.canonical import FULL
+from common.data.dataset import Dataset, Part
+from common.data.fingerprint import VERSION
+from common.data.parts import assemble
+from common.errors import Refused
+
+FORMAT = 1
+META = "meta.json"
+IMAGES = "images.npy"
+LABELS = "labels.npy"
+SPLIT = "split.npy"
+
+
+class CacheWarning(UserWarning):
+    """A cached data set was damaged, and has been built again from its source."""
+
+
+class Damaged(Exception):
+    """A cached data set is not what was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a source writes into a new entry besides the images.
+
+    Attributes:
+        name: The data set's name.
+        classes: Name of each label.
+        labels: (n,), of the written images in order.
+        split: (n,), 0 where an image is for training, 1 where for testing.
+        note: What a table must say of it, or "".
+        skipped: Files left out because they are no pictures, each with the reason.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    split: NDArray[np.uint8]
+    note: str = ""
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One cached data set, checked.
+
+    Attributes:
+        path: Its folder.
+        dataset: What it holds; the images are a memory map.
+        source: Where it came from: a name, or a folder.
+        stamp: What the source looked like, to see that it has changed; or "".
+        skipped: As in Content.
+    """
+
+    path: Path
+    dataset: Dataset
+    source: str
+    stamp: str
+    skipped: tuple[str, ...]
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """`cache`, or $TWINTRACK_CACHE, or ~/.cache/twintrack."""
+    if cache is not None:
+        return Path(cache)
+    told = os.environ.get("TWINTRACK_CACHE")
+    return Path(told) if told else Path.home() / ".cache" / "twintrack"
+
+
+def load(path: Path) -> Entry | None:
+    """The entry at `path`, checked against its fingerprint; None if there is none.
+
+    Raises:
+        Damaged: It is there but incomplete, unreadable or changed.
+    """
+    if not path.is_dir():
+        return None
+    meta = read_meta(path)
+    if (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
+        return None  # of another version of twintrack: to be built again
+    try:
+        images = np.asarray(np.load(path / IMAGES, mmap_mode="r", allow_pickle=False))
+        labels = np.load(path / LABELS, allow_pickle=False)
+        split = np.load(path / SPLIT, allow_pickle=False)
+        if labels.dtype != np.int64:
+            raise Damaged(f"{LABELS} holds {labels.dtype}, not int64")
+        train, test = _splits(images, labels, split)
+        name, classes, note = meta["name"], meta["classes"], meta["note"]
+        dataset = assemble(name, classes, train, test, note=note)
+    except (OSError, ValueError, EOFError, IndexError) as error:
+        raise Damaged(_one_line(error)) from error
+    if dataset.fingerprint != meta["fingerprint"]:
+        raise Damaged("its content does not have the fingerprint it was written with")
+    return Entry(
+        path=path,
+        dataset=dataset,
+        source=meta["source"],
+        stamp=meta["stamp"],
+        skipped=tuple(meta["skipped"]),
+    )
+
+
+def _splits(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], split: NDArray[np.uint8]
+) -> tuple[Part, Part]:
+    """The train and the test part."""
+    train, test = np.flatnonzero(split == 0), np.flatnonzero(split == 1)
+    return Part(images, labels[train], train), Part(images, labels[test], test)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The description of the entry at `path`, checked, without looking at pixels.
+
+    Raises:
+        Damaged: It is missing, no JSON, or not what was written.
+    """
+    try:
+        told = json.loads((path / META).read_text(encoding="utf-8"))
+        meta: dict[str, Any] = told["meta"]
+        if told["sha256"] != _checksum(meta):
+            raise Damaged(f"{META} does not have the checksum it was written with")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{META} cannot be read: {_one_line(error)}") from error
+    return meta
+
+
+def write(
+    path: Path,
+    build: Callable[[Path], Content],
+    *,
+    source: str,
+    stamp: str = "",
+) -> Entry:
+    """Make the entry at `path`, in place of one that is there.
+
+    Args:
+        path: Where it goes.
+        build: Writes IMAGES into the folder it is given and returns the rest.
+        source: Where the data come from.
+        stamp: What the source looks like.
+
+    Raises:
+        Refused: There is no room, or the folder cannot be written to.
+    """
+    with refusing_a_full_disk(path.parent), _building(path) as folder:
+        content = build(folder)
+        _save(folder / LABELS, content.labels)
+        _save(folder / SPLIT, content.split)
+        _describe(folder, content, source, stamp)
+        _replace(folder, path)
+    entry = load(path)
+    if entry is None:
+        raise Damaged(f"{path} vanished while it was being written")
+    return entry
+
+
+def find_or_build(
+    path: Path,
+    build: Callable[[Path], Content],
+    *,
+    source: str,
+    stamp: str = "",
+) -> Entry:
+    """The entry at `path`, built if it is missing, damaged or of another stamp.
+
+    Several processes may ask at once: one builds, the others wait for it.
+
+    Raises:
+        Refused: As in `write`.
+    """
+    found = _usable(path, stamp)
+    if isinstance(found, Entry):
+        return found
+    with locked(path):
+        found = _usable(path, stamp)
+        if isinstance(found, Entry):
+            return found
+        if found is not None:
+            told = f"the cached {source} was damaged ({found}) and is built again"
+            warnings.warn(told, CacheWarning, stacklevel=2)
+        return write(path, build, source=source, stamp=stamp)
+
+
+def _usable(path: Path, stamp: str) -> Entry | Damaged | None:
+    try:
+        entry = load(path)
+    except Damaged as damage:
+        return damage
+    return entry if entry is not None and entry.stamp == stamp else None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the one right to write the entry at `path`; waits for it."""
+    with refusing_a_full_disk(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = (path.parent / f".{path.name}.lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def refusing_a_full_disk(cache: Path) -> Iterator[None]:
+    """Turn the file system's refusals into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise Refused(
+                f"the cache needs room for the decoded images, {cache} has none left "
+                f"({error.strerror}); free some, or set TWINTRACK_CACHE to another "
+                "folder"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise Refused(
+                f"the cache must be a folder that can be written to, got {cache} "
+                f"({error.strerror}); set TWINTRACK_CACHE to another folder"
+            ) from error
+        raise
+
+
+def write_images(
+    path: Path, pictures: Iterator[NDArray[np.uint8]], *, block: int = 256
+) -> int:
+    """Stream pictures (h, w, c) of one shape into an .npy file (n, h, w, c); n.
+
+    They are written, not assigned to a memory map: on a full disk a write raises, an
+    assignment kills the process.
+    """
+    n = 0
+    with path.open("wb") as file:
+        held: list[NDArray[np.uint8]] = []
+        for picture in pictures:
+            if n == 0:
+                start = _header(file, (0, *picture.shape))
+                shape = picture.shape
+            held.append(picture)
+            n += 1
+            if len(held) == block:
+                file.write(np.stack(held).tobytes())
+                held.clear()
+        if held:
+            file.write(np.stack(held).tobytes())
+        if n:
+            file.seek(0)
+            if _header(file, (n, *shape)) != start:
+                raise RuntimeError("an .npy header changed its length with n")
+        _sync(file)
+    return n
+
+
+def _header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """Write an .npy header for uint8 `shape`; where the data begin.
+
+    NumPy pads it so that the first axis may grow in place.
+    """
+    told = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, told)
+    return file.tell()
+
+
+def _save(path: Path, array: NDArray[np.generic]) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        _sync(file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _describe(folder: Path, content: Content, source: str, stamp: str) -> None:
+    """Write META: what was built, and the fingerprint of what has been written."""
+    images = np.asarray(np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False))
+    train, test = _splits(images, content.labels, content.split)
+    dataset = assemble(content.name, content.classes, train, test, note=content.note)
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": content.name,
+        "source": source,
+        "classes": list(content.classes),
+        "image": list(dataset.image),
+        "train": len(train),
+        "test": len(test),
+        "fingerprint": dataset.fingerprint,
+        "note": content.note,
+        "stamp": stamp,
+        "skipped": list(content.skipped),
+    }
+    told = json.dumps({"meta": meta, "sha256": _checksum(meta)}, indent=1)
+    with (folder / META).open("wb") as file:
+        file.write(told.encode())
+        _sync(file)
+
+
+def _checksum(meta: object) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _building(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, gone afterwards unless it was moved to its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whoever holds the lock is alone, so these are of builders that were killed.
+    for stale in path.parent.glob(f".{path.name}.tmp-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(folder: Path, path: Path) -> None:
+    """Move `folder` to `path`; what was there goes (open memory maps stay valid)."""
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+        path.rename(old / "old")
+        folder.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(path)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

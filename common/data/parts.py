@@ -1,0 +1,231 @@
+"""Other data sets out of one: fewer, merged or more classes; fewer or held-out images.
+
+All but `extend` share the images of the data set they are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.dataset import Dataset, Part, check_images, whole
+from common.data.fingerprint import fingerprint
+from common.data.split import stratified
+from common.errors import Refused
+
+# Which images a limit keeps: one draw for everybody, so that limited results compare.
+LIMIT_SEED = 0
+
+
+def assemble(
+    name: str, classes: Sequence[str], train: Part, test: Part, *, note: str = ""
+) -> Dataset:
+    """A data set of a train and a test part, with its fingerprint."""
+    valid = train.choose(slice(0, 0))
+    return Dataset(
+        name=name,
+        classes=tuple(classes),
+        train=train,
+        valid=valid,
+        test=test,
+        fingerprint=fingerprint(classes, (train, valid, test)),
+        note=note,
+    )
+
+
+def subset(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """Only `classes`, labelled in the order in which they are given.
+
+    Raises:
+        Refused: A class is unknown or given twice, or fewer than two are given.
+    """
+    for name in classes:
+        _known(dataset, name)
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise Refused(
+            f"a subset needs two or more different classes, got {', '.join(classes)}; "
+            f"choose from {', '.join(dataset.classes)}"
+        )
+    table = np.full(len(dataset.classes), -1)
+    for label, name in enumerate(classes):
+        table[dataset.classes.index(name)] = label
+    said = f"{len(classes)} of {len(dataset.classes)} classes"
+    return _relabel(dataset, tuple(classes), table, said)
+
+
+def remap(dataset: Dataset, mapping: Mapping[str, str]) -> Dataset:
+    """Rename or merge classes: `mapping` says old name -> new name.
+
+    Classes that are not in `mapping` keep their names.  New labels follow the old ones.
+
+    Raises:
+        Refused: A class is unknown, or fewer than two are left.
+    """
+    for name in mapping:
+        _known(dataset, name)
+    names = [mapping.get(name, name) for name in dataset.classes]
+    classes = tuple(dict.fromkeys(names))
+    if len(classes) < 2:
+        raise Refused(
+            f"a data set needs two or more classes, got only {', '.join(classes)} "
+            "after remapping; map to at least two names"
+        )
+    table = np.array([classes.index(name) for name in names])
+    return _relabel(dataset, classes, table, "")
+
+
+def extend(
+    dataset: Dataset,
+    name: str,
+    train_images: NDArray[np.uint8],
+    test_images: NDArray[np.uint8],
+) -> Dataset:
+    """One more class, `name`, labelled last.  This one copies all images.
+
+    Args:
+        dataset: What to add to.
+        name: The new class.
+        train_images: (n, h, w, c), uint8, added to the training part.
+        test_images: (m, h, w, c), uint8, added to the test part.
+
+    Raises:
+        Refused: The class is there already, or the images have another shape.
+    """
+    if name in dataset.classes:
+        raise Refused(
+            f"a new class needs a new name, {name} is already one of "
+            f"{', '.join(dataset.classes)}; choose another name"
+        )
+    label = len(dataset.classes)
+    return _derived(
+        dataset,
+        classes=(*dataset.classes, name),
+        train=_appended(dataset.train, train_images, label, f"images of {name}"),
+        test=_appended(dataset.test, test_images, label, f"images of {name}"),
+        note=_joined(dataset.note, f"{len(train_images):,} training images of {name}"),
+    )
+
+
+def hold_out(dataset: Dataset, n: int, seed: int) -> Dataset:
+    """Cut a `valid` part of `n` images from the training part, classes in proportion.
+
+    Raises:
+        Refused: There is a validation part already, or too few images for one.
+    """
+    total, classes = len(dataset.train), len(dataset.classes)
+    if len(dataset.valid):
+        raise Refused(
+            f"a data set has one validation part, {dataset.name} has "
+            f"{len(dataset.valid):,} images in it; hold out from the original"
+        )
+    if not classes <= n <= total - classes:
+        raise Refused(
+            f"a validation part needs one image per class and must leave as many, got "
+            f"{n:,} of {total:,} training images; choose from {classes:,} to "
+            f"{total - classes:,}"
+        )
+    held = stratified(dataset.train.labels, n, seed)
+    return _derived(
+        dataset,
+        train=dataset.train.choose(np.setdiff1d(np.arange(total), held)),
+        valid=dataset.train.choose(held),
+        note=_joined(dataset.note, f"{n:,} training images held out for validation"),
+    )
+
+
+def limit(dataset: Dataset, n: int) -> Dataset:
+    """At most `n` training images, classes in proportion, said in the note.
+
+    Raises:
+        Refused: `n` is smaller than the number of classes.
+    """
+    total, classes = len(dataset.train), len(dataset.classes)
+    if n < classes:
+        raise Refused(
+            f"a limit must leave one training image per class, got {n:,} for "
+            f"{classes:,} classes; choose {classes:,} or more"
+        )
+    if n >= total:
+        return dataset
+    return _derived(
+        dataset,
+        train=dataset.train.choose(stratified(dataset.train.labels, n, LIMIT_SEED)),
+        note=_joined(dataset.note, f"{n:,} of {total:,} training images"),
+    )
+
+
+def _known(dataset: Dataset, name: str) -> None:
+    if name in dataset.classes:
+        return
+    near = get_close_matches(name, dataset.classes, 1)
+    raise Refused(
+        f"a class must be one of {dataset.name}'s, got {name}; "
+        + (f"did you mean {near[0]}?" if near else "")
+        + ("" if near else f"choose from {', '.join(dataset.classes)}")
+    )
+
+
+def _relabel(
+    dataset: Dataset, classes: tuple[str, ...], table: NDArray[np.int64], said: str
+) -> Dataset:
+    """New labels by `table` (old label -> new one, or -1 to leave the image out)."""
+
+    def moved(part: Part) -> Part:
+        labels = table[part.labels]
+        return Part(part.images, labels[labels >= 0], part.rows[labels >= 0])
+
+    return _derived(
+        dataset,
+        classes=classes,
+        train=moved(dataset.train),
+        valid=moved(dataset.valid),
+        test=moved(dataset.test),
+        note=_joined(dataset.note, said),
+    )
+
+
+def _appended(part: Part, images: NDArray[np.uint8], label: int, what: str) -> Part:
+    check_images(images, what)
+    if images.shape[1:] != part.images.shape[1:]:
+        raise Refused(
+            f"{what} must have the data set's shape {part.images.shape[1:]}, got "
+            f"{images.shape[1:]}; resize them first"
+        )
+    labels = np.r_[part.labels, np.full(len(images), label)]
+    return whole(np.concatenate([part.take(slice(None)), images]), labels)
+
+
+def _derived(
+    dataset: Dataset,
+    *,
+    note: str,
+    classes: tuple[str, ...] | None = None,
+    train: Part | None = None,
+    valid: Part | None = None,
+    test: Part | None = None,
+) -> Dataset:
+    """`dataset` with other parts or classes, and the fingerprint of these."""
+    # An empty part is false, so each is compared with None.
+    parts = (
+        dataset.train if train is None else train,
+        dataset.valid if valid is None else valid,
+        dataset.test if test is None else test,
+    )
+    names = classes or dataset.classes
+    return replace(
+        dataset,
+        classes=names,
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2],
+        fingerprint=fingerprint(names, parts),
+        note=note,
+    )
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

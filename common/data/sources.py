@@ -1,0 +1,225 @@
+"""From a request to a data set, through the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.data.cache import (
+    IMAGES,
+    Content,
+    Damaged,
+    Entry,
+    cache_folder,
+    find_or_build,
+    load,
+    locked,
+    write,
+    write_images,
+)
+from common.data.canonical import PUBLIC, Canonical
+from common.data.dataset import Dataset
+from common.data.digits import build_digits
+from common.data.folder import Listing, build_folder, scan
+from common.data.parts import hold_out, limit
+from common.errors import Refused
+
+NAMED = ("digits", *PUBLIC)
+
+# Which images a request holds out for validation: one draw for everybody.
+VALID_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRequest:
+    """Which data a command wants.
+
+    Attributes:
+        source: "digits", "mnist", "cifar10", or the path of a folder.
+        limit: At most so many training images, validation included; None for all.
+        valid: Training images held out for validation.
+        skip_bad: Leave out files that are no pictures, instead of refusing them.
+        size: (h, w) that a folder's pictures are fitted into; None if they agree.
+
+    Raises:
+        Refused: A number is negative, or a size is not positive.
+    """
+
+    source: str
+    limit: int | None = None
+    valid: int = 0
+    skip_bad: bool = False
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.valid < 0:
+            raise Refused(
+                f"a validation part has 0 or more images, got {self.valid}; choose 0 "
+                "for none"
+            )
+        if self.size is not None and min(self.size) < 1:
+            raise Refused(
+                f"a size is height x width in pixels, got {self.size}; choose one like "
+                "32x32"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataRequest:
+        """What `to_dict` gave, also after JSON has made a list of the size."""
+        size = values.get("size")
+        return cls(**{**values, "size": tuple(size) if size else None})
+
+
+def open_data(request: DataRequest, *, cache: Path | None = None) -> Dataset:
+    """The data set of `request`, memory-mapped from the cache and checked.
+
+    Digits and folders are put into the cache where they are not yet in it.
+
+    Args:
+        request: What is wanted.
+        cache: Folder of the cache; by default $TWINTRACK_CACHE or ~/.cache/twintrack.
+
+    Raises:
+        Refused: The source is unknown, not prepared, damaged beyond repair, or not
+            fit to be a data set.
+    """
+    dataset = open_entry(request, cache=cache).dataset
+    if request.limit is not None:
+        dataset = limit(dataset, request.limit)
+    if request.valid:
+        dataset = hold_out(dataset, request.valid, VALID_SEED)
+    return dataset
+
+
+def open_entry(request: DataRequest, *, cache: Path | None = None) -> Entry:
+    """The cache entry of `request`, as `open_data` finds or makes it.
+
+    Raises:
+        Refused: As in `open_data`.
+    """
+    path = entry_path(request, cache=cache)
+    if request.source == "digits":
+        return find_or_build(path, build_digits, source="digits")
+    if request.source in PUBLIC:
+        return _prepared(path, request.source)
+    return _open_folder(request, path)
+
+
+def entry_path(request: DataRequest, *, cache: Path | None = None) -> Path:
+    """Where the cache keeps the source of `request`.
+
+    Raises:
+        Refused: It is neither a known name nor a folder.
+    """
+    if request.source in NAMED:
+        return cache_folder(cache) / request.source
+    root = Path(request.source).expanduser()
+    if not root.exists() and len(root.parts) == 1:
+        near = get_close_matches(request.source, NAMED, 1)
+        raise Refused(
+            f"data must be {', '.join(NAMED)} or a folder, got {request.source}"
+            + (f"; did you mean {near[0]}?" if near else "; check the name")
+        )
+    root = root.resolve()
+    asked = f"{root}\n{request.size}"
+    return cache_folder(cache) / (
+        f"{root.name}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    )
+
+
+def is_prepared(request: DataRequest, *, cache: Path | None = None) -> bool:
+    """Whether `open_data` would find the source in the cache, undamaged or not."""
+    return entry_path(request, cache=cache).is_dir()
+
+
+def store_canonical(name: str, data: Canonical, *, cache: Path | None = None) -> Entry:
+    """Put what a track has loaded into the cache, in place of what is there.
+
+    Raises:
+        Refused: There is no room, or the cache cannot be written to.
+    """
+    path = cache_folder(cache) / name
+    with locked(path):
+        return write(path, partial(_build_canonical, name, data), source=name)
+
+
+def _build_canonical(name: str, data: Canonical, folder: Path) -> Content:
+    n, m = len(data.train_labels), len(data.test_labels)
+    write_images(
+        folder / IMAGES,
+        (image for part in (data.train_images, data.test_images) for image in part),
+    )
+    return Content(
+        name=name,
+        classes=data.classes,
+        labels=np.r_[data.train_labels, data.test_labels],
+        split=np.repeat(np.array([0, 1], np.uint8), [n, m]),
+    )
+
+
+def _prepared(path: Path, name: str) -> Entry:
+    try:
+        entry = load(path)
+    except Damaged as damage:
+        raise Refused(
+            f"a cached data set must be as it was written, {name} in {path.parent} is "
+            f"damaged ({damage}); run twintrack data prepare {name}"
+        ) from damage
+    if entry is None:
+        raise Refused(
+            f"{name} must be prepared once, it is not in {path.parent}; run twintrack "
+            f"data prepare {name}"
+        )
+    return entry
+
+
+def _open_folder(request: DataRequest, path: Path) -> Entry:
+    root = Path(request.source).expanduser().resolve()
+    # Checking the cache is hashing, which leaves Python free to look at the folder.
+    with ThreadPoolExecutor(1) as pool:
+        cached = pool.submit(load, path)
+        listing = scan(root)
+    with suppress(Damaged):
+        entry = cached.result()
+        if entry is not None and entry.stamp == listing.stamp:
+            return _unless_bad(entry, request)
+    # A folder that is called like a public data set is not that data set.
+    name = f"{root.name} (folder)" if root.name in NAMED else root.name
+    build = partial(
+        _build_folder, listing, name=name, size=request.size, skip_bad=request.skip_bad
+    )
+    entry = find_or_build(path, build, source=str(root), stamp=listing.stamp)
+    return _unless_bad(entry, request)
+
+
+def _unless_bad(entry: Entry, request: DataRequest) -> Entry:
+    """`entry`, unless files were skipped for it that this request does not skip."""
+    if entry.skipped and not request.skip_bad:
+        raise Refused(
+            f"every file of a class folder must be a picture, got {entry.skipped[0]}; "
+            "remove it, or skip such files with --skip-bad"
+        )
+    return entry
+
+
+def _build_folder(
+    listing: Listing,
+    folder: Path,
+    *,
+    name: str,
+    size: tuple[int, int] | None,
+    skip_bad: bool,
+) -> Content:
+    return build_folder(listing, folder, name=name, size=size, skip_bad=skip_bad)

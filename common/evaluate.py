@@ -1,0 +1,86 @@
+"""The only place where an accuracy is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data import Part
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How well logits fit labels.
+
+    Attributes:
+        n: Number of examples.
+        accuracy: Share whose largest logit is the label's (the first, in a tie).
+        loss: Mean cross-entropy, in nats.
+    """
+
+    n: int
+    accuracy: float
+    loss: float
+
+
+def predict_all(
+    predict: Predict, part: Part, *, batch_size: int = 500
+) -> NDArray[np.floating]:
+    """Logits (n, classes) of every picture, the short last batch included."""
+    starts = range(0, len(part), batch_size)
+    return np.concatenate(
+        [
+            np.asarray(predict(part.take(slice(i, min(i + batch_size, len(part))))))
+            for i in starts
+        ]
+    )
+
+
+def cross_entropy(
+    logits: NDArray[np.floating], labels: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """-log softmax(logits)[label] of each example, (n,), in nats."""
+    exact = logits.astype(np.float64)
+    shifted = exact - exact.max(axis=1, keepdims=True)
+    total = np.log(np.exp(shifted).sum(axis=1))
+    return np.asarray(total - shifted[np.arange(len(labels)), labels])
+
+
+def score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Scores:
+    """Judge logits (n, classes) against labels (n,).
+
+    Raises:
+        ValueError: They do not describe the same n examples, or a label has no logit.
+    """
+    n, classes = logits.shape
+    if len(labels) != n or n == 0:
+        raise ValueError(
+            f"logits and labels must describe the same examples, got {n} and "
+            f"{len(labels)}; pass one label per row"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels must be in [0, {classes}) to index {classes} logits, got values "
+            f"from {labels.min()} to {labels.max()}"
+        )
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    return Scores(n, correct / n, float(cross_entropy(logits, labels).sum() / n))
+
+
+def evaluate(predict: Predict, part: Part, *, batch_size: int = 500) -> Scores:
+    """Score `predict` on every labelled picture of `part`.
+
+    Args:
+        predict: Maps uint8 images (m, h, w, c) to logits (m, classes).
+        part: What to judge it on.
+        batch_size: Most pictures given to one `predict` call.
+
+    Raises:
+        ValueError: A label has no logit.
+    """
+    return score(predict_all(predict, part, batch_size=batch_size), part.labels)

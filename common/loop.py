@@ -1,0 +1,181 @@
+"""The loop around the updates, the same for both tracks: epochs, clock, divergence.
+
+Everything that touches a framework is behind `Trainer`; what is here sees only
+NumPy, so the two tracks cannot differ in what they count, time or call diverged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data import Dataset
+from common.evaluate import Predict, evaluate
+from common.plan import Chunk, Plan, ahead
+from common.recipe import Recipe
+from common.spec import Spec
+from common.track import (
+    EpochScores,
+    History,
+    OnEpoch,
+    OnProgress,
+    Progress,
+    State,
+    Trainer,
+)
+
+REPORT_EVERY = 1.0  # seconds between two reports of progress
+
+
+class Clock:
+    """Losses and seconds of a run, and who is told of them."""
+
+    def __init__(self, steps: int, recipe: Recipe, on_progress: OnProgress | None):
+        """Start the clock of a run of `steps` updates."""
+        self.losses = np.full(steps, np.nan)
+        self.step = 0
+        self.epochs: list[EpochScores] = []
+        self.images = 0
+        self.seconds = 0.0
+        self.first_step = 0.0
+        self.recipe = recipe
+        self.on_progress = on_progress
+        self.born = self.lap = self.told = monotonic()
+
+    def start_lap(self) -> None:
+        """From here on time counts as training."""
+        self.lap = monotonic()
+
+    def add(self, losses: NDArray[np.float64], images: int) -> None:
+        """Take in the losses of consecutive updates on `images` pictures."""
+        now = monotonic()
+        self.losses[self.step : self.step + len(losses)] = losses
+        self.step += len(losses)
+        if self.first_step:
+            self.images += images
+            self.seconds += now - self.lap
+        else:
+            self.first_step = now - self.born
+        self.lap = now
+        if self.on_progress and now - self.told >= REPORT_EVERY:
+            self.told = now
+            self.on_progress(self.progress())
+
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        steps = len(self.losses)
+        per_epoch = max(1, steps // self.recipe.epochs)
+        epoch = min(self.recipe.epochs, (self.step - 1) // per_epoch + 1)
+        loss = float(self.losses[self.step - 1])
+        return Progress(epoch, self.recipe.epochs, self.step, steps, loss, self.rate())
+
+    def rate(self) -> float:
+        """Training pictures per second, the first step left out."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def diverged_at(self) -> int | None:
+        """First step, from 1, whose loss is not finite."""
+        bad = np.flatnonzero(~np.isfinite(self.losses[: self.step]))
+        return int(bad[0]) + 1 if len(bad) else None
+
+    def history(self) -> History:
+        """All of it, cut off where the run diverged."""
+        diverged = self.diverged_at()
+        losses = self.losses[: diverged or self.step].copy()
+        return History(
+            losses, self.epochs, self.seconds, self.rate(), self.first_step, diverged
+        )
+
+
+def run(
+    trainer: Trainer,
+    predict: Predict,
+    data: Dataset,
+    spec: Spec,
+    recipe: Recipe,
+    plan: Plan,
+    *,
+    state: State | None,
+    on_epoch: OnEpoch | None,
+    on_progress: OnProgress | None,
+) -> History:
+    """Train for the recipe's epochs, from `state` on; stop where it diverges."""
+    per_epoch = recipe.steps_per_epoch(len(data.train))
+    clock = Clock(per_epoch * recipe.epochs, recipe, on_progress)
+    if state:
+        _restore(trainer, clock, state)
+    for epoch in range(state.epoch if state else 0, recipe.epochs):
+        chunks = ahead(plan.chunks(data.train, spec, recipe, epoch))
+        clock.start_lap()
+        before = clock.seconds
+        for chunk in _first_alone(chunks) if clock.step == 0 else chunks:
+            clock.add(trainer.run(chunk), chunk.labels.size)
+            if clock.diverged_at():
+                return clock.history()
+        seconds = clock.seconds - before
+        mean = float(clock.losses[clock.step - per_epoch : clock.step].mean())
+        clock.epochs.append(_scores(trainer, predict, data, epoch, mean, seconds))
+        if on_epoch:
+            on_epoch(clock.epochs[-1], _state(trainer, clock, epoch))
+    return clock.history()
+
+
+def _first_alone(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The first batch by itself, so that the first step can be timed."""
+    first = next(chunks)
+    yield first[:1]
+    if len(first.labels) > 1:
+        yield first[1:]
+    yield from chunks
+
+
+def _scores(
+    trainer: Trainer,
+    predict: Predict,
+    data: Dataset,
+    epoch: int,
+    train_loss: float,
+    seconds: float,
+) -> EpochScores:
+    part = data.valid if len(data.valid) else data.test
+    if not len(part):
+        return EpochScores(epoch + 1, train_loss, None, None, seconds)
+    with trainer.averaged():
+        scores = evaluate(predict, part)
+    loss = scores.loss if np.isfinite(scores.loss) else None
+    return EpochScores(epoch + 1, train_loss, scores.accuracy, loss, seconds)
+
+
+def _state(trainer: Trainer, clock: Clock, epoch: int) -> State:
+    rows = [
+        (e.epoch, e.train_loss, _nan(e.accuracy), _nan(e.loss), e.seconds)
+        for e in clock.epochs
+    ]
+    arrays: dict[str, NDArray[Any]] = {
+        "history/losses": clock.losses[: clock.step].copy(),
+        "history/epochs": np.array(rows, np.float64),
+        "history/clock": np.array([clock.images, clock.seconds, clock.first_step]),
+    }
+    return State(epoch + 1, clock.step, trainer.arrays() | arrays)
+
+
+def _nan(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _restore(trainer: Trainer, clock: Clock, state: State) -> None:
+    losses = state.arrays["history/losses"]
+    clock.losses[: len(losses)] = losses
+    clock.step = state.step
+    for epoch, train_loss, accuracy, loss, seconds in state.arrays["history/epochs"]:
+        numbers = [None if np.isnan(v) else float(v) for v in (accuracy, loss)]
+        clock.epochs.append(
+            EpochScores(int(epoch), float(train_loss), *numbers, float(seconds))
+        )
+    images, clock.seconds, clock.first_step = map(float, state.arrays["history/clock"])
+    clock.images = int(images)
+    trainer.restore(state.arrays, state.step)

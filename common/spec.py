@@ -1,0 +1,389 @@
+"""What a model is, said once, in terms neither framework owns.
+
+Layouts here are canonical: images (n, h, w, c), dense kernels (in, out),
+convolution kernels (h, w, in, out).  A track converts at its own border.
+Every number on which the frameworks' defaults differ is stated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
+from typing import Literal, Protocol
+
+from common.weights import Constant, Init, Normal, WeightRecord
+
+Shape = tuple[int, ...]
+Image = tuple[int, int, int]
+Pad = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+NO_PAD: Pad = ((0, 0), (0, 0))
+ZEROS = Constant(0.0)
+
+
+def same(size: tuple[int, int], kernel: int, stride: int) -> Pad:
+    """The explicit pads of TensorFlow's SAME rule: the odd pixel goes last."""
+    (top, bottom), (left, right) = (_same(s, kernel, stride) for s in size)
+    return (top, bottom), (left, right)
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def slid(size: tuple[int, int], kernel: int, stride: int, pad: Pad) -> tuple[int, int]:
+    """Height and width after a window slides over `size`, whole windows only."""
+    h, w = ((s + sum(p) - kernel) // stride + 1 for s, p in zip(size, pad, strict=True))
+    if min(h, w) < 1:
+        raise ValueError(
+            f"a window must fit its input: {kernel} px over {size} with pads {pad}; "
+            "use larger images or a smaller window"
+        )
+    return h, w
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """One convolution.  Pads are explicit pixels, never "same"."""
+
+    out: int
+    kernel: int
+    stride: int = 1
+    pad: Pad = NO_PAD
+    bias: bool = True
+    init: Init = field(default_factory=lambda: Normal(0.1))
+    bias_init: Init = ZEROS
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """One fully connected layer."""
+
+    out: int
+    bias: bool = True
+    init: Init = field(default_factory=lambda: Normal(0.1))
+    bias_init: Init = ZEROS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norm:
+    """Batch normalisation over all axes but the channels.
+
+    Attributes:
+        decay: Weight of the old statistic (Keras's momentum, 1 - torch's).
+        eps: Added to the variance.
+        variance: Which variance of a batch enters the running one: "unbiased"
+            as torch does, "biased" as Keras does.  (The batch itself is
+            normalised by the biased one in both.)
+    """
+
+    decay: float = 0.9
+    eps: float = 1e-3
+    variance: Literal["biased", "unbiased"] = "biased"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LRN:
+    """Local response normalisation, x / (bias + alpha * sum(x^2))^beta.
+
+    The sum runs over `2 * radius + 1` channels; alpha multiplies the sum itself
+    (TensorFlow's convention; torch's alpha is `2 * radius + 1` times larger).
+    Krizhevsky, Sutskever, Hinton 2012, section 3.3.
+    """
+
+    radius: int
+    bias: float
+    alpha: float
+    beta: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Max pooling; padding never wins (it counts as minus infinity)."""
+
+    window: int
+    stride: int
+    pad: Pad = NO_PAD
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """Zeroes a share `rate` of the values in training, scales up the others."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ValueError(
+                f"a dropout rate must lie in [0, 1), got {self.rate}; use 0 for none"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Relu:
+    """max(x, 0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten:
+    """(n, h, w, c) -> (n, features), in this order of axes."""
+
+    order: Literal["hwc", "chw"] = "hwc"
+
+
+Layer = Conv | Dense | Norm | LRN | Pool | Dropout | Relu | Flatten
+NAMES: dict[type[Layer], str] = {
+    Conv: "conv",
+    Dense: "dense",
+    Norm: "norm",
+    LRN: "lrn",
+    Pool: "pool",
+    Dropout: "dropout",
+    Relu: "relu",
+    Flatten: "flatten",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How float pixels 0 to 255 become the first layer's input.
+
+    Attributes:
+        divide: Pixels are divided by this first.
+        mean: Subtracted per channel after it, or empty.
+        std: Divided by per channel at last, or empty.
+        per_image: Each image is standardised instead: minus its mean, divided
+            by max(its deviation, 1 / sqrt(values)), over all its channels.
+    """
+
+    divide: float = 255.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    per_image: bool = False
+
+
+class Spec(Protocol):
+    """What the rest of twintrack asks of any model description."""
+
+    @property
+    def image(self) -> Image:
+        """(height, width, channels) of the pictures it is given."""
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+
+    @property
+    def input(self) -> Image:
+        """(height, width, channels) the network sees: less than `image` if it crops."""
+
+    @property
+    def weights(self) -> dict[str, WeightRecord]:
+        """Canonical name -> shape, initial draw and role, in the model's order."""
+
+    @property
+    def masks(self) -> dict[str, tuple[Shape, float]]:
+        """Dropout layer -> (shape of one example's mask, canonical; rate)."""
+
+
+def parameters(spec: Spec) -> int:
+    """Number of trained values."""
+    return sum(prod(w.shape) for w in spec.weights.values() if w.trained)
+
+
+def kernel_and_bias(
+    name: str, shape: Shape, layer: Conv | Dense
+) -> Iterator[tuple[str, WeightRecord]]:
+    """The weights of a convolution or dense layer."""
+    yield f"{name}.kernel", WeightRecord(shape, layer.init)
+    if layer.bias:
+        yield f"{name}.bias", WeightRecord(shape[-1:], layer.bias_init)
+
+
+def norm_weights(name: str, channels: int) -> Iterator[tuple[str, WeightRecord]]:
+    """The weights of a batch normalisation, the running statistics included."""
+    one, zero = Constant(1.0), Constant(0.0)
+    yield f"{name}.scale", WeightRecord((channels,), one)
+    yield f"{name}.shift", WeightRecord((channels,), zero)
+    yield f"{name}.mean", WeightRecord((channels,), zero, trained=False)
+    yield f"{name}.var", WeightRecord((channels,), one, trained=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MLPSpec:
+    """A flatten-then-dense image classifier; ReLU after each hidden layer.
+
+    Attributes:
+        image: (height, width, channels) of one input.
+        classes: Number of logits.
+        hidden: Width of each hidden layer, first to last.
+        scale: What happens to the pixels first.
+        norm: Batch normalisation before each ReLU, or none.
+        dropout: Share of each hidden layer that training zeroes.
+        init: How every kernel is drawn.
+        bias_init: How every bias is drawn.
+
+    Raises:
+        ValueError: A width is not positive, or dropout is outside [0, 1).
+    """
+
+    image: Image
+    classes: int
+    hidden: tuple[int, ...] = (128, 256)
+    scale: Scale = Scale()
+    norm: Norm | None = None
+    dropout: float = 0.0
+    init: Init = field(default_factory=lambda: Normal(0.1))
+    bias_init: Init = ZEROS
+
+    def __post_init__(self) -> None:
+        if min((*self.image, self.classes, *self.hidden)) < 1:
+            raise ValueError(
+                f"every size must be positive, got image {self.image}, classes "
+                f"{self.classes}, hidden {self.hidden}; correct the one that is not"
+            )
+        Dropout(self.dropout)
+
+    @property
+    def input(self) -> Image:
+        """(height, width, channels) the network sees: the whole image."""
+        return self.image
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Units at each level, input pixels to logits."""
+        return (prod(self.image), *self.hidden, self.classes)
+
+    @property
+    def weights(self) -> dict[str, WeightRecord]:
+        """Canonical name -> record, for every weight of the model."""
+        found: dict[str, WeightRecord] = {}
+        dense = Dense(0, init=self.init, bias_init=self.bias_init)
+        for i, shape in enumerate(pairwise(self.widths)):
+            name = f"hidden.{i}" if i < len(self.hidden) else "head"
+            found |= dict(kernel_and_bias(name, shape, dense))
+        if self.norm:
+            for i, width in enumerate(self.hidden):
+                found |= dict(norm_weights(f"norms.{i}", width))
+        return found
+
+    @property
+    def masks(self) -> dict[str, tuple[Shape, float]]:
+        """One mask per hidden layer, where there is dropout."""
+        if not self.dropout:
+            return {}
+        return {f"drops.{i}": ((w,), self.dropout) for i, w in enumerate(self.hidden)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CNNSpec:
+    """A convolutional classifier: a sequence of layers, the last one dense.
+
+    Attributes:
+        image: (height, width, channels) of the pictures.
+        classes: Number of logits.
+        layers: First to last; the last is `Dense(classes)`.
+        scale: What happens to the pixels first.
+        crop: Side of the square the network sees: training takes random ones,
+            the model itself takes the central one of a larger picture; 0 for all.
+
+    Raises:
+        ValueError: A layer does not fit the one before it.
+    """
+
+    image: Image
+    classes: int
+    layers: tuple[Layer, ...]
+    scale: Scale = Scale()
+    crop: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop > min(self.image[:2]):
+            raise ValueError(
+                f"a crop must fit the image, got {self.crop} of {self.image[:2]}; "
+                "use a smaller crop"
+            )
+        if self.shapes[-1] != (self.classes,):
+            raise ValueError(
+                f"the last layer must give ({self.classes},) logits, it gives "
+                f"{self.shapes[-1]}; end with Dense({self.classes})"
+            )
+
+    @property
+    def input(self) -> Image:
+        """(height, width, channels) that the first layer sees."""
+        h, w, c = self.image
+        return (self.crop or h, self.crop or w, c)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each layer: its kind and its number among that kind."""
+        counts: dict[str, int] = {}
+        names = []
+        for layer in self.layers:
+            kind = NAMES[type(layer)]
+            counts[kind] = counts.get(kind, 0) + 1
+            names.append(f"{kind}{counts[kind]}")
+        return tuple(names)
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of one example after each layer; the input's comes first."""
+        shapes: list[Shape] = [self.input]
+        for layer in self.layers:
+            shapes.append(_after(layer, shapes[-1]))
+        return tuple(shapes)
+
+    @property
+    def weights(self) -> dict[str, WeightRecord]:
+        """Canonical name -> record, for every weight of the model."""
+        found: dict[str, WeightRecord] = {}
+        for name, layer, shape in zip(
+            self.names, self.layers, self.shapes[:-1], strict=True
+        ):
+            match layer:
+                case Conv(out, kernel):
+                    full = (kernel, kernel, shape[-1], out)
+                    found |= dict(kernel_and_bias(name, full, layer))
+                case Dense(out):
+                    found |= dict(kernel_and_bias(name, (shape[0], out), layer))
+                case Norm():
+                    found |= dict(norm_weights(name, shape[-1]))
+        return found
+
+    @property
+    def masks(self) -> dict[str, tuple[Shape, float]]:
+        """One mask per dropout layer."""
+        layers = zip(self.names, self.layers, self.shapes[:-1], strict=True)
+        return {
+            name: (shape, layer.rate)
+            for name, layer, shape in layers
+            if isinstance(layer, Dropout)
+        }
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image's forward pass, biases not counted."""
+        total = 0
+        for name, after in zip(self.names, self.shapes[1:], strict=True):
+            if kernel := self.weights.get(f"{name}.kernel"):
+                total += prod(kernel.shape) * prod(after[:-1])
+        return total
+
+
+def _after(layer: Layer, shape: Shape) -> Shape:
+    """Shape of one example after `layer`."""
+    match layer:
+        case Conv(out, kernel, stride, pad):
+            return (*slid((shape[0], shape[1]), kernel, stride, pad), out)
+        case Pool(window, stride, pad):
+            return (*slid((shape[0], shape[1]), window, stride, pad), shape[2])
+        case Dense(out):
+            if len(shape) != 1:
+                raise ValueError(f"a dense layer needs flat input, got {shape}")
+            return (out,)
+        case Flatten():
+            return (prod(shape),)
+    return shape

@@ -1,0 +1,433 @@
+"""The registry: every system by name, its spec, recipe, and what was published.
+
+A system's spec is a function of the data's shape, so each one works on any.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from common import codec
+from common.errors import Refused
+from common.overrides import apply
+from common.recipe import (
+    SGD,
+    Adam,
+    Augment,
+    Average,
+    Decay,
+    Recipe,
+    Staircase,
+    WarmCosine,
+)
+from common.spec import (
+    LRN,
+    CNNSpec,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Image,
+    Layer,
+    MLPSpec,
+    Norm,
+    Pool,
+    Relu,
+    Scale,
+    Spec,
+    same,
+    slid,
+)
+from common.weights import (
+    Constant,
+    GlorotUniform,
+    HeNormal,
+    TruncatedNormal,
+)
+
+SpecOf = Callable[[Image, int], Spec]
+MNIST: Image = (28, 28, 1)
+CIFAR: Image = (32, 32, 3)
+DIGITS: Image = (8, 8, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Test accuracy as a fraction, per framework, and where it was read."""
+
+    torch: float | None = None
+    tensorflow: float | None = None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """One row of the registry.
+
+    Attributes:
+        name: What commands call it.
+        summary: Its architecture in one line.
+        spec: (image, classes) -> spec.
+        recipe: How it was trained.
+        data: Name of the data set it was published on.
+        image: (height, width, channels) of that data set.
+        published: What was published for it, or none.
+        bars: What twintrack holds it to.
+        module: The module that registers it, for a user's own; none for ours.
+    """
+
+    name: str
+    summary: str
+    spec: SpecOf
+    recipe: Recipe
+    data: str
+    image: Image
+    published: Published | None = None
+    bars: str = "parity: 200 float64 steps within 1e-12"
+    module: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A system for given data, with the user's changes made."""
+
+    system: System
+    spec: Spec
+    recipe: Recipe
+    overrides: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """What commands call the system."""
+        return self.system.name
+
+    @property
+    def published(self) -> Published | None:
+        """What was published for the system."""
+        return self.system.published
+
+    @property
+    def module(self) -> str | None:
+        """The module that registers the system, for a user's own."""
+        return self.system.module
+
+
+SYSTEMS: dict[str, System] = {}
+BUILDERS: dict[type, Mapping[str, str]] = {}
+
+
+def register(system: System, builders: Mapping[str, str] | None = None) -> None:
+    """Add a system.
+
+    Args:
+        system: The row.  A user's own gives `module=__name__`.
+        builders: For a spec type of one's own: track name -> "package.module:name"
+            of a function (spec, dtype) -> model.
+
+    Raises:
+        Refused: The name is taken by another system.
+    """
+    taken = SYSTEMS.get(system.name)
+    if taken and taken.module != system.module:
+        raise Refused(
+            f"a system's name must be new, got {system.name!r}; choose another"
+        )
+    SYSTEMS[system.name] = system
+    if builders:
+        kind = type(system.spec(system.image, 10))
+        BUILDERS[kind] = builders
+        codec.KNOWN[kind.__name__] = kind
+
+
+def builder(spec: Spec, track: str) -> Callable[[Spec, str], Any]:
+    """The user's function that builds a model of `spec` in `track`.
+
+    Raises:
+        TypeError: Nobody registered one.
+    """
+    paths = BUILDERS.get(type(spec), {})
+    if track not in paths:
+        raise TypeError(
+            f"a spec must have a registered builder in each track, got "
+            f"{type(spec).__name__} for {track}; pass builders= to register()"
+        )
+    module, _, name = paths[track].partition(":")
+    found: Callable[[Spec, str], Any] = getattr(import_module(module), name)
+    return found
+
+
+def find(name: str) -> System:
+    """The system called `name`, or the one that the module `name` registers.
+
+    Raises:
+        Refused: There is no such system.
+    """
+    if name in SYSTEMS:
+        return SYSTEMS[name]
+    if "." in name:
+        return _from_module(name)
+    near = get_close_matches(name, SYSTEMS, n=1, cutoff=0.0)[0]
+    raise Refused(
+        f"a system must be in `twintrack list`, got {name!r}; the nearest is {near}"
+    )
+
+
+def _from_module(module: str) -> System:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # a console script does not look where it is run
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        raise Refused(
+            f"a system's module must be importable, got {module!r} ({error}); "
+            "run where it can be found or install it"
+        ) from error
+    mine = [system for system in SYSTEMS.values() if system.module == module]
+    if len(mine) != 1:
+        raise Refused(
+            f"a module must register one system, {module!r} registered {len(mine)}; "
+            "call common.systems.register(System(..., module=__name__), builders)"
+        )
+    return mine[0]
+
+
+def resolve(
+    name: str,
+    *,
+    image: Image,
+    classes: int,
+    overrides: tuple[str, ...] = (),
+    epochs: int | None = None,
+) -> Resolved:
+    """The system `name` for pictures of shape `image` in `classes` classes.
+
+    Args:
+        name: Of a system, or the module that registers one.
+        image: (height, width, channels).
+        classes: Number of labels.
+        overrides: "spec.field=value" or "recipe.field=value".
+        epochs: Replaces the recipe's number.
+
+    Raises:
+        Refused: No such system or field, or a value that does not fit.
+    """
+    system = find(name)
+    try:
+        spec = apply(system.spec(image, classes), "spec", overrides)
+        recipe = apply(system.recipe, "recipe", overrides)
+        if epochs is not None:
+            recipe = replace(recipe, epochs=epochs)
+        if recipe.decay:
+            recipe.decay.chosen(spec.weights)
+    except Refused:
+        raise
+    except (ValueError, TypeError) as error:
+        raise Refused(f"{name}: {error}") from error
+    return Resolved(system=system, spec=spec, recipe=recipe, overrides=overrides)
+
+
+def _mlp(image: Image, classes: int) -> MLPSpec:
+    return MLPSpec(image=image, classes=classes)
+
+
+def _mlp_dropout(image: Image, classes: int) -> MLPSpec:
+    return MLPSpec(image=image, classes=classes, dropout=0.5)
+
+
+def _mlp_batchnorm(image: Image, classes: int) -> MLPSpec:
+    norm = Norm(decay=0.9, eps=1e-5, variance="unbiased")
+    return MLPSpec(image=image, classes=classes, norm=norm)
+
+
+def _adventures(image: Image, classes: int) -> CNNSpec:
+    h, w, _ = image
+    kernel = TruncatedNormal(0.03)
+    layers: list[Layer] = []
+    for out in (32, 64):
+        # The bias's deviation of 1 is the published code's default, kept as it is.
+        layers += [
+            Conv(out, 5, 1, same((h, w), 5, 1), True, kernel, TruncatedNormal(1.0)),
+            Relu(),
+            Pool(2, 2, same((h, w), 2, 2)),
+        ]
+        h, w = -(-h // 2), -(-w // 2)
+    dense = [Dense(n, True, kernel, TruncatedNormal(0.01)) for n in (1000, classes)]
+    layers += [Flatten(), dense[0], Relu(), dense[1]]
+    return CNNSpec(image=image, classes=classes, layers=tuple(layers))
+
+
+def _deep(image: Image, classes: int) -> CNNSpec:
+    side = 3 * min(image[:2]) // 4
+    half = -(-side // 2)
+    lrn = LRN(radius=4, bias=1.0, alpha=0.001 / 9, beta=0.75)
+    wide = TruncatedNormal(0.05)
+
+    def conv(size: int, bias: float) -> Conv:
+        pad = same((size, size), 5, 1)
+        return Conv(64, 5, 1, pad, True, wide, Constant(bias))
+
+    def dense(out: int, std: float, bias: float) -> Dense:
+        return Dense(out, True, TruncatedNormal(std), Constant(bias))
+
+    return CNNSpec(
+        image=image,
+        classes=classes,
+        crop=side,
+        scale=Scale(divide=1.0, per_image=True),
+        layers=(
+            conv(side, 0.0),
+            Relu(),
+            Pool(3, 2, same((side, side), 3, 2)),
+            lrn,
+            conv(half, 0.1),
+            Relu(),
+            lrn,
+            Pool(3, 2, same((half, half), 3, 2)),
+            Flatten(),
+            dense(384, 0.04, 0.1),
+            Relu(),
+            dense(192, 0.04, 0.1),
+            Relu(),
+            dense(classes, 1 / 192, 0.0),
+        ),
+    )
+
+
+def _rosetta(image: Image, classes: int) -> CNNSpec:
+    glorot = GlorotUniform()
+    layers: list[Layer] = []
+    for out in (50, 100):
+        conv = Conv(out, 3, 1, ((1, 1), (1, 1)), True, glorot)
+        layers += [conv, Relu(), conv, Pool(2, 2), Relu(), Dropout(0.25)]
+    dense = [Dense(512, True, glorot), Dense(classes, True, glorot)]
+    layers += [Flatten(), dense[0], Relu(), Dropout(0.5), dense[1]]
+    return CNNSpec(image=image, classes=classes, layers=tuple(layers))
+
+
+def _small(image: Image, classes: int) -> CNNSpec:
+    h, w, _ = image
+    he = HeNormal()
+    norm = Norm(decay=0.9, eps=1e-3, variance="biased")
+    layers = (
+        Conv(16, 3, 1, same((h, w), 3, 1), False, he),
+        norm,
+        Relu(),
+        Conv(32, 3, 2, same((h, w), 3, 2), False, he),
+        norm,
+        Relu(),
+        Pool(2, 2, same(slid((h, w), 3, 2, same((h, w), 3, 2)), 2, 2)),
+        Flatten(),
+        Dense(64, True, he),
+        Relu(),
+        Dense(classes, True, he),
+    )
+    return CNNSpec(image=image, classes=classes, layers=layers)
+
+
+RASBT = "rasbt/deeplearning-models @18e0469, one run"
+for _system in (
+    System(
+        name="small-cnn",
+        summary="conv 16 - BN - conv 32 /2 - BN - pool - dense 64, ReLU",
+        spec=_small,
+        recipe=Recipe(
+            lr=0.02,
+            batch=50,
+            epochs=15,
+            optimizer=SGD(momentum=0.9, nesterov=True),
+            schedule=WarmCosine(0.2),
+            decay=Decay(rate=5e-4),
+        ),
+        data="digits",
+        image=DIGITS,
+    ),
+    System(
+        name="rasbt-mlp",
+        summary="dense 128 - dense 256, ReLU",
+        spec=_mlp,
+        recipe=Recipe(lr=0.1, batch=64, epochs=10),
+        data="mnist",
+        image=MNIST,
+        published=Published(torch=0.9754, tensorflow=0.975, source=RASBT),
+    ),
+    System(
+        name="rasbt-mlp-dropout",
+        summary="dense 128 - dense 256, ReLU, dropout .5 after each",
+        spec=_mlp_dropout,
+        recipe=Recipe(lr=0.1, batch=64, epochs=10),
+        data="mnist",
+        image=MNIST,
+        published=Published(
+            torch=0.9671, tensorflow=0.974, source=f"{RASBT} (TensorFlow: 20 epochs)"
+        ),
+    ),
+    System(
+        name="rasbt-mlp-batchnorm",
+        summary="dense 128 - BN - dense 256 - BN, ReLU",
+        spec=_mlp_batchnorm,
+        recipe=Recipe(lr=0.1, batch=64, epochs=10),
+        data="mnist",
+        image=MNIST,
+        published=Published(torch=0.9782, tensorflow=0.977, source=RASBT),
+    ),
+    System(
+        name="adventures-cnn",
+        summary="conv5 32 - pool - conv5 64 - pool - dense 1000, ReLU",
+        spec=_adventures,
+        recipe=Recipe(lr=1e-4, batch=50, epochs=10, optimizer=Adam(eps=1e-8)),
+        data="mnist",
+        image=MNIST,
+        published=Published(
+            tensorflow=0.99,
+            source="adventuresinmachinelearning.com, 'about 99 %', unverified",
+        ),
+    ),
+    System(
+        name="deep-cnn",
+        summary="conv5 64 - pool - LRN - conv5 64 - LRN - pool - dense 384 - 192, ReLU",
+        spec=_deep,
+        recipe=Recipe(
+            lr=0.1,
+            batch=128,
+            epochs=256,
+            schedule=Staircase(136_718, 0.1),
+            decay=Decay(rate=0.004, names=("dense1.kernel", "dense2.kernel")),
+            average=Average(decay=0.9999, warm_up=True),
+            augment=Augment(flip=True, brightness=63.0, contrast=(0.2, 1.8)),
+        ),
+        data="cifar10",
+        image=CIFAR,
+        published=Published(
+            tensorflow=0.86,
+            source="TensorFlow deep_cnn tutorial, 60,000 to 100,000 steps",
+        ),
+    ),
+    System(
+        name="rosetta-cnn",
+        summary="conv3 50 x2 - pool - conv3 100 x2 - pool - dense 512, ReLU, dropout",
+        spec=_rosetta,
+        recipe=Recipe(
+            lr=0.01,
+            batch=64,
+            epochs=10,
+            optimizer=SGD(momentum=0.9),
+            drop_last=True,
+        ),
+        data="cifar10",
+        image=CIFAR,
+        published=Published(
+            torch=0.7745,
+            tensorflow=0.7679,
+            source="ilkarman/DeepLearningFrameworks @671e2a0, one run each",
+        ),
+        bars="parity: 200 float64 steps within 1e-12; speed: 1.5 x the naive loop",
+    ),
+):
+    register(_system)

@@ -1,0 +1,210 @@
+"""Weights as plain NumPy: names, shapes, initial draws, and the file format.
+
+Every draw is made here, once, so that both tracks start from the same numbers:
+frameworks differ in what "truncated" or "Glorot" means and in their generators.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from dataclasses import dataclass
+from math import prod, sqrt
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import Refused
+
+Weights = dict[str, NDArray[np.floating]]
+Shape = tuple[int, ...]
+
+
+class Init(Protocol):
+    """How a tensor is drawn."""
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Every value the same."""
+
+    value: float
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        return np.full(shape, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """Normal with mean 0, not truncated."""
+
+    std: float
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        return rng.normal(0.0, self.std, shape)
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedNormal:
+    """Normal of parameter `std`, redrawn beyond 2 std (its real deviation: .88 std).
+
+    TensorFlow's `truncated_normal`; torch's cuts at absolute bounds instead.
+    """
+
+    std: float
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        values = rng.normal(0.0, self.std, shape)
+        while (far := np.abs(values) > 2 * self.std).any():
+            values[far] = rng.normal(0.0, self.std, int(far.sum()))
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class GlorotUniform:
+    """Uniform in +-sqrt(6 / (fan in + fan out)).  Glorot, Bengio 2010, eq. 16."""
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        fan_in, fan_out = fans(shape)
+        bound = sqrt(6 / (fan_in + fan_out))
+        return rng.uniform(-bound, bound, shape)
+
+
+@dataclass(frozen=True, slots=True)
+class HeNormal:
+    """Normal of deviation sqrt(2 / fan in), not truncated.  He et al. 2015, eq. 10."""
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        return rng.normal(0.0, sqrt(2 / fans(shape)[0]), shape)
+
+
+def fans(shape: Shape) -> tuple[int, int]:
+    """Inputs and outputs of one unit, for a canonical kernel."""
+    window = prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightRecord:
+    """One tensor of a model: its canonical shape, its draw, whether it is trained."""
+
+    shape: Shape
+    init: Init
+    trained: bool = True
+
+
+def draw(records: dict[str, WeightRecord], seed: int) -> Weights:
+    """Initial weights in float64; a tensor's values depend on its name and `seed`."""
+    return {
+        name: record.init.draw(_stream(name, seed), record.shape)
+        for name, record in records.items()
+    }
+
+
+def random_weights(records: dict[str, WeightRecord], seed: int) -> Weights:
+    """Weights in which no tensor is special: none zero, none one, variances positive.
+
+    Freshly drawn weights hide faults (zero biases, unit scales); these do not.
+    """
+    weights: Weights = {}
+    for name, record in records.items():
+        rng = _stream(name, seed + 1_000_003)
+        if len(record.shape) > 1:
+            std = sqrt(2 / fans(record.shape)[0])
+            weights[name] = rng.normal(0.0, std, record.shape)
+        elif name.endswith((".scale", ".var")):
+            weights[name] = rng.uniform(0.5, 1.5, record.shape)
+        else:
+            weights[name] = rng.normal(0.0, 0.1, record.shape)
+    return weights
+
+
+def _stream(name: str, seed: int) -> np.random.Generator:
+    key = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
+    return np.random.Generator(np.random.Philox(key))
+
+
+def check_names(expected: dict[str, Shape], weights: Weights) -> None:
+    """Refuse weights that are not exactly the `expected` names and shapes.
+
+    Raises:
+        ValueError: A name is missing or unexpected, or a shape differs.
+    """
+    missing = sorted(expected.keys() - weights.keys())
+    extra = sorted(weights.keys() - expected.keys())
+    if missing or extra:
+        raise ValueError(
+            f"weights do not match the spec: missing {missing}, unexpected {extra}; "
+            "use weights of the same architecture"
+        )
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ValueError(
+                f"{name}: the spec says {shape}, got {weights[name].shape}; "
+                "use weights of the same architecture"
+            )
+
+
+def digest(weights: Weights) -> str:
+    """SHA-256 (hex) of names, shapes, dtypes and values, whatever their order."""
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def write(path: Path, weights: Weights, header: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all, and read it back to check.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    from safetensors.numpy import save as encode
+
+    # safetensors writes wrong values for arrays that are not contiguous.
+    whole = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(encode(whole, header))
+            file.flush()
+            os.fsync(file.fileno())
+        if digest(read(temporary)[0]) != digest(whole):
+            raise OSError(f"{path} did not read back as it was written; try again")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[Weights, dict[str, str]]:
+    """Weights and header of a safetensors file.
+
+    Raises:
+        Refused: There is no such file, or it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise Refused(f"a weights file must exist, got {path}; check the path")
+    try:
+        with safe_open(path, framework="np") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return weights, file.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        raise Refused(
+            f"a weights file must be whole safetensors, got {path} ({error}); "
+            "write it again"
+        ) from error

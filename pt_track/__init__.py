@@ -1,0 +1,80 @@
+"""The PyTorch track.  Twin: tf_track.  The interface is `common.track.Track`."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from common import codec, systems
+from common.spec import CNNSpec, MLPSpec, Spec
+from common.weights import Weights, draw, read, write
+from pt_track.cnn import CNN
+from pt_track.data import load_dataset
+from pt_track.mlp import MLP
+from pt_track.native import build_native, train_native
+from pt_track.predict import predictor
+from pt_track.train import train
+from pt_track.weights import get_weights, set_weights
+
+__all__ = [
+    "build",
+    "build_native",
+    "configure",
+    "describe",
+    "get_weights",
+    "load",
+    "load_dataset",
+    "predictor",
+    "save",
+    "set_weights",
+    "train",
+    "train_native",
+]
+
+BUILDERS = {MLPSpec: MLP, CNNSpec: CNN}
+PLACES = {"cpu": "cpu", "gpu": "cuda"}
+
+
+def configure(*, threads: int, device: str, mode: str) -> None:
+    """Threads, visible devices and determinism.  Call it first."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode == "strict")
+
+
+def build(
+    spec: Spec,
+    *,
+    weights: Weights | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> nn.Module:
+    """The network `spec` describes, with `weights` or the spec's draw for `seed`."""
+    builder = BUILDERS.get(type(spec)) or systems.builder(spec, "torch")
+    model = builder(spec, dtype)
+    model.spec = spec
+    set_weights(model, draw(spec.weights, seed) if weights is None else weights)
+    return model.to(PLACES[device], memory_format=torch.channels_last)
+
+
+def save(model: nn.Module, path: Path) -> None:
+    """Write weights and spec to a safetensors file that either track opens."""
+    write(path, get_weights(model), {"spec": codec.dumps(model.spec)})
+
+
+def load(path: Path, *, dtype: str = "float32") -> nn.Module:
+    """The model that `save` wrote, in either track."""
+    weights, header = read(path)
+    return build(codec.loads(header["spec"]), weights=weights, dtype=dtype)
+
+
+def describe() -> dict[str, str]:
+    """Framework, versions, devices and threads in use."""
+    gpu = torch.cuda.is_available()
+    return {
+        "framework": "torch",
+        "torch": version("torch"),
+        "threads": str(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+    }

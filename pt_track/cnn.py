@@ -1,0 +1,66 @@
+"""CNN, in PyTorch.  Twin: tf_track/cnn.py."""
+
+from torch import Tensor, autocast, bfloat16, nn
+
+from common import spec
+from pt_track.layers import (
+    LRN,
+    Dropout,
+    Flatten,
+    Relu,
+    Scale,
+    conv,
+    crop,
+    dense,
+    norm,
+    pool,
+)
+
+
+class CNN(nn.Module):
+    """The network `spec` describes: float pixels (n, c, h, w) to logits."""
+
+    def __init__(self, spec_: spec.CNNSpec, dtype: str) -> None:
+        super().__init__()
+        self.mixed = dtype == "bfloat16"
+        self.side = spec_.crop
+        self.scale = Scale(spec_.scale, dtype)
+        self.order = spec_.names
+        shapes = spec_.shapes[:-1]
+        for name, layer, shape in zip(self.order, spec_.layers, shapes, strict=True):
+            setattr(self, name, module(layer, shape[-1], dtype))
+
+    def forward(self, x: Tensor, masks: dict[str, Tensor] | None = None) -> Tensor:
+        masks = masks or {}
+        with autocast(x.device.type, bfloat16, self.mixed):
+            x = self.scale(crop(x, self.side))
+            for name in self.order:
+                layer = getattr(self, name)
+                match layer:
+                    case Dropout():
+                        x = layer(x, masks.get(name))
+                    case _:
+                        x = layer(x)
+        return x.float() if self.mixed else x  # (n, classes)
+
+
+def module(layer: spec.Layer, channels: int, dtype: str) -> nn.Module:
+    """The layer that a record of the spec describes, for input of `channels`."""
+    match layer:
+        case spec.Conv():
+            return conv(channels, layer, dtype)
+        case spec.Dense():
+            return dense(channels, layer, dtype)
+        case spec.Norm():
+            return norm(channels, layer, dtype)
+        case spec.LRN():
+            return LRN(channels, layer, dtype)
+        case spec.Pool():
+            return pool(layer, dtype)
+        case spec.Dropout(rate):
+            return Dropout(rate, dtype)
+        case spec.Flatten(order):
+            return Flatten(order, dtype)
+        case spec.Relu():
+            return Relu(dtype)
+    raise TypeError(f"a layer must be a record of common.spec, got {layer!r}")

@@ -1,0 +1,190 @@
+"""Layers with the spec's numbers, in PyTorch.  Twin: tf_track/layers.py."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import spec
+
+AXES = (2, 3)  # height and width of NCHW
+
+
+def dense(fan_in: int, layer: spec.Dense, dtype: str) -> nn.Linear:
+    """Fully connected."""
+    return nn.Linear(fan_in, layer.out, bias=layer.bias, dtype=stored(dtype))
+
+
+def conv(channels: int, layer: spec.Conv, dtype: str) -> nn.Conv2d:
+    """Convolution with explicit pads."""
+    return Conv(channels, layer, dtype)
+
+
+class Conv(nn.Conv2d):
+    """Convolution; pads that differ from side to side are added beforehand."""
+
+    def __init__(self, channels: int, layer: spec.Conv, dtype: str) -> None:
+        (top, bottom), (left, right) = layer.pad
+        even = top == bottom and left == right
+        super().__init__(
+            channels,
+            layer.out,
+            layer.kernel,
+            layer.stride,
+            (top, left) if even else 0,
+            bias=layer.bias,
+            dtype=stored(dtype),
+        )
+        self.uneven = None if even else (left, right, top, bottom)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.uneven) if self.uneven else x)
+
+
+def pool(layer: spec.Pool, dtype: str) -> nn.MaxPool2d:
+    """Max pooling with explicit pads."""
+    return Pool(layer, dtype)
+
+
+class Pool(nn.MaxPool2d):
+    """Max pooling; pads that differ from side to side are added beforehand."""
+
+    def __init__(self, layer: spec.Pool, dtype: str) -> None:
+        (top, bottom), (left, right) = layer.pad
+        even = top == bottom and left == right
+        super().__init__(layer.window, layer.stride, (top, left) if even else 0)
+        self.uneven = None if even else (left, right, top, bottom)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.uneven:
+            x = F.pad(x, self.uneven, value=-torch.inf)
+        return super().forward(x)
+
+
+def norm(channels: int, layer: spec.Norm, dtype: str) -> nn.Module:
+    """Batch normalisation.  Torch's momentum weighs the new statistic."""
+    return Norm(channels, layer, dtype)
+
+
+class Norm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation whose running variance follows the spec.
+
+    Torch keeps the unbiased variance of a batch; where the spec says "biased" the
+    batch's share of it is scaled back by (n - 1) / n.
+    """
+
+    def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
+        super().__init__(channels, layer.eps, 1 - layer.decay, dtype=stored(dtype))
+        self.variance = layer.variance
+        del self.num_batches_tracked  # momentum is given, nothing reads the count
+        self.num_batches_tracked = None
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        """Maps (n, c, h, w) and vectors (n, c) alike."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.variance == "unbiased" or not self.training:
+            return super().forward(x)
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        y = F.batch_norm(
+            x, mean, var, self.weight, self.bias, True, self.momentum, self.eps
+        )
+        n = x.numel() / x.shape[1]
+        with torch.no_grad():  # not in place above: autograd keeps what it was given
+            self.running_mean.copy_(mean)
+            self.running_var.mul_((1 - self.momentum) / n).add_(var, alpha=(n - 1) / n)
+        return y
+
+
+class LRN(nn.Module):
+    """Local response normalisation; the window's sum is a product with a band.
+
+    Written out because TensorFlow's own has no float64 kernel.
+    """
+
+    def __init__(self, channels: int, layer: spec.LRN, dtype: str) -> None:
+        super().__init__()
+        self.numbers = layer
+        index = torch.arange(channels)
+        near = (index[:, None] - index).abs() <= layer.radius
+        self.register_buffer("band", near.to(stored(dtype)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.band.dtype)
+        with torch.autocast(x.device.type, enabled=False):  # sums stay float32
+            total = (x * x).movedim(1, -1) @ self.band
+        denominator = self.numbers.bias + self.numbers.alpha * total.movedim(-1, 1)
+        return x * torch.exp(-self.numbers.beta * torch.log(denominator))
+
+
+class Dropout(nn.Module):
+    """Dropout by a mask that is given, or the framework's own where none is."""
+
+    def __init__(self, rate: float, dtype: str) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        if keep is None:
+            return F.dropout(x, self.rate, self.training)
+        keep = keep.movedim(-1, 1)  # masks are canonical
+        return torch.where(keep, x / (1 - self.rate), 0.0)
+
+
+class Flatten(nn.Module):
+    """(n, c, h, w) -> (n, features), the features in the spec's order."""
+
+    def __init__(self, order: str, dtype: str) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.movedim(1, -1) if self.order == "hwc" else x).flatten(1)
+
+
+class Relu(nn.Module):
+    """max(x, 0)."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+class Scale(nn.Module):
+    """Float pixels 0 to 255 -> the first layer's input, as the spec says."""
+
+    def __init__(self, scale: spec.Scale, dtype: str) -> None:
+        super().__init__()
+        self.scale = scale
+        self.dtype = stored(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype) / self.scale.divide
+        if self.scale.mean:
+            x = x - x.new_tensor(self.scale.mean)[:, None, None]
+        if self.scale.std:
+            x = x / x.new_tensor(self.scale.std)[:, None, None]
+        return per_image(x) if self.scale.per_image else x
+
+
+def per_image(x: Tensor) -> Tensor:
+    """Each picture minus its mean, over max(its deviation, 1 / sqrt(values))."""
+    axes = (1, *AXES)
+    x = x - x.mean(axes, keepdim=True)
+    deviation = (x * x).mean(axes, keepdim=True).sqrt()
+    return x / deviation.clamp_min(x[0].numel() ** -0.5)
+
+
+def crop(x: Tensor, side: int) -> Tensor:
+    """The central square of a larger picture; `side` 0 keeps it whole."""
+    h, w = (x.shape[axis] for axis in AXES)
+    if not side or (h, w) == (side, side):
+        return x
+    top, left = (h - side) // 2, (w - side) // 2
+    return x[:, :, top : top + side, left : left + side]
+
+
+def stored(dtype: str) -> torch.dtype:
+    """The type weights are kept in: float32 for a model that computes in bfloat16."""
+    return torch.float64 if dtype == "float64" else torch.float32

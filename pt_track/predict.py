@@ -1,0 +1,22 @@
+"""NumPy in, NumPy out, in PyTorch.  Twin: tf_track/predict.py."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.evaluate import Predict
+
+
+def predictor(model: nn.Module) -> Predict:
+    """A function from uint8 images (n, h, w, c) to logits (n, classes)."""
+
+    @torch.inference_mode()
+    def predict(images: np.ndarray) -> np.ndarray:
+        model.eval()
+        device = next(model.parameters()).device
+        x = torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2)
+        logits = model(x)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return logits.cpu().numpy()
+
+    return predict

@@ -1,0 +1,142 @@
+"""The training loop, in PyTorch.  Twin: tf_track/train.py."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import loop
+from common.data import Dataset
+from common.plan import Chunk, Plan
+from common.recipe import Recipe
+from common.spec import Spec
+from common.track import History, OnEpoch, OnProgress, State
+from pt_track.optim import clip, get_slots, optimizer, set_slots
+from pt_track.predict import predictor
+from pt_track.weights import get_weights, set_weights, trained
+
+
+class Trainer:
+    """One model under one recipe: batches in, updates out."""
+
+    def __init__(
+        self, model: nn.Module, spec: Spec, recipe: Recipe, rates: np.ndarray
+    ) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.masked = bool(spec.masks)
+        self.rule = optimizer(model, spec, recipe, rates)
+        self.weights = [p for p, _ in trained(model).values()]
+        self.device = self.weights[0].device
+
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Update on each batch of the chunk; the losses (k,), float64."""
+        self.model.train()
+        images, labels, masks = self._tensors(chunk)
+        losses = [
+            self.step(images[i], labels[i], {name: m[i] for name, m in masks.items()})
+            for i in range(len(images))
+        ]
+        return torch.stack(losses).double().cpu().numpy()
+
+    def _tensors(self, chunk: Chunk) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The chunk on the device, images as (k, n, c, h, w) in channels-last memory."""
+        images = torch.from_numpy(chunk.images).to(self.device).permute(0, 1, 4, 2, 3)
+        labels = torch.from_numpy(chunk.labels).to(self.device).long()
+        masks = {
+            name: torch.from_numpy(mask).to(self.device)
+            for name, mask in chunk.masks.items()
+        }
+        return images, labels, masks
+
+    def step(self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]) -> Tensor:
+        """One update; the objective before it, coupled decay included."""
+        gradients, value = self.gradients(images, labels, masks)
+        if self.recipe.clip:
+            clip(gradients, self.recipe.clip)
+        value = value + self.rule.penalty()
+        self.rule.step()
+        return value
+
+    def gradients(
+        self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Gradient of each trained tensor, in the model's order, and the data loss."""
+        for p in self.weights:
+            p.grad = None
+        logits = self.model(images, masks) if self.masked else self.model(images)
+        value = F.cross_entropy(
+            logits, labels, label_smoothing=self.recipe.smoothing
+        )
+        value.backward()
+        return [p.grad for p in self.weights], value.detach()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While open, the model holds the averaged weights, if there are any."""
+        if not self.recipe.average:
+            yield
+            return
+        raw = get_weights(self.model)
+        self.keep_average()
+        try:
+            yield
+        finally:
+            set_weights(self.model, raw)
+
+    def keep_average(self) -> None:
+        """Put the averaged weights in place of the last ones."""
+        slots = get_slots(self.model, self.rule)
+        averages = {
+            name: slots.get(f"average/{name}", value)
+            for name, value in get_weights(self.model).items()
+        }
+        set_weights(self.model, averages)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights, statistics and optimizer slots."""
+        weights = get_weights(self.model)
+        return {f"weights/{name}": value for name, value in weights.items()} | {
+            f"slots/{name}": value
+            for name, value in get_slots(self.model, self.rule).items()
+        }
+
+    def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
+        """Go back to what `arrays` returned after `step` updates."""
+        parts: dict[str, dict[str, np.ndarray]] = {"weights": {}, "slots": {}}
+        for name, value in arrays.items():
+            part, _, rest = name.partition("/")
+            parts.get(part, {})[rest] = value
+        set_weights(self.model, parts["weights"])
+        set_slots(self.model, self.rule, parts["slots"], step)
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    plan: Plan,
+    *,
+    state: State | None = None,
+    on_epoch: OnEpoch | None = None,
+    on_progress: OnProgress | None = None,
+) -> History:
+    """Train in place; at the end the model holds the weights to be judged."""
+    trainer = Trainer(model, model.spec, recipe, recipe.rates(len(data.train)))
+    history = loop.run(
+        trainer,
+        predictor(model),
+        data,
+        model.spec,
+        recipe,
+        plan,
+        state=state,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
+    )
+    if recipe.average:
+        trainer.keep_average()
+    return history

@@ -1,0 +1,96 @@
+"""The TensorFlow track.  Twin: pt_track.  The interface is `common.track.Track`."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import codec, systems
+from common.errors import Refused
+from common.spec import CNNSpec, MLPSpec, Spec
+from common.weights import Weights, draw, read, write
+from tf_track.cnn import CNN
+from tf_track.data import load_dataset
+from tf_track.mlp import MLP
+from tf_track.native import build_native, train_native
+from tf_track.predict import predictor
+from tf_track.train import train
+from tf_track.weights import get_weights, set_weights
+
+__all__ = [
+    "build",
+    "build_native",
+    "configure",
+    "describe",
+    "get_weights",
+    "load",
+    "load_dataset",
+    "predictor",
+    "save",
+    "set_weights",
+    "train",
+    "train_native",
+]
+
+BUILDERS = {MLPSpec: MLP, CNNSpec: CNN}
+PLACES = {"cpu": "CPU:0", "gpu": "GPU:0"}
+if keras.backend.backend() != "tensorflow":
+    raise Refused(
+        f"the tensorflow track needs Keras on TensorFlow, found Keras on "
+        f"{keras.backend.backend()}; unset KERAS_BACKEND or set it to tensorflow"
+    )
+
+
+def configure(*, threads: int, device: str, mode: str) -> None:
+    """Threads, visible devices and determinism.  Call it first."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    for gpu in tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if mode == "strict":
+        tf.config.experimental.enable_op_determinism()
+
+
+def build(
+    spec: Spec,
+    *,
+    weights: Weights | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> keras.Model:
+    """The network `spec` describes, with `weights` or the spec's draw for `seed`."""
+    builder = BUILDERS.get(type(spec)) or systems.builder(spec, "tensorflow")
+    with tf.device(PLACES[device]):
+        model = builder(spec, dtype)
+        model(np.zeros((1, *spec.image), np.float32))  # Keras makes weights when called
+    model.spec = spec
+    set_weights(model, draw(spec.weights, seed) if weights is None else weights)
+    return model
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write weights and spec to a safetensors file that either track opens."""
+    write(path, get_weights(model), {"spec": codec.dumps(model.spec)})
+
+
+def load(path: Path, *, dtype: str = "float32") -> keras.Model:
+    """The model that `save` wrote, in either track."""
+    weights, header = read(path)
+    return build(codec.loads(header["spec"]), weights=weights, dtype=dtype)
+
+
+def describe() -> dict[str, str]:
+    """Framework, versions, devices and threads in use."""
+    gpus = [gpu.name for gpu in tf.config.get_visible_devices("GPU")]
+    return {
+        "framework": "tensorflow",
+        "tensorflow": version("tensorflow"),
+        "keras": version("keras"),
+        "threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
+        "device": ", ".join(gpus) or "cpu",
+    }

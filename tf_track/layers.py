@@ -1,0 +1,191 @@
+"""Layers with the spec's numbers, in Keras.  Twin: pt_track/layers.py."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from common import spec
+
+AXES = (1, 2)  # height and width of NHWC
+
+
+def dense(fan_in: int, layer: spec.Dense, dtype: str) -> keras.layers.Layer:
+    """Fully connected."""
+    return keras.layers.Dense(layer.out, use_bias=layer.bias, dtype=policy(dtype))
+
+
+def conv(channels: int, layer: spec.Conv, dtype: str) -> keras.layers.Conv2D:
+    """Convolution with explicit pads."""
+    return Conv(channels, layer, dtype)
+
+
+class Conv(keras.layers.Conv2D):
+    """Convolution; pads that "same" does not give are added beforehand."""
+
+    def __init__(self, channels: int, layer: spec.Conv, dtype: str) -> None:
+        same = layer.stride == 1 and layer.pad == spec.same((1, 1), layer.kernel, 1)
+        super().__init__(
+            layer.out,
+            layer.kernel,
+            layer.stride,
+            "same" if same else "valid",
+            use_bias=layer.bias,
+            dtype=policy(dtype),
+        )
+        plain = same or layer.pad == spec.NO_PAD
+        self.uneven = None if plain else ((0, 0), *layer.pad, (0, 0))
+
+    def call(self, x: Tensor) -> Tensor:
+        return super().call(tf.pad(x, self.uneven) if self.uneven else x)
+
+
+def pool(layer: spec.Pool, dtype: str) -> keras.layers.MaxPooling2D:
+    """Max pooling with explicit pads."""
+    return Pool(layer, dtype)
+
+
+class Pool(keras.layers.MaxPooling2D):
+    """Max pooling; pads are added beforehand."""
+
+    def __init__(self, layer: spec.Pool, dtype: str) -> None:
+        super().__init__(layer.window, layer.stride, "valid", dtype=policy(dtype))
+        plain = layer.pad == spec.NO_PAD
+        self.uneven = None if plain else ((0, 0), *layer.pad, (0, 0))
+
+    def call(self, x: Tensor) -> Tensor:
+        if self.uneven:
+            x = tf.pad(x, self.uneven, constant_values=x.dtype.min)
+        return super().call(x)
+
+
+def norm(channels: int, layer: spec.Norm, dtype: str) -> keras.layers.Layer:
+    """Batch normalisation.  Keras's momentum weighs the old statistic."""
+    return Norm(channels, layer, dtype)
+
+
+class Norm(keras.layers.BatchNormalization):
+    """Batch normalisation whose running variance follows the spec.
+
+    Keras keeps the biased variance of a batch; where the spec says "unbiased" the
+    batch's share of it is scaled up by n / (n - 1).
+    """
+
+    def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
+        super().__init__(
+            momentum=layer.decay, epsilon=layer.eps, dtype=policy(dtype)
+        )
+        self.variance = layer.variance
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        if self.variance == "biased" or not training:
+            return super().call(x, training=training)
+        before = tf.identity(self.moving_variance)
+        y = super().call(x, training=training)
+        added = self.moving_variance - before * self.momentum
+        n = tf.cast(tf.size(x) / tf.shape(x)[-1], added.dtype)
+        self.moving_variance.assign_add(added / (n - 1))
+        return y
+
+
+class LRN(keras.layers.Layer):
+    """Local response normalisation; the window's sum is a product with a band.
+
+    Written out because TensorFlow's own has no float64 kernel.
+    """
+
+    def __init__(self, channels: int, layer: spec.LRN, dtype: str) -> None:
+        super().__init__(dtype=stored(dtype))  # sums stay float32
+        self.numbers = layer
+        index = np.arange(channels)
+        near = np.abs(index[:, None] - index) <= layer.radius
+        self.band = near.astype(stored(dtype))
+
+    def call(self, x: Tensor) -> Tensor:
+        flat = tf.reshape(x * x, (-1, x.shape[-1]))
+        total = tf.reshape(flat @ self.band, tf.shape(x))
+        denominator = self.numbers.bias + self.numbers.alpha * total
+        return x * tf.exp(-self.numbers.beta * tf.math.log(denominator))
+
+
+class Dropout(keras.layers.Layer):
+    """Dropout by a mask that is given, or the framework's own where none is."""
+
+    def __init__(self, rate: float, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.rate = rate
+        self.own = keras.layers.Dropout(rate, dtype=policy(dtype))
+
+    def call(
+        self, x: Tensor, keep: Tensor | None = None, training: bool = False
+    ) -> Tensor:
+        if keep is None:
+            return self.own(x, training=training)
+        zero = tf.zeros((), x.dtype)
+        return tf.where(keep, x / (1 - self.rate), zero)
+
+
+class Flatten(keras.layers.Layer):
+    """(n, h, w, c) -> (n, features), the features in the spec's order."""
+
+    def __init__(self, order: str, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.order = order
+
+    def call(self, x: Tensor) -> Tensor:
+        if self.order == "chw":
+            x = tf.transpose(x, (0, 3, 1, 2))
+        return tf.reshape(x, (-1, np.prod(x.shape[1:])))
+
+
+class Relu(keras.layers.Layer):
+    """max(x, 0)."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+
+    def call(self, x: Tensor) -> Tensor:
+        return tf.nn.relu(x)
+
+
+class Scale(keras.layers.Layer):
+    """Float pixels 0 to 255 -> the first layer's input, as the spec says."""
+
+    def __init__(self, scale: spec.Scale, dtype: str) -> None:
+        super().__init__(dtype=stored(dtype))
+        self.scale = scale
+
+    def call(self, x: Tensor) -> Tensor:
+        x = tf.cast(x, self.compute_dtype) / self.scale.divide
+        if self.scale.mean:
+            x = x - np.asarray(self.scale.mean, self.compute_dtype)
+        if self.scale.std:
+            x = x / np.asarray(self.scale.std, self.compute_dtype)
+        return per_image(x) if self.scale.per_image else x
+
+
+def per_image(x: Tensor) -> Tensor:
+    """Each picture minus its mean, over max(its deviation, 1 / sqrt(values))."""
+    axes = (*AXES, 3)
+    x = x - tf.reduce_mean(x, axes, keepdims=True)
+    deviation = tf.sqrt(tf.reduce_mean(x * x, axes, keepdims=True))
+    return x / tf.maximum(deviation, float(np.prod(x.shape[1:])) ** -0.5)
+
+
+def crop(x: Tensor, side: int) -> Tensor:
+    """The central square of a larger picture; `side` 0 keeps it whole."""
+    h, w = (x.shape[axis] for axis in AXES)
+    if not side or (h, w) == (side, side):
+        return x
+    top, left = (h - side) // 2, (w - side) // 2
+    return x[:, top : top + side, left : left + side]
+
+
+def stored(dtype: str) -> str:
+    """The type weights are kept in: float32 for a model that computes in bfloat16."""
+    return "float64" if dtype == "float64" else "float32"
+
+
+def policy(dtype: str) -> str:
+    """Keras's name for weights in one type and arithmetic in another."""
+    return "mixed_bfloat16" if dtype == "bfloat16" else dtype

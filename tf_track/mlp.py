@@ -1,0 +1,46 @@
+"""MLP, in Keras.  Twin: pt_track/mlp.py."""
+
+from itertools import pairwise
+
+import keras
+from tensorflow import Tensor, cast, float32
+
+from common import spec
+from tf_track.layers import Dropout, Flatten, Relu, Scale, dense, norm, stored
+
+
+class MLP(keras.Model):
+    """The network `spec` describes: float pixels (n, h, w, c) to logits."""
+
+    def __init__(self, spec_: spec.MLPSpec, dtype: str) -> None:
+        super().__init__(dtype=stored(dtype))
+        self.mixed = dtype == "bfloat16"
+        *hidden, head = pairwise(spec_.widths)
+        self.scale = Scale(spec_.scale, dtype)
+        self.flatten = Flatten("hwc", dtype)
+        self.hidden = [
+            dense(fan_in, spec.Dense(out), dtype) for fan_in, out in hidden
+        ]
+        self.norms = [
+            norm(out, spec_.norm, dtype) for _, out in hidden if spec_.norm
+        ]
+        self.relu = Relu(dtype)
+        self.drops = [
+            Dropout(spec_.dropout, dtype) for _ in hidden if spec_.dropout
+        ]
+        self.head = dense(head[0], spec.Dense(head[1]), dtype)
+
+    def call(
+        self, x: Tensor, training: bool = False, masks: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        masks = masks or {}
+        x = self.flatten(self.scale(x))  # (n, pixels)
+        for i, layer in enumerate(self.hidden):
+            x = layer(x)
+            if self.norms:
+                x = self.norms[i](x, training=training)
+            x = self.relu(x)
+            if self.drops:
+                x = self.drops[i](x, masks.get(f"drops.{i}"), training=training)
+        x = self.head(x)  # (n, classes)
+        return cast(x, float32) if self.mixed else x

@@ -1,0 +1,226 @@
+"""The recipe's update rules, in Keras.  Twin: pt_track/optim.py.
+
+One formula per rule, the same in both tracks, scalars in float64.  Keras's own
+classes differ from torch's in the epsilon, in what a schedule does to momentum
+and in what weight decay means.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import Variable
+from tensorflow import Tensor
+
+from common import recipe as r
+from common.spec import Spec
+from tf_track.weights import assign, to_canonical, trained
+
+
+class Table(keras.optimizers.schedules.LearningRateSchedule):
+    """One number per update, in float64 (Keras keeps a plain rate in float32)."""
+
+    def __init__(self, values: np.ndarray | float) -> None:
+        self.values = np.atleast_1d(np.asarray(values, np.float64))
+
+    def __call__(self, step: Any) -> Tensor:
+        step = tf.convert_to_tensor(step)
+        return tf.gather(self.values, tf.minimum(step, len(self.values) - 1))
+
+
+class Rule(keras.optimizers.Optimizer):
+    """What every rule does around its formula: learning rate, decay, average.
+
+    Args:
+        rates: Learning rate of each update, or one for all.
+        decay: Strength of weight decay.
+        decayed: The variables that decay, or none for all.
+        decoupled: Whether decay shrinks the weights instead of the gradient.
+        averages: Share that stays in the average of the weights at each update.
+        slots: Names of what the rule remembers of each tensor.
+    """
+
+    def __init__(
+        self,
+        rates: np.ndarray | float,
+        *,
+        decay: float = 0.0,
+        decayed: Iterable[Variable] | None = None,
+        decoupled: bool = False,
+        averages: np.ndarray | None = None,
+        slots: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(learning_rate=Table(rates))
+        self.decay = decay
+        self.decayed = None if decayed is None else list(decayed)
+        self.decoupled = decoupled
+        self.averages = None if averages is None else Table(averages)
+        self.slots = slots if averages is None else (*slots, "average")
+        self.kept: list[dict[str, Variable]] = []
+
+    def build(self, variables: list[Variable]) -> None:
+        """Make the slots of `variables`."""
+        if self.built:
+            return
+        super().build(variables)
+        for variable in variables:
+            kept = {
+                slot: self.add_variable_from_reference(variable, slot)
+                for slot in self.slots
+            }
+            if self.averages is not None:
+                kept["average"].assign(variable)
+            self.kept.append(kept)
+
+    def update_step(self, gradient: Tensor, variable: Variable, lr: Tensor) -> None:
+        """Update one variable by its gradient."""
+        gradient = tf.convert_to_tensor(gradient)
+        decays = self.decays(variable)
+        if decays and self.decoupled:
+            variable.assign(variable * tf.cast(1 - lr * self.decay, variable.dtype))
+        elif decays:
+            gradient += self.decay * tf.convert_to_tensor(variable)
+        self.update(variable, gradient, lr)
+        if self.averages is not None:
+            stays = self.averages(self.iterations)
+            average = self.slot(variable, "average")
+            old = average * tf.cast(stays, average.dtype)
+            average.assign(old + variable * tf.cast(1 - stays, average.dtype))
+
+    def update(self, variable: Variable, gradient: Tensor, lr: Tensor) -> None:
+        """The rule's formula."""
+        raise NotImplementedError
+
+    def slot(self, variable: Variable, name: str) -> Variable:
+        """What is remembered of a variable."""
+        return self.kept[self._get_variable_index(variable)][name]
+
+    def decays(self, variable: Variable) -> bool:
+        """Whether the variable decays."""
+        if self.decayed is None or not self.decay:
+            return bool(self.decay)
+        chosen = {self._get_variable_index(v) for v in self.decayed}
+        return self._get_variable_index(variable) in chosen
+
+    def penalty(self, variables: list[Variable]) -> Tensor | float:
+        """The L2 term whose gradient coupled decay adds: decay / 2 * sum of w^2."""
+        if self.decoupled or not self.decay:
+            return 0.0
+        terms = [
+            self.decay / 2 * tf.reduce_sum(tf.square(v))
+            for v in variables
+            if self.decays(v)
+        ]
+        return tf.add_n(terms) if terms else 0.0
+
+
+class SGD(Rule):
+    """Momentum and Nesterov, as `common.recipe.SGD` states them."""
+
+    def __init__(
+        self,
+        rates: np.ndarray | float,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        form: str = "buffer",
+        **rest: Any,
+    ) -> None:
+        super().__init__(rates, slots=("momentum",) if momentum else (), **rest)
+        self.momentum, self.nesterov, self.form = momentum, nesterov, form
+
+    def update(self, variable: Variable, gradient: Tensor, lr: Tensor) -> None:
+        """The rule's formula."""
+        lr = tf.cast(lr, variable.dtype)
+        outside = lr
+        if self.form == "velocity":
+            gradient, outside = gradient * lr, tf.ones((), variable.dtype)
+        if self.momentum:
+            buffer = self.slot(variable, "momentum")
+            buffer.assign(buffer * self.momentum + gradient)
+            if self.nesterov:
+                gradient = gradient + self.momentum * buffer
+            else:
+                gradient = tf.convert_to_tensor(buffer)
+        variable.assign_sub(outside * gradient)
+
+
+class Adam(Rule):
+    """As `common.recipe.Adam` states it; AdamW where decay is decoupled."""
+
+    def __init__(
+        self,
+        rates: np.ndarray | float,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        **rest: Any,
+    ) -> None:
+        super().__init__(rates, slots=("mean", "square"), **rest)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def update(self, variable: Variable, gradient: Tensor, lr: Tensor) -> None:
+        """The rule's formula."""
+        mean = self.slot(variable, "mean")
+        square = self.slot(variable, "square")
+        mean.assign(mean * self.beta1 + gradient * (1 - self.beta1))
+        square.assign(square * self.beta2 + gradient * gradient * (1 - self.beta2))
+        t = tf.cast(self.iterations + 1, tf.float64)
+        bias = tf.sqrt(1 - tf.pow(np.float64(self.beta2), t))
+        below = tf.sqrt(square) / tf.cast(bias, variable.dtype) + self.eps
+        step = lr / (1 - tf.pow(np.float64(self.beta1), t))
+        variable.assign_sub(tf.cast(step, variable.dtype) * (mean / below))
+
+
+def optimizer(
+    model: keras.Model, spec: Spec, recipe: r.Recipe, rates: np.ndarray
+) -> Rule:
+    """The recipe's optimizer for a model of `spec`, at the given learning rates."""
+    named = trained(model)
+    chosen = recipe.decay.chosen(spec.weights) if recipe.decay else ()
+    common: dict[str, Any] = {
+        "decay": recipe.decay.rate if recipe.decay else 0.0,
+        "decayed": [named[name] for name in named if name in chosen],
+        "decoupled": bool(recipe.decay and recipe.decay.kind == "decoupled"),
+        "averages": recipe.average.decays(len(rates)) if recipe.average else None,
+    }
+    match recipe.optimizer:
+        case r.SGD(momentum=momentum, nesterov=nesterov, form=form):
+            rule: Rule = SGD(
+                rates, momentum=momentum, nesterov=nesterov, form=form, **common
+            )
+        case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
+            rule = Adam(rates, beta1=beta1, beta2=beta2, eps=eps, **common)
+        case _:
+            raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+    rule.build(list(named.values()))
+    return rule
+
+
+def clip(gradients: list[Tensor], limit: float) -> list[Tensor]:
+    """All gradients, scaled so that their global norm is at most `limit`."""
+    norm = tf.linalg.global_norm(gradients)
+    scale = limit * tf.minimum(1 / norm, 1 / limit)
+    return [gradient * scale for gradient in gradients]
+
+
+def get_slots(model: keras.Model, rule: Rule) -> dict[str, np.ndarray]:
+    """What the rule remembers, "slot/weight" -> canonical array."""
+    return {
+        f"{slot}/{name}": to_canonical(rule.slot(variable, slot))
+        for name, variable in trained(model).items()
+        for slot in rule.slots
+    }
+
+
+def set_slots(
+    model: keras.Model, rule: Rule, slots: dict[str, np.ndarray], updates: int
+) -> None:
+    """Go back to what `get_slots` returned after `updates` updates."""
+    for name, variable in trained(model).items():
+        for slot in rule.slots:
+            assign(rule.slot(variable, slot), slots[f"{slot}/{name}"])
+    rule.iterations.assign(updates)

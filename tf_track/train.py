@@ -1,0 +1,152 @@
+"""The training loop, in TensorFlow.  Twin: pt_track/train.py."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from common import loop
+from common.data import Dataset
+from common.plan import Chunk, Plan
+from common.recipe import Recipe
+from common.spec import Spec
+from common.track import History, OnEpoch, OnProgress, State
+from tf_track.optim import clip, get_slots, optimizer, set_slots
+from tf_track.predict import predictor
+from tf_track.weights import get_weights, set_weights, trained
+
+
+class Trainer:
+    """One model under one recipe: batches in, updates out."""
+
+    def __init__(
+        self, model: keras.Model, spec: Spec, recipe: Recipe, rates: np.ndarray
+    ) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.masked = bool(spec.masks)
+        self.rule = optimizer(model, spec, recipe, rates)
+        self.weights = list(trained(model).values())
+        self.steps = tf.function(self._steps, reduce_retracing=True)
+
+    def run(self, chunk: Chunk) -> np.ndarray:
+        """Update on each batch of the chunk; the losses (k,), float64."""
+        losses = self.steps(*self._tensors(chunk))
+        return losses.numpy().astype(np.float64)
+
+    def _tensors(self, chunk: Chunk) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The chunk as tensors, images as (k, n, h, w, c)."""
+        masks = {name: tf.constant(mask) for name, mask in chunk.masks.items()}
+        return tf.constant(chunk.images), tf.constant(chunk.labels), masks
+
+    def _steps(
+        self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]
+    ) -> Tensor:
+        """One update per batch, inside one graph: entering it costs as much as a step."""
+        k = tf.shape(images)[0]
+        losses = tf.TensorArray(self.weights[0].dtype, k, element_shape=())
+        for i in tf.range(k):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            kept = {name: mask[i] for name, mask in masks.items()}
+            losses = losses.write(i, self.step(images[i], labels[i], kept))
+        return losses.stack()
+
+    def step(self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]) -> Tensor:
+        """One update; the objective before it, coupled decay included."""
+        gradients, value = self.gradients(images, labels, masks)
+        if self.recipe.clip:
+            gradients = clip(gradients, self.recipe.clip)
+        value = value + self.rule.penalty(self.weights)
+        self.rule.apply(gradients, self.weights)
+        return value
+
+    def gradients(
+        self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Gradient of each trained tensor, in the model's order, and the data loss."""
+        given = {"masks": masks} if self.masked else {}
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True, **given)
+            value = cross_entropy(logits, labels, self.recipe.smoothing)
+        return tape.gradient(value, [v.value for v in self.weights]), value
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While open, the model holds the averaged weights, if there are any."""
+        if not self.recipe.average:
+            yield
+            return
+        raw = get_weights(self.model)
+        self.keep_average()
+        try:
+            yield
+        finally:
+            set_weights(self.model, raw)
+
+    def keep_average(self) -> None:
+        """Put the averaged weights in place of the last ones."""
+        slots = get_slots(self.model, self.rule)
+        averages = {
+            name: slots.get(f"average/{name}", value)
+            for name, value in get_weights(self.model).items()
+        }
+        set_weights(self.model, averages)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights, statistics and optimizer slots."""
+        weights = get_weights(self.model)
+        return {f"weights/{name}": value for name, value in weights.items()} | {
+            f"slots/{name}": value
+            for name, value in get_slots(self.model, self.rule).items()
+        }
+
+    def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
+        """Go back to what `arrays` returned after `step` updates."""
+        parts: dict[str, dict[str, np.ndarray]] = {"weights": {}, "slots": {}}
+        for name, value in arrays.items():
+            part, _, rest = name.partition("/")
+            parts.get(part, {})[rest] = value
+        set_weights(self.model, parts["weights"])
+        set_slots(self.model, self.rule, parts["slots"], step)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Mean over the batch; `smoothing` of the target is spread over all classes."""
+    if not smoothing:
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return tf.reduce_mean(each)
+    classes = logits.shape[-1]
+    target = tf.one_hot(labels, classes, dtype=logits.dtype)
+    target = target * (1 - smoothing) + smoothing / classes
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+
+
+def train(
+    model: keras.Model,
+    data: Dataset,
+    recipe: Recipe,
+    plan: Plan,
+    *,
+    state: State | None = None,
+    on_epoch: OnEpoch | None = None,
+    on_progress: OnProgress | None = None,
+) -> History:
+    """Train in place; at the end the model holds the weights to be judged."""
+    trainer = Trainer(model, model.spec, recipe, recipe.rates(len(data.train)))
+    history = loop.run(
+        trainer,
+        predictor(model),
+        data,
+        model.spec,
+        recipe,
+        plan,
+        state=state,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
+    )
+    if recipe.average:
+        trainer.keep_average()
+    return history
