@@ -27,12 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from common import __version__, results
+from common import __version__, files, results
 from common.data import Dataset, open_data
 from common.errors import Refused
 from common.evaluate import predict_all, score
+from common.job import Job, versions
 from common.plan import Plan
-from common.results import Checkpoint, Damaged, Job, Record, Store, figure
+from common.results import Checkpoint, Damaged, Record, Store, figure
 from common.spec import parameters
 from common.systems import Resolved, resolve
 from common.track import EpochScores, History, Progress, State, Track, load_track
@@ -58,8 +59,8 @@ def main() -> int:
         tell("refused", message=str(error))
         return 2
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in results.FULL:
-            tell("refused", message=results.unwritable(path.parent, error))
+        if isinstance(error, OSError) and error.errno in files.FULL:
+            tell("refused", message=files.unwritable(path.parent, error))
             return 2
         traceback.print_exc()
         return 70
@@ -155,7 +156,7 @@ def carry_out(job: Job, run: str, store: Store, tell: Tell) -> None:
         if finished(job, store, tell):
             tell("found")
             return
-        for leftover in store.folder(job.id).glob(".*.tmp"):
+        for leftover in store.folder(job.id).glob(".*"):
             leftover.unlink(missing_ok=True)
         Attempt(job, store, tell).run()
     tell("done")
@@ -287,7 +288,7 @@ class Attempt:
         record["memory"]["peak"] = self._peak()
         self.store.write(
             record,
-            logits=results.pack({"logits": logits, "labels": data.test.labels}),
+            logits=files.pack({"logits": logits, "labels": data.test.labels}),
             weights=self._weights(track, model),
         )
 
@@ -297,7 +298,7 @@ class Attempt:
         track.save(model, path)
         content = path.read_bytes()
         path.unlink()
-        saved, expected = results.unpack(content)[0], track.get_weights(model)
+        saved, expected = files.unpack(content)[0], track.get_weights(model)
         if digest(saved) != digest(expected):
             raise RuntimeError(f"{self.job.track} saves other weights than it has")
         return content
@@ -354,7 +355,7 @@ class Attempt:
             "processor": processor(),
             "cores": os.cpu_count(),
             "threads": self.job.threads,
-            "versions": results.versions(self.job.track),
+            "versions": versions(self.job.track),
             "track": track.describe(),
         }
 

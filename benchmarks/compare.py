@@ -10,29 +10,27 @@ not repeated, and one that was interrupted goes on from its last epoch.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks import devices
-from benchmarks.data import ensure_prepared
+from benchmarks.data import ensure_prepared, size_of
 from benchmarks.progress import screen as fitting_screen
 from benchmarks.runner import DAY, Outcome, RunsFailed, run_jobs
+from common import files, report
 from common import precision as precisions
-from common import report, results
 from common.data import DataRequest, Dataset, open_data
 from common.errors import Refused
-from common.results import Job, Store
+from common.job import Job
+from common.results import Store
 from common.stats import MARGIN
 from common.systems import BUILDERS, Resolved, resolve
 from common.track import check_track
 
-MODES = ("strict", "aligned", "native")
 DEFAULT_SYSTEMS = ("small-cnn", "rasbt-mlp")
 
 
@@ -105,7 +103,6 @@ def compare(
         KeyboardInterrupt: The user had enough; what is finished is kept.
     """
     names = tracks_of(tracks)
-    check_choice("mode", mode, MODES)
     check_positive(seeds=seeds, threads=threads, epochs=epochs, time_limit=time_limit)
     check_margin(margin)
     check_output(json)
@@ -158,7 +155,7 @@ def carried_out(
     if runs:
         print(report.text(summary))
     if output:
-        results.write_atomic(output, results.readable(summary))
+        files.write_atomic(output, files.readable(summary))
     failed = [outcome for outcome in outcomes if not outcome.run]
     if failed:
         raise RunsFailed("\n".join(failure(outcome) for outcome in failed))
@@ -256,30 +253,6 @@ def tracks_of(text: str) -> list[str]:
             f"KERAS_BACKEND={backend}; unset it or set it to tensorflow"
         )
     return names
-
-
-def size_of(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of "32x48".
-
-    Raises:
-        Refused: It is not of that form.
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
-    if not found:
-        raise Refused(f"--size must be HEIGHTxWIDTH, got {text!r}; use 32x32, say")
-    return int(found[1]), int(found[2])
-
-
-def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is not one of the choices, naming the nearest."""
-    if value not in choices:
-        near = get_close_matches(value, choices, n=1, cutoff=0.0)[0]
-        raise Refused(
-            f"--{option} must be one of {', '.join(choices)}, got {value!r}; "
-            f"the nearest is {near}"
-        )
 
 
 def check_positive(**options: float | None) -> None:

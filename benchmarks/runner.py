@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.progress import Screen, amount, duration
-from common import results
+from common import files, results
 from common.errors import Refused
-from common.results import Damaged, Job, Run, Store
+from common.job import Job
+from common.results import Damaged, Run, Store
 
 DAY = 86_400.0  # seconds; what a run may take unless the user says otherwise
 TICK = 0.2  # seconds between two looks at a silent child
@@ -112,7 +113,9 @@ def announcement(standings: Sequence[Standing], store: Store) -> Iterator[str]:
         f"{len(resumed)} to resume, {rest} to start; results are kept in {store.path}"
     )
     for s in resumed:
-        yield f"resuming {s.job.name} at epoch {s.epoch + 1} of {s.job.epochs}"
+        last = s.epoch == s.job.epochs
+        where = "after the last epoch" if last else f"at epoch {s.epoch + 1}"
+        yield f"resuming {s.job.name} {where} of {s.job.epochs}"
     for s in standings:
         if s.note:
             yield f"damaged: {s.note}"
@@ -173,7 +176,7 @@ class Child:
             Refused: The child refused; the line is the child's.
         """
         log = self.folder / results.LOG
-        results.write_atomic(self.folder / results.JOB, self.job.to_json())
+        files.write_atomic(self.folder / results.JOB, self.job.to_json())
         self.screen.begin(self.title)
         with log.open("ab") as file:
             said_before = file.tell()

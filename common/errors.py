@@ -6,3 +6,7 @@ class Refused(ValueError):
 
     The message is one line: the rule, what arrived, what to do.
     """
+
+
+class Failed(Exception):
+    """A check did not hold or a run failed; what and why has been printed."""

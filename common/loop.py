@@ -6,9 +6,10 @@ NumPy, so the two tracks cannot differ in what they count, time or call diverged
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,19 @@ from common.track import (
 )
 
 REPORT_EVERY = 1.0  # seconds between two reports of progress
+
+
+class Keeper(Protocol):
+    """The part of a `Trainer` that knows what training changes."""
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While open, the model holds the averaged weights, if there are any."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Weights, statistics, optimizer slots: all that training changes."""
+
+    def restore(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
+        """Go back to what `arrays` returned after `step` updates."""
 
 
 class Clock:
@@ -104,18 +118,52 @@ def run(
     on_progress: OnProgress | None,
 ) -> History:
     """Train for the recipe's epochs, from `state` on; stop where it diverges."""
+
+    def train_epoch(epoch: int, clock: Clock) -> None:
+        chunks = ahead(plan.chunks(data.train, spec, recipe, epoch))
+        clock.start_lap()
+        for chunk in _first_alone(chunks) if clock.step == 0 else chunks:
+            clock.add(trainer.run(chunk), chunk.labels.size)
+            if clock.diverged_at():
+                return
+
+    return epochs(
+        train_epoch,
+        trainer,
+        predict,
+        data,
+        recipe,
+        state=state,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
+    )
+
+
+def epochs(
+    train_epoch: Callable[[int, Clock], None],
+    trainer: Keeper,
+    predict: Predict,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    state: State | None,
+    on_epoch: OnEpoch | None,
+    on_progress: OnProgress | None,
+) -> History:
+    """The same for any way to train an epoch, native mode's included.
+
+    `train_epoch(epoch, clock)` starts a lap of the clock, adds every loss to it, and
+    returns early at one that is not finite.
+    """
     per_epoch = recipe.steps_per_epoch(len(data.train))
     clock = Clock(per_epoch * recipe.epochs, recipe, on_progress)
     if state:
         _restore(trainer, clock, state)
     for epoch in range(state.epoch if state else 0, recipe.epochs):
-        chunks = ahead(plan.chunks(data.train, spec, recipe, epoch))
-        clock.start_lap()
         before = clock.seconds
-        for chunk in _first_alone(chunks) if clock.step == 0 else chunks:
-            clock.add(trainer.run(chunk), chunk.labels.size)
-            if clock.diverged_at():
-                return clock.history()
+        train_epoch(epoch, clock)
+        if clock.diverged_at():
+            return clock.history()
         seconds = clock.seconds - before
         mean = float(clock.losses[clock.step - per_epoch : clock.step].mean())
         clock.epochs.append(_scores(trainer, predict, data, epoch, mean, seconds))
@@ -134,7 +182,7 @@ def _first_alone(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 
 
 def _scores(
-    trainer: Trainer,
+    trainer: Keeper,
     predict: Predict,
     data: Dataset,
     epoch: int,
@@ -150,7 +198,7 @@ def _scores(
     return EpochScores(epoch + 1, train_loss, scores.accuracy, loss, seconds)
 
 
-def _state(trainer: Trainer, clock: Clock, epoch: int) -> State:
+def _state(trainer: Keeper, clock: Clock, epoch: int) -> State:
     rows = [
         (e.epoch, e.train_loss, _nan(e.accuracy), _nan(e.loss), e.seconds)
         for e in clock.epochs
@@ -167,7 +215,7 @@ def _nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _restore(trainer: Trainer, clock: Clock, state: State) -> None:
+def _restore(trainer: Keeper, clock: Clock, state: State) -> None:
     losses = state.arrays["history/losses"]
     clock.losses[: len(losses)] = losses
     clock.step = state.step

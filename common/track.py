@@ -98,6 +98,9 @@ class Trainer(Protocol):
     def run(self, chunk: Chunk) -> NDArray[np.float64]:
         """Update on each batch of the chunk; the losses (k,)."""
 
+    def canonical_gradients(self, chunk: Chunk) -> dict[str, NDArray[Any]]:
+        """Gradient of the data loss on the first batch, by canonical name."""
+
     def averaged(self) -> AbstractContextManager[None]:
         """While open, the model holds the averaged weights, if there are any."""
 
@@ -110,6 +113,10 @@ class Trainer(Protocol):
 
 class Track(Protocol):
     """The functions of a track module."""
+
+    @property
+    def Trainer(self) -> Callable[[Model, Spec, Recipe, NDArray[Any]], Trainer]:  # noqa: N802
+        """(model, spec, recipe, learning rate of each update) -> a trainer."""
 
     def configure(self, *, threads: int, device: str, mode: str) -> None:
         """Threads, visible devices ("cpu", "gpu") and determinism.  Call it first."""

@@ -175,7 +175,7 @@ def write(path: Path, weights: Weights, header: dict[str, str]) -> None:
     from safetensors.numpy import save as encode
 
     # safetensors writes wrong values for arrays that are not contiguous.
-    whole = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    whole = {name: np.array(value, order="C") for name, value in weights.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -14,10 +14,11 @@ from pt_track.data import load_dataset
 from pt_track.mlp import MLP
 from pt_track.native import build_native, train_native
 from pt_track.predict import predictor
-from pt_track.train import train
+from pt_track.train import Trainer, train
 from pt_track.weights import get_weights, set_weights
 
 __all__ = [
+    "Trainer",
     "build",
     "build_native",
     "configure",

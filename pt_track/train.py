@@ -16,7 +16,7 @@ from common.spec import Spec
 from common.track import History, OnEpoch, OnProgress, State
 from pt_track.optim import clip, get_slots, optimizer, set_slots
 from pt_track.predict import predictor
-from pt_track.weights import get_weights, set_weights, trained
+from pt_track.weights import get_weights, set_weights, to_canonical, trained
 
 
 class Trainer:
@@ -73,6 +73,18 @@ class Trainer:
         )
         value.backward()
         return [p.grad for p in self.weights], value.detach()
+
+    def canonical_gradients(self, chunk: Chunk) -> dict[str, np.ndarray]:
+        """Gradient of the data loss on the first batch, by canonical name."""
+        self.model.train()
+        images, labels, masks = self._tensors(chunk)
+        kept = {name: mask[0] for name, mask in masks.items()}
+        gradients, _ = self.gradients(images[0], labels[0], kept)
+        named = trained(self.model).items()
+        return {
+            name: to_canonical(gradient, axes)
+            for (name, (_, axes)), gradient in zip(named, gradients, strict=True)
+        }
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -16,10 +16,11 @@ from tf_track.data import load_dataset
 from tf_track.mlp import MLP
 from tf_track.native import build_native, train_native
 from tf_track.predict import predictor
-from tf_track.train import train
+from tf_track.train import Trainer, train
 from tf_track.weights import get_weights, set_weights
 
 __all__ = [
+    "Trainer",
     "build",
     "build_native",
     "configure",

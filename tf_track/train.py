@@ -73,6 +73,17 @@ class Trainer:
             value = cross_entropy(logits, labels, self.recipe.smoothing)
         return tape.gradient(value, [v.value for v in self.weights]), value
 
+    def canonical_gradients(self, chunk: Chunk) -> dict[str, np.ndarray]:
+        """Gradient of the data loss on the first batch, by canonical name."""
+        images, labels, masks = self._tensors(chunk)
+        kept = {name: mask[0] for name, mask in masks.items()}
+        gradients, _ = self.gradients(images[0], labels[0], kept)
+        named = trained(self.model)
+        return {
+            name: gradient.numpy()
+            for name, gradient in zip(named, gradients, strict=True)
+        }
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """While open, the model holds the averaged weights, if there are any."""

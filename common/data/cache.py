@@ -40,6 +40,9 @@ IMAGES = "images.npy"
 LABELS = "labels.npy"
 SPLIT = "split.npy"
 
+# No folder to write in: not ours, read-only, or a file.
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
 
 class CacheWarning(UserWarning):
     """A cached data set was damaged, and has been built again from its source."""
@@ -242,7 +245,7 @@ def refusing_a_full_disk(cache: Path) -> Iterator[None]:
                 f"({error.strerror}); free some, or set TWINTRACK_CACHE to another "
                 "folder"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in CLOSED:
             raise Refused(
                 f"the cache must be a folder that can be written to, got {cache} "
                 f"({error.strerror}); set TWINTRACK_CACHE to another folder"

@@ -1,10 +1,15 @@
 """A third track, in NumPy: plain MLPs and SGD, small enough to be killed often.
 
 It starts in a fraction of a second and goes through the same loop, plan and store
-as the frameworks.  NUMPY_TRACK_FAULT plants one fault, "WHAT@WHERE":
-WHAT is kill-child, kill-parent, raise, hang, nan or full; WHERE is build, update:N
-(from 1, counted in this process), predict or save.  NUMPY_TRACK_PAUSE is how many
-seconds each chunk of updates takes longer.
+as the frameworks.  What the environment may ask of it:
+
+    NUMPY_TRACK_FAULT   "WHAT@WHERE", one planted fault: WHAT is kill-child,
+                        kill-parent, raise, hang, nan or full; WHERE is build,
+                        update:N (from 1), predict or save
+    NUMPY_TRACK_SEED    the only seed that has it
+    NUMPY_TRACK_PAUSE   seconds that each chunk of updates takes longer
+    NUMPY_TRACK_DIARY   a file that gets a line for every model that is built, and
+                        one every 50 ms from a model that hangs
 """
 
 import errno
@@ -16,15 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from common import loop, results
+from common import files, loop
 from common.weights import draw
 
 
 class MLP:
     """Dense layers with ReLU between them; float64 throughout."""
 
-    def __init__(self, spec, weights):
+    def __init__(self, spec, weights, seed):
         self.spec = spec
+        self.seed = seed
         self.weights = {name: np.array(w, np.float64) for name, w in weights.items()}
         depth = len(spec.widths) - 1
         self.names = [f"hidden.{i}" for i in range(depth - 1)] + ["head"]
@@ -56,7 +62,7 @@ class Trainer:
         return np.array([self.update(*pair) for pair in pairs])
 
     def update(self, images, labels):
-        fault = strike(f"update:{self.step + 1}")
+        fault = strike(f"update:{self.step + 1}", self.model.seed)
         *inputs, logits = self.model.values(images)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares = shifted / shifted.sum(axis=1, keepdims=True)
@@ -93,8 +99,9 @@ def configure(*, threads, device, mode):
 
 
 def build(spec, *, weights=None, seed=0, dtype="float32", device="cpu"):
-    strike("build")
-    return MLP(spec, draw(spec.weights, seed) if weights is None else weights)
+    write_diary(f"built with seed {seed}")
+    strike("build", seed)
+    return MLP(spec, draw(spec.weights, seed) if weights is None else weights, seed)
 
 
 def build_native(spec, *, seed, device="cpu"):
@@ -120,7 +127,7 @@ train_native = train
 
 
 def predictor(model):
-    strike("predict")
+    strike("predict", model.seed)
     return lambda images: model.values(images)[-1]
 
 
@@ -133,18 +140,24 @@ def set_weights(model, weights):
 
 
 def save(model, path):
-    strike("save")
-    Path(path).write_bytes(results.pack(model.weights))
+    strike("save", model.seed)
+    Path(path).write_bytes(files.pack(model.weights))
 
 
 def describe():
     return {"framework": "numpy", "numpy": np.__version__}
 
 
-def strike(here):
+def write_diary(line):
+    if diary := os.environ.get("NUMPY_TRACK_DIARY"):
+        with Path(diary).open("a") as file:
+            print(line, file=file)
+
+
+def strike(here, seed):
     """Commit the planted fault if this is its place."""
     what, _, where = os.environ.get("NUMPY_TRACK_FAULT", "").partition("@")
-    if where != here:
+    if where != here or os.environ.get("NUMPY_TRACK_SEED", str(seed)) != str(seed):
         return None
     match what:
         case "kill-child":
@@ -153,7 +166,9 @@ def strike(here):
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         case "hang":
-            time.sleep(60)
+            for _ in range(1200):
+                write_diary("still here")
+                time.sleep(0.05)
         case "raise":
             raise ZeroDivisionError("a planted fault")
         case "full":

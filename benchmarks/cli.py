@@ -1,0 +1,95 @@
+"""The command `twintrack`: one subcommand per module of this folder.
+
+Only the module of the command that is asked for is imported, so that `--help`
+answers at once.  Exit codes: 0 done; 1 a check did not hold or a run failed; 2 the
+request was wrong; 70 a fault of ours; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from common.errors import Failed, Refused
+
+# name -> (module:function or app, help in one line), in the order of a first visit
+COMMANDS = {
+    "compare": ("benchmarks.compare:compare", "Train in both frameworks, and judge."),
+    "parity": ("benchmarks.parity:parity", "Prove that both compute the same."),
+    "speed": ("benchmarks.speed:speed", "Measure training in both frameworks."),
+    "table": ("benchmarks.table:table", "Show the results of a store again."),
+    "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
+    "data": ("benchmarks.data:app", "List, prepare and verify data sets."),
+}
+DONE, FAILED, WRONG, OURS, STOPPED = 0, 1, 2, 70, 130
+
+
+def main() -> int:
+    """Run the command line of `twintrack`."""
+    app = typer.Typer(
+        name="twintrack",
+        help="The same image classifiers in PyTorch and in TensorFlow, compared.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    for name, (place, text) in COMMANDS.items():
+        target = _load(place) if name == asked else _unloaded
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name, help=text)
+        else:
+            app.command(name, help=None if name == asked else text)(target)
+    return run(app)
+
+
+def script(command: Callable[..., Any]) -> None:
+    """Run one command as a script: `python -m benchmarks.NAME`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    sys.exit(run(app))
+
+
+def run(app: typer.Typer) -> int:
+    """Run an app; the exit code, every refusal said in one line."""
+    try:
+        app(standalone_mode=False)
+        return DONE
+    except Refused as error:
+        print(f"twintrack: {error}", file=sys.stderr)
+        return WRONG
+    except Failed as error:
+        print(f"twintrack: {error}", file=sys.stderr)
+        return FAILED
+    except typer.TyperException as error:
+        print(f"twintrack: {error.format_message()}; see --help", file=sys.stderr)
+        return WRONG
+    except (KeyboardInterrupt, typer.Abort):
+        print("twintrack: stopped; what is finished is kept", file=sys.stderr)
+        return STOPPED
+    except Exception:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="twintrack-", suffix=".log", delete=False
+        ) as log:
+            traceback.print_exc(file=log)
+        print(f"twintrack: a fault of ours; please report {log.name}", file=sys.stderr)
+        return OURS
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _unloaded() -> None:
+    """Stands for a command that was not asked for."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Whether both frameworks see a GPU, asked of each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import Refused
+from common.track import load_track
+
+DEVICES = ("auto", "cpu", "gpu")
+
+
+def resolve(device: str, tracks: Sequence[str]) -> str:
+    """"cpu" or "gpu" for a run of `tracks`: never a GPU that one of them lacks.
+
+    Raises:
+        Refused: No such device, or a GPU was asked for and a track sees none.
+    """
+    if device not in DEVICES:
+        raise Refused(
+            f"a device must be one of {', '.join(DEVICES)}, got {device!r}; "
+            "choose one of them"
+        )
+    if device == "cpu" or (device == "auto" and not _driver()):
+        return "cpu"
+    blind = [track for track in tracks if not sees_gpu(track)]
+    if device == "gpu" and blind:
+        raise Refused(
+            f"a GPU must be seen by every track, {', '.join(blind)} sees none; "
+            "use --device cpu or install that framework's GPU build"
+        )
+    return "cpu" if blind else "gpu"
+
+
+def _driver() -> bool:
+    """Whether there is any sign of a GPU: asking a framework takes seconds."""
+    return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidia0").exists()
+
+
+def sees_gpu(track: str) -> bool:
+    """Whether the framework of `track` can compute on a GPU here."""
+    command = [sys.executable, "-m", "benchmarks.devices", track]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout.splitlines()[-1])
+    return bool(found["gpu"])
+
+
+if __name__ == "__main__":
+    module = load_track(sys.argv[1])
+    module.configure(threads=1, device="gpu", mode="aligned")
+    print(json.dumps({"gpu": module.describe()["device"] != "cpu"}))

@@ -1,0 +1,125 @@
+"""Files that are whole or absent, and the two formats they have: JSON, safetensors."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import Refused
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # how a disk says that it is full
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def write_atomic(
+    path: Path, content: bytes, *, guard: Callable[[], None] = lambda: None
+) -> None:
+    """Write a file that appears whole, checked, or not at all.
+
+    Args:
+        path: Where; its folder is made if it is missing.
+        content: What.
+        guard: Called just before the file appears; may raise or end the process.
+
+    Raises:
+        Refused: The disk does not take it (full, read-only, not ours).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_through(temporary, content)
+        guard()
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise Refused(unwritable(path, error)) from error
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Write to the disk itself and read it back."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+    if path.read_bytes() != content:
+        raise OSError(errno.EIO, "read back other bytes than were written")
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """What to say of a file that the disk does not take."""
+    if error.errno in FULL:
+        return (
+            f"results must fit the disk, it is full at {path}; free space and "
+            "repeat the command, what is finished is kept"
+        )
+    return (
+        f"results must be writable, got '{error.strerror}' for {path}; "
+        "correct that or choose another --store"
+    )
+
+
+def pack(arrays: Arrays, about: dict[str, str] | None = None) -> bytes:
+    """Arrays as the bytes of a safetensors file.
+
+    Raises:
+        ValueError: An array would not come back as it is.
+    """
+    from safetensors.numpy import load, save
+
+    # safetensors writes wrong values, without a word, for arrays that are not
+    # C-contiguous; asarray, because ascontiguousarray makes scalars (1,).
+    solid = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    content: bytes = save(solid, about)
+    back = load(content)
+    for name, array in solid.items():
+        same = back[name].dtype == array.dtype and back[name].shape == array.shape
+        if not same or back[name].tobytes() != array.tobytes():
+            raise ValueError(f"{name} must survive being saved, got another array")
+    return content
+
+
+def unpack(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Arrays and metadata of a safetensors file.
+
+    Raises:
+        ValueError: The bytes are not one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"not a whole safetensors file: {error}") from error
+    size = int.from_bytes(content[:8], "little")
+    return arrays, json.loads(content[8 : 8 + size]).get("__metadata__", {})
+
+
+def canonical(value: object) -> bytes:
+    """JSON that is the same for equal values."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False
+    ).encode()
+
+
+def readable(value: object) -> bytes:
+    """JSON that people can read too.
+
+    Raises:
+        ValueError: There is a NaN in it.
+    """
+    return (json.dumps(value, allow_nan=False, indent=1) + "\n").encode()

@@ -1,0 +1,75 @@
+"""How a number is written: units, decimals, and a dash where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NONE = "-"
+MEGABYTE = 1e6
+SMALLEST_P = 0.001  # smaller p are written as "< 0.001"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as "97.50"; the unit stands in the heading."""
+    return NONE if fraction is None else f"{100 * fraction:.2f}"
+
+
+def points(difference: float | None) -> str:
+    """A difference of fractions in percentage points, never "-0.00"."""
+    if difference is None:
+        return NONE
+    return f"{round(100 * difference, 2) + 0.0:.2f}"  # + 0.0 makes -0.0 a 0.0
+
+
+def margin_points(margin: float) -> str:
+    """A margin as the user thinks of it: "0.5"."""
+    return f"{100 * margin:g}"
+
+
+def percent_range(interval: Mapping[str, Any]) -> str:
+    """An interval of fractions as "96.10 to 98.40"."""
+    if interval["low"] is None:
+        return NONE
+    return f"{percent(interval['low'])} to {percent(interval['high'])}"
+
+
+def points_range(interval: Mapping[str, Any]) -> str:
+    """An interval of differences in points."""
+    if interval["low"] is None:
+        return NONE
+    return f"{points(interval['low'])} to {points(interval['high'])}"
+
+
+def p_value(p: float | None) -> str:
+    """A p value to two digits, as "= 0.013" or "< 0.001"."""
+    if p is None:
+        return NONE
+    return f"< {SMALLEST_P}" if p < SMALLEST_P else f"= {p:.2g}"
+
+
+def rate(per_second: float | None) -> str:
+    """Images per second."""
+    return NONE if per_second is None else f"{per_second:,.0f}"
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes as "512 MB"."""
+    return NONE if size is None else f"{size / MEGABYTE:,.0f} MB"
+
+
+def seconds(time: float | None) -> str:
+    """Seconds as "0.41 s"."""
+    return NONE if time is None else f"{time:.2f} s"
+
+
+def count(n: int, noun: str) -> str:
+    """ "1 seed", "10,000 test images"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def listed(words: list[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,53 @@
+"""What every table says of its runs, whatever it is printed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from common.report.figures import count, percent
+
+
+def setting(row: Mapping[str, Any]) -> str:
+    """How it was trained: mode, precision, epochs, machine, changes, versions."""
+    parts = [
+        row["mode"],
+        row["precision"],
+        count(row["epochs"], "epoch"),
+        f"{row['device']} with {count(row['threads'], 'thread')}",
+        *(f"--set {override}" for override in row["overrides"]),
+        *(f"{name} {version}" for name, version in row["versions"].items()),
+    ]
+    return ", ".join(parts)
+
+
+def about(row: Mapping[str, Any]) -> str:
+    """What it was trained and judged on: sizes, note, seeds."""
+    parts = [
+        count(row["n_train"], "training image"),
+        count(row["n_test"], "test image"),
+    ]
+    note = f" ({row['note']})" if row["note"] else ""
+    seeds = ", ".join(map(str, row["seeds"]))
+    line = f"{' and '.join(parts)}{note}; {count(len(row['seeds']), 'seed')}: {seeds}"
+    if row["left_out"]:
+        line += f"; {count(row['left_out'], 'older run')} of the same seeds left out"
+    return line
+
+
+def published_line(row: Mapping[str, Any]) -> str:
+    """Where the published figures come from, or "" without any."""
+    published = row["published"]
+    if not published:
+        return ""
+    data = f"on {published['data']}, " if published.get("data") else ""
+    return f"published    {data}{published['source']}"
+
+
+def published_pair(row: Mapping[str, Any]) -> str:
+    """Both published figures in one cell, with their data set."""
+    published = row["published"]
+    if not published:
+        return "-"
+    both = f"{percent(published['torch'])} / {percent(published['tensorflow'])}"
+    return f"{both} ({published['data']})" if published.get("data") else both

@@ -1,0 +1,197 @@
+"""The cache is written once, shared, checked at every load, and never half made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.data import DataRequest, open_data
+from common.data.cache import CacheWarning
+from common.data.canonical import Canonical
+from common.data.sources import entry_path, store_canonical
+from common.errors import Refused
+
+FILES = ("images.npy", "labels.npy", "split.npy", "meta.json")
+CIFAR_LOAD = 0.5  # seconds, the bar that is promised
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder of two classes, five pictures each."""
+    root = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    return tmp_path / "cache"
+
+
+def canonical(n: int = 40, side: int = 8) -> Canonical:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+    labels = np.arange(n) % 10
+    names = [str(k) for k in range(10)]
+    return Canonical.of(
+        images, labels, images[: n // 5], labels[: n // 5], classes=names
+    )
+
+
+def test_what_is_cached_is_memory_mapped_by_all_parts(photos, cache):
+    data = open_data(DataRequest(source=str(photos)), cache=cache)
+    assert isinstance(data.train.images.base, np.memmap)
+    assert data.train.images is data.test.images
+
+
+def test_a_loaded_data_set_cannot_be_written_to(photos, cache):
+    data = open_data(DataRequest(source=str(photos)), cache=cache)
+    with pytest.raises(ValueError, match="read-only"):
+        data.train.images[0] = 0
+
+
+def test_canonical_data_come_back_with_their_fingerprint(cache):
+    made = canonical()
+    store_canonical("cifar10", made, cache=cache)
+    got = open_data(DataRequest(source="cifar10"), cache=cache)
+    assert got.fingerprint == made.fingerprint
+    np.testing.assert_array_equal(got.test.take(slice(None)), made.test_images)
+
+
+def test_loading_copies_no_pixels(cache):
+    store_canonical("cifar10", canonical(4000, 32), cache=cache)  # 14.7 MB
+    tracemalloc.start()
+    open_data(DataRequest(source="cifar10"), cache=cache)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5e6
+
+
+def test_cifar10_loads_and_is_checked_within_the_promised_time(cache):
+    store_canonical("cifar10", canonical(50_000, 32), cache=cache)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        open_data(DataRequest(source="cifar10"), cache=cache)
+        times.append(time.perf_counter() - start)
+    assert min(times) < CIFAR_LOAD
+
+
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("file", FILES)
+def test_a_flipped_bit_is_seen_and_mended(photos, cache, file, where):
+    asked = DataRequest(source=str(photos))
+    sound = open_data(asked, cache=cache).fingerprint
+    path = entry_path(asked, cache=cache) / file
+    content = bytearray(path.read_bytes())
+    content[int(where * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(CacheWarning, match="was damaged"):
+        assert open_data(asked, cache=cache).fingerprint == sound
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_truncated_file_is_seen_and_mended(photos, cache, file):
+    asked = DataRequest(source=str(photos))
+    sound = open_data(asked, cache=cache).fingerprint
+    path = entry_path(asked, cache=cache) / file
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.warns(CacheWarning, match="was damaged"):
+        assert open_data(asked, cache=cache).fingerprint == sound
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_missing_file_is_seen_and_mended(photos, cache, file):
+    asked = DataRequest(source=str(photos))
+    sound = open_data(asked, cache=cache).fingerprint
+    (entry_path(asked, cache=cache) / file).unlink()
+    with pytest.warns(CacheWarning, match="was damaged"):
+        assert open_data(asked, cache=cache).fingerprint == sound
+
+
+def test_damaged_public_data_are_refused_with_the_command_that_mends_them(cache):
+    store_canonical("mnist", canonical(), cache=cache)
+    os.truncate(cache / "mnist" / "images.npy", 500)
+    with pytest.raises(Refused, match=r"mnist in .* is damaged .* data prepare mnist"):
+        open_data(DataRequest(source="mnist"), cache=cache)
+
+
+def test_labels_out_of_range_are_refused():
+    images = np.zeros((3, 2, 2, 1), np.uint8)
+    labels = np.array([0, 1, 2])
+    with pytest.raises(Refused, match="values from 0 to 2"):
+        Canonical.of(images, labels, images, labels, classes="ab")
+
+
+def test_rewriting_an_entry_leaves_open_data_readable(cache):
+    made = canonical()
+    store_canonical("cifar10", made, cache=cache)
+    held = open_data(DataRequest(source="cifar10"), cache=cache)
+    store_canonical("cifar10", made, cache=cache)
+    np.testing.assert_array_equal(held.train.take(slice(None)), made.train_images)
+
+
+def test_two_processes_that_prepare_at_once_both_succeed(photos, cache):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from common.data import DataRequest, open_data\n"
+        "asked = DataRequest(source=sys.argv[1])\n"
+        "print(open_data(asked, cache=Path(sys.argv[2])).fingerprint)"
+    )
+    command = [sys.executable, "-c", code, str(photos), str(cache)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    told = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0, 0]
+    assert len(set(told)) == 1
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_full_disk_is_refused_and_leaves_nothing_half_made(photos, cache):
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from common.data import DataRequest, open_data\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+        "try: open_data(DataRequest(source=sys.argv[1]), cache=Path(sys.argv[2]))\n"
+        "except ValueError as error: print(type(error).__name__, error)"
+    )
+    command = [sys.executable, "-c", code, str(photos), str(cache)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.startswith("Refused the cache needs room")
+    assert told.count("\n") == 1
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_a_cache_that_is_no_folder_is_refused(photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match="must be a folder that can be written to"):
+        open_data(DataRequest(source=str(photos)), cache=tmp_path / "file")
+
+
+def test_what_a_killed_builder_left_is_cleared_away(photos, cache):
+    asked = DataRequest(source=str(photos))
+    path = entry_path(asked, cache=cache)
+    stale = cache / f".{path.name}.tmp-killed"
+    stale.mkdir(parents=True)
+    open_data(asked, cache=cache)
+    assert not stale.exists()
+
+
+def test_the_cache_folder_can_be_set_in_the_environment(photos, cache, monkeypatch):
+    monkeypatch.setenv("TWINTRACK_CACHE", str(cache))
+    asked = DataRequest(source=str(photos))
+    open_data(asked)
+    assert entry_path(asked).parent == cache
+    assert entry_path(asked).is_dir()

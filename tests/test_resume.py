@@ -1,0 +1,324 @@
+"""Kill a comparison when you like; the same command ends as if you had not.
+
+Most tests use a track in NumPy (`tests/numpy_track`) that starts in a fraction of a
+second and can be told where to die; the two frameworks are killed once each.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compare import compare
+from common.errors import Refused
+from common.results import Store
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("--limit=200", "--epochs=4", "--threads=1", "--precision=float32")
+NUMPY = ("rasbt-mlp", "--tracks=tests.numpy_track", "--set=spec.hidden=(16,)", *SMALL)
+SOON = 1.0  # second; a child may outlive its parent for so long
+
+
+def start(store, *options, **faults):
+    """The command, begun; one epoch is four updates in one chunk or two."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.compare", *options, f"--store={store}"],
+        cwd=ROOT,
+        env=os.environ | {key: str(value) for key, value in faults.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(store, *options, **faults):
+    """The command, from begin to end: (exit code, what it said of its progress)."""
+    process = start(store, *options, **faults)
+    said = process.communicate(timeout=100)[1]
+    return process.returncode, said
+
+
+def outcome(store):
+    """All that must not depend on interruptions, by run."""
+    found = {}
+    for one in Store(store).runs():
+        kept = ("scores", "losses", "files", "diverged_at", "weights_sha256")
+        epochs = [{**epoch, "seconds": 0} for epoch in one.record["history"]]
+        found[one.id] = {key: one.record[key] for key in kept} | {"history": epochs}
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """One cache of the data for all commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWINTRACK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, cache):
+    """A store of two runs that nobody interrupted."""
+    store = tmp_path_factory.mktemp("whole")
+    code, said = run(store, *NUMPY, "--seeds=2")
+    assert (code, len(Store(store).runs())) == (0, 2), said
+    return store
+
+
+@pytest.fixture
+def half(whole, tmp_path):
+    """The same store before the run of seed 1."""
+    (first,) = (r for r in Store(whole).runs() if r.record["seed"] == 0)
+    shutil.copytree(first.path, tmp_path / "store" / first.id)
+    return tmp_path / "store"
+
+
+def stamps(store):
+    """When and where on the disk each record was written."""
+    return {
+        path: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in Path(store).glob("*/record.json")
+    }
+
+
+def wait_for(condition, seconds=60.0):
+    """Whether the condition comes true in time."""
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return found
+
+
+# --- kill -9 ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("victim", ["kill-child", "kill-parent"])
+@pytest.mark.parametrize(
+    ("moment", "goes_on"),
+    [
+        ("build", None),
+        ("update:2", None),
+        ("update:11", "at epoch 3 of 4"),
+        ("predict", "after the last epoch of 4"),
+        ("save", "after the last epoch of 4"),
+    ],
+)
+def test_after_a_kill_the_same_command_ends_as_if_nothing_had_been(
+    whole, half, victim, moment, goes_on
+):
+    before = stamps(half)
+    fault = {"NUMPY_TRACK_FAULT": f"{victim}@{moment}", "NUMPY_TRACK_SEED": 1}
+    code, _ = run(half, *NUMPY, "--seeds=2", **fault)
+    assert code == (1 if victim == "kill-child" else -signal.SIGKILL)
+    code, said = run(half, *NUMPY, "--seeds=2")
+    assert (code, "2 runs: 1 finished before" in said) == (0, True), said
+    assert before.items() <= stamps(half).items()
+    resumes = f"resuming rasbt-mlp tests.numpy_track seed 1 {goes_on}"
+    assert (resumes in said) == bool(goes_on), said
+    assert outcome(half) == outcome(whole)
+
+
+def test_killed_over_and_over_at_any_time_it_still_ends_the_same(whole, tmp_path):
+    for n in range(6):
+        process = start(tmp_path, *NUMPY, "--seeds=2", NUMPY_TRACK_PAUSE=0.1)
+        time.sleep(0.7 + 0.13 * n)
+        process.kill()
+        process.communicate()
+    code, said = run(tmp_path, *NUMPY, "--seeds=2")
+    assert code == 0, said
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_an_orphan_ends_soon_and_writes_nothing_more(half, tmp_path):
+    diary = tmp_path / "diary"
+    process = start(
+        half,
+        *NUMPY,
+        "--seeds=2",
+        NUMPY_TRACK_FAULT="hang@update:6",
+        NUMPY_TRACK_SEED=1,
+        NUMPY_TRACK_DIARY=diary,
+    )
+    assert wait_for(lambda: diary.exists() and "still here" in diary.read_text())
+    process.kill()
+    process.wait()
+    time.sleep(SOON)
+    before = [diary.read_text(), sorted(half.rglob("*"))]
+    time.sleep(0.3)
+    assert [diary.read_text(), sorted(half.rglob("*"))] == before
+
+
+def test_a_child_whose_parent_is_already_gone_does_nothing(half):
+    job = next(half.glob("*/job.json"))
+    (job.parent / "record.json").unlink()
+    command = [sys.executable, "-m", "benchmarks.child", str(job), str(os.getppid())]
+    subprocess.run(command, cwd=ROOT, check=False, timeout=60)
+    assert not (job.parent / "record.json").exists()
+
+
+def test_ctrl_c_keeps_what_is_finished(whole, tmp_path):
+    process = start(
+        tmp_path,
+        *NUMPY,
+        "--seeds=2",
+        NUMPY_TRACK_FAULT="hang@update:6",
+        NUMPY_TRACK_SEED=1,
+    )
+    assert wait_for(lambda: list(tmp_path.glob("*-1-*/checkpoint.safetensors")))
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=10)[1]
+    assert (process.returncode, len(stamps(tmp_path))) == (130, 1), said
+    assert run(tmp_path, *NUMPY, "--seeds=2")[0] == 0
+    assert outcome(tmp_path) == outcome(whole)
+
+
+@pytest.mark.parametrize("track", ["torch", "tensorflow"])
+def test_a_framework_killed_in_the_middle_ends_with_the_same_bits(track, tmp_path):
+    options = ("small-cnn", f"--tracks={track}", "--seeds=1", "--limit=200")
+    options += ("--epochs=40", "--threads=2", "--precision=float32")
+    cut_short, untouched = tmp_path / "cut", tmp_path / "untouched"
+    process = start(cut_short, *options)
+    assert wait_for(lambda: list(cut_short.glob("*/checkpoint.safetensors")))
+    process.kill()
+    process.communicate()
+    assert not stamps(cut_short)
+    code, said = run(cut_short, *options)
+    assert (code, f"resuming small-cnn {track} seed 0 at epoch" in said) == (0, True)
+    assert run(untouched, *options)[0] == 0
+    assert outcome(cut_short) == outcome(untouched)
+
+
+# --- two at once, and what goes wrong in one run ----------------------------------
+
+
+def test_two_compares_on_one_store_lose_nothing_and_do_nothing_twice(whole, tmp_path):
+    diary, store = tmp_path / "diary", tmp_path / "store"
+    slow = {"NUMPY_TRACK_PAUSE": 0.1, "NUMPY_TRACK_DIARY": diary}
+    both = [start(store, *NUMPY, "--seeds=2", **slow) for _ in range(2)]
+    ends = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert sorted(diary.read_text().split()) == sorted(
+        ["built", "with", "seed", "0", "built", "with", "seed", "1"]
+    )
+    assert outcome(store) == outcome(whole)
+
+
+def test_a_run_that_fails_is_named_and_takes_no_other_with_it(whole, tmp_path):
+    fault = {"NUMPY_TRACK_FAULT": "raise@update:6", "NUMPY_TRACK_SEED": 0}
+    code, said = run(tmp_path, *NUMPY, "--seeds=2", **fault)
+    assert (code, len(stamps(tmp_path))) == (1, 1)
+    assert "rasbt-mlp tests.numpy_track seed 0 failed" in said
+    assert "ZeroDivisionError: a planted fault" in said
+    assert run(tmp_path, *NUMPY, "--seeds=2")[0] == 0
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_a_run_over_the_time_limit_is_given_up(tmp_path):
+    options = (*NUMPY, "--seeds=1", "--time-limit=2")
+    code, said = run(tmp_path, *options, NUMPY_TRACK_FAULT="hang@update:6")
+    assert (code, "longer than the limit of 2.0 s" in said) == (1, True), said
+
+
+def test_a_diverged_run_is_a_result(tmp_path):
+    output = tmp_path / "out.json"
+    fault = {"NUMPY_TRACK_FAULT": "nan@update:6", "NUMPY_TRACK_SEED": 0}
+    code, said = run(tmp_path, *NUMPY, "--seeds=2", f"--json={output}", **fault)
+    assert (code, "diverged at step 6" in said) == (0, True), said
+    steps = [r.record["diverged_at"] for r in Store(tmp_path).runs()]
+    assert (steps, "NaN" in output.read_text()) == ([6, None], False)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(whole, half):
+    before = stamps(half)
+    fault = {"NUMPY_TRACK_FAULT": "full@save", "NUMPY_TRACK_SEED": 1}
+    code, said = run(half, *NUMPY, "--seeds=2", **fault)
+    assert (code, stamps(half)) == (2, before)
+    assert ("disk" in said.splitlines()[-1], "Traceback" in said) == (True, False)
+    assert run(half, *NUMPY, "--seeds=2")[0] == 0
+    assert outcome(half) == outcome(whole)
+
+
+@pytest.mark.parametrize(
+    "name", ["record.json", "weights.safetensors", "logits.safetensors"]
+)
+def test_a_damaged_result_is_named_set_aside_and_run_again(whole, half, name):
+    (path,) = half.glob(f"*/{name}")
+    damaged = path.read_bytes()[:-30]
+    path.write_bytes(damaged)
+    code, said = run(half, *NUMPY, "--seeds=2")
+    assert (code, "damaged: a result must be as it was written" in said) == (0, True)
+    assert str(path) in said
+    assert (path.parent / "damaged-1" / name).read_bytes() == damaged
+    assert outcome(half) == outcome(whole)
+
+
+def test_a_damaged_checkpoint_is_named_and_its_run_starts_from_nothing(whole, half):
+    fault = {"NUMPY_TRACK_FAULT": "kill-child@save", "NUMPY_TRACK_SEED": 1}
+    run(half, *NUMPY, "--seeds=2", **fault)
+    (path,) = half.glob("*/checkpoint.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    code, said = run(half, *NUMPY, "--seeds=2")
+    assert (code, str(path) in said, "starts from nothing" in said) == (0, True, True)
+    assert outcome(half) == outcome(whole)
+
+
+# --- requests that are wrong ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"systems": ["small-cn"]}, "nearest is small-cnn"),
+        ({"tracks": "torch,tensorflw"}, "tensorflow"),
+        ({"mode": "alined"}, "aligned"),
+        ({"data": "digit"}, "did you mean digits"),
+        ({"device": "tpu"}, "cpu"),
+        ({"precision": "float16"}, "float32"),
+        ({"precision": "float32", "mode": "strict"}, "float64"),
+        ({"set": ["recipe.lrr=1"]}, "nearest is lr"),
+        ({"limit": 40}, "a batch must fit the training data, small-cnn takes 50 of 40"),
+        ({"seeds": 0}, "--seeds must be above 0"),
+        ({"epochs": -1}, "--epochs must be above 0"),
+        ({"threads": 0}, "--threads must be above 0"),
+        ({"margin": 5}, "--margin must be a share"),
+        ({"size": "32"}, "32x32"),
+        ({"json": ROOT}, "--json must be a file"),
+    ],
+)
+def test_a_wrong_request_is_one_line_before_anything_starts(options, message, tmp_path):
+    store = tmp_path / "store"
+    with pytest.raises(Refused, match=message) as refusal:
+        compare(**{"systems": ["small-cnn"], "store": store} | options)
+    assert ("\n" in str(refusal.value), store.exists()) == (False, False)
+
+
+def test_keras_on_another_backend_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(Refused, match="KERAS_BACKEND=torch; unset it"):
+        compare(["small-cnn"], store=tmp_path)
+
+
+def test_what_is_written_is_what_is_returned(half, tmp_path, capsys):
+    del capsys
+    output = tmp_path / "out.json"
+    returned = compare(
+        ["rasbt-mlp"],
+        tracks="tests.numpy_track",
+        seeds=1,
+        limit=200,
+        epochs=4,
+        threads=1,
+        precision="float32",
+        set=["spec.hidden=(16,)"],
+        store=half,
+        json=output,
+    )
+    assert json.loads(output.read_text()) == json.loads(json.dumps(returned))
