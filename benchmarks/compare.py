@@ -20,7 +20,7 @@ import typer
 from benchmarks import devices
 from benchmarks.data import ensure_prepared, size_of
 from benchmarks.progress import screen as fitting_screen
-from benchmarks.runner import DAY, Outcome, RunsFailed, run_jobs
+from benchmarks.runner import DAY, RunsFailed, run_jobs
 from common import files, report
 from common import precision as precisions
 from common.data import DataRequest, Dataset, open_data
@@ -157,14 +157,14 @@ def carried_out(
     if output:
         files.write_atomic(output, files.readable(summary))
     failed = [outcome for outcome in outcomes if not outcome.run]
+    for outcome in failed:
+        screen.say(f"{outcome.job.name} failed: {outcome.failure}")
     if failed:
-        raise RunsFailed("\n".join(failure(outcome) for outcome in failed))
+        raise RunsFailed(
+            f"every run must end with a record, {len(failed)} of {len(jobs)} did not; "
+            "the others are kept, the same command tries again"
+        )
     return summary
-
-
-def failure(outcome: Outcome) -> str:
-    """What to say of a run that failed."""
-    return f"{outcome.job.name} failed: {outcome.failure}"
 
 
 def job(

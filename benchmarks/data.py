@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from json import dumps, loads
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from common.data import DataRequest
-from common.data.cache import Damaged, cache_folder, load, read_meta
+from common.data.cache import Damaged, cache_folder, load, locked, read_meta
 from common.data.canonical import PUBLIC
 from common.data.folder import scan
 from common.data.sources import (
@@ -30,8 +31,8 @@ from common.data.sources import (
     open_entry,
     store_canonical,
 )
-from common.errors import Refused
-from common.results import write_atomic
+from common.errors import Failed, Refused
+from common.files import write_atomic
 
 TRACKS = ("torch", "tensorflow")
 DOWNLOADS = "downloads"
@@ -59,7 +60,7 @@ CACHE = Annotated[
 JSON = Annotated[Path | None, typer.Option(help="Also write the result to this file.")]
 
 
-class CheckFailed(RuntimeError):
+class CheckFailed(Failed):
     """A check of the data did not hold; the message is one line."""
 
 
@@ -236,11 +237,17 @@ def in_track(name: str, track: str, folder: Path, *, keep: bool) -> str:
     """
     from common.track import load_track
 
-    canonical = load_track(track).load_dataset(name, folder / DOWNLOADS)
-    if keep:
-        entry = store_canonical(name, canonical, cache=folder)
-        return entry.dataset.fingerprint
-    return canonical.fingerprint
+    # Two commands that need the same download: one fetches it, the other finds it.
+    with locked(folder / DOWNLOADS):
+        if keep:
+            with suppress(Damaged):
+                entry = load(folder / name)
+                if entry is not None:
+                    return entry.dataset.fingerprint
+        canonical = load_track(track).load_dataset(name, folder / DOWNLOADS)
+        if keep:
+            store_canonical(name, canonical, cache=folder)
+        return str(canonical.fingerprint)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -338,15 +345,12 @@ def _write(path: Path | None, rows: list[Row]) -> None:
 
 
 def main() -> int:
-    """Run the command line; 0, 1 (a check failed) or 2 (the request was wrong)."""
+    """Run as a script, or as the child that reaches a track."""
     if sys.argv[1:2] == [IN_TRACK]:
         return _child(*sys.argv[2:])
-    try:
-        app(standalone_mode=False)
-    except (Refused, CheckFailed, typer.TyperException) as error:
-        print(getattr(error, "message", error), file=sys.stderr)
-        return 1 if isinstance(error, CheckFailed) else 2
-    return 0
+    from benchmarks.cli import run
+
+    return run(app)
 
 
 def _child(name: str, track: str, folder: str, what: str) -> int:

@@ -232,7 +232,9 @@ def compare_stage(stage: str, folder: Path, climb: Climb) -> Iterator[Rung]:
 def names_and_draw(torch: Weights, tensorflow: Weights, spec: Any) -> Iterator[Rung]:
     """Names, shapes and the spec's own draw."""
     expected = {name: record.shape for name, record in spec.weights.items()}
-    strangers = sorted((expected.keys() ^ torch.keys()) | (expected ^ tensorflow.keys()))
+    strangers = sorted(
+        (expected.keys() ^ torch.keys()) | (expected.keys() ^ tensorflow.keys())
+    )
     where = strangers[0] if strangers else f"{len(expected)} tensors"
     yield Rung("names", None, len(strangers), EQUAL, where)
     if strangers:

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.progress import Screen, amount, duration
 from common import files, results
-from common.errors import Refused
+from common.errors import Failed, Refused
 from common.job import Job
 from common.results import Damaged, Run, Store
 
@@ -32,7 +32,7 @@ TAIL = 15  # lines of a log that are shown when its run fails
 Event = dict[str, Any]
 
 
-class RunsFailed(RuntimeError):
+class RunsFailed(Failed):
     """Some runs failed, and were reported; the others are in the store."""
 
 
@@ -167,6 +167,7 @@ class Child:
         self.pace = pace
         self.folder = store.folder(self.job.id)
         self.born = time.monotonic()
+        self.speed: float | None = None  # of the last report that had one
         self.ending: Event = {}
 
     def run(self, time_limit: float) -> Outcome:
@@ -222,6 +223,8 @@ class Child:
     def _take(self, event: Event) -> None:
         match event.get("event"):
             case "progress" | "epoch":
+                self.speed = event.get("images_per_second") or self.speed
+                event["images_per_second"] = self.speed
                 elapsed = time.monotonic() - self.born
                 left = self.pace.left(elapsed, self._share(event))
                 self.screen.show(self.title, event, left)

@@ -34,9 +34,7 @@ def table(
     data: Annotated[
         str | None, typer.Option(help="Only runs on the data set of this name.")
     ] = None,
-    mode: Annotated[
-        str | None, typer.Option(help="Only runs in this mode.")
-    ] = None,
+    mode: Annotated[str | None, typer.Option(help="Only runs in this mode.")] = None,
     format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
     margin: Annotated[
         float, typer.Option(help="Largest difference that does not matter, a share.")
@@ -57,14 +55,14 @@ def table(
     Raises:
         Refused: The request cannot be met, or no run in the store meets it.
     """
-    check(format, margin)
+    check(format, margin, json)
     place = Store(store)
     runs, damaged = place.scan()
     for error in damaged:
         print(f"left out: {error}", file=sys.stderr)
     chosen = [
         run
-        for run in selected(runs, "system", systems or (), place)
+        for run in of_systems(runs, systems or (), place)
         if data in (None, run.record["data"]["name"])
         and mode in (None, run.record["mode"])
     ]
@@ -86,28 +84,26 @@ def shown(summary: dict[str, Any], format: str) -> str:
     return shape(summary).rstrip()
 
 
-def selected(
-    runs: Iterable[Run], field: str, wanted: Sequence[str], store: Store
-) -> list[Run]:
-    """The runs whose `field` is one of `wanted`; all if there is none.
+def of_systems(runs: Iterable[Run], wanted: Sequence[str], store: Store) -> list[Run]:
+    """The runs of the systems in `wanted`; all if there is none.
 
     Raises:
-        Refused: No run of the store has one of them.
+        Refused: A system has no run in the store, which has others.
     """
     found = list(runs)
-    known = list(dict.fromkeys(str(run.record[field]) for run in found))
+    known = list(dict.fromkeys(str(run.record["system"]) for run in found))
     for name in wanted:
         if found and name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise Refused(
-                f"a {field} must have runs in the store, got {name!r} for "
+                f"a system must have runs in the store, got {name!r} for "
                 f"{store.path}; the nearest is {near}"
             )
-    return [run for run in found if not wanted or run.record[field] in wanted]
+    return [run for run in found if not wanted or run.record["system"] in wanted]
 
 
-def check(format: str, margin: float) -> None:
-    """Refuse an unknown format or a margin that is no share."""
+def check(format: str, margin: float, output: Path | None) -> None:
+    """Refuse an unknown format, a margin that is no share, a folder for a file."""
     if format not in FORMATS:
         near = get_close_matches(format, FORMATS, n=1, cutoff=0.0)[0]
         raise Refused(
@@ -119,6 +115,8 @@ def check(format: str, margin: float) -> None:
             f"--margin must be a share between 0 and 1, got {margin}; "
             "use 0.005 for half a point"
         )
+    if output and output.is_dir():
+        raise Refused(f"--json must be a file, got the folder {output}; add a name")
 
 
 def _nothing(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data import Dataset
+from common.data import Dataset, Part
 from common.evaluate import Predict, evaluate
 from common.plan import Chunk, Plan, ahead
 from common.recipe import Recipe
@@ -120,12 +120,7 @@ def run(
     """Train for the recipe's epochs, from `state` on; stop where it diverges."""
 
     def train_epoch(epoch: int, clock: Clock) -> None:
-        chunks = ahead(plan.chunks(data.train, spec, recipe, epoch))
-        clock.start_lap()
-        for chunk in _first_alone(chunks) if clock.step == 0 else chunks:
-            clock.add(trainer.run(chunk), chunk.labels.size)
-            if clock.diverged_at():
-                return
+        replay(trainer, data.train, spec, recipe, plan, epoch, clock)
 
     return epochs(
         train_epoch,
@@ -170,6 +165,24 @@ def epochs(
         if on_epoch:
             on_epoch(clock.epochs[-1], _state(trainer, clock, epoch))
     return clock.history()
+
+
+def replay(
+    trainer: Trainer,
+    part: Part,
+    spec: Spec,
+    recipe: Recipe,
+    plan: Plan,
+    epoch: int,
+    clock: Clock,
+) -> None:
+    """Train for one epoch of the plan, or until the loss is not finite."""
+    chunks = ahead(plan.chunks(part, spec, recipe, epoch))
+    clock.start_lap()
+    for chunk in _first_alone(chunks) if clock.step == 0 else chunks:
+        clock.add(trainer.run(chunk), chunk.labels.size)
+        if clock.diverged_at():
+            return
 
 
 def _first_alone(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -220,9 +233,9 @@ def _restore(trainer: Keeper, clock: Clock, state: State) -> None:
     clock.losses[: len(losses)] = losses
     clock.step = state.step
     for epoch, train_loss, accuracy, loss, seconds in state.arrays["history/epochs"]:
-        numbers = [None if np.isnan(v) else float(v) for v in (accuracy, loss)]
+        accuracy, loss = (None if np.isnan(v) else float(v) for v in (accuracy, loss))
         clock.epochs.append(
-            EpochScores(int(epoch), float(train_loss), *numbers, float(seconds))
+            EpochScores(int(epoch), float(train_loss), accuracy, loss, float(seconds))
         )
     images, clock.seconds, clock.first_step = map(float, state.arrays["history/clock"])
     clock.images = int(images)

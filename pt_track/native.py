@@ -25,7 +25,7 @@ from common.errors import Refused
 from common.native import chain, epoch_seed, left_alone
 from common.plan import Plan
 from common.track import History, OnEpoch, OnProgress, State
-from pt_track.layers import Flatten, Scale
+from pt_track.layers import Flatten, Scale, crop
 from pt_track.predict import predictor
 
 PLACES = {"cpu": "cpu", "gpu": "cuda"}
@@ -37,8 +37,9 @@ LRN = spec.LRN(radius=0, bias=1.0, alpha=1e-4, beta=0.75)
 class Native(nn.Module):
     """Stock layers, one after the other: float pixels (n, c, h, w) to logits."""
 
-    def __init__(self, layers: dict[str, nn.Module]) -> None:
+    def __init__(self, layers: dict[str, nn.Module], side: int) -> None:
         super().__init__()
+        self.side = side
         self.order = tuple(layers)
         for path, layer in layers.items():
             place, _, name = path.rpartition(".")
@@ -47,6 +48,7 @@ class Native(nn.Module):
             self.get_submodule(place).add_module(name, layer)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = crop(x, self.side)  # v2.CenterCrop rounds odd margins to even ones
         for path in self.order:
             x = self.get_submodule(path)(x)
         return x  # (n, classes)
@@ -56,15 +58,12 @@ def build_native(spec_: spec.Spec, *, seed: int, device: str = "cpu") -> nn.Modu
     """The architecture of `spec` with the framework's own defaults and draws."""
     torch.manual_seed(seed)
     written = as_written(spec_)
-    layers: dict[str, nn.Module] = {}
-    if side := getattr(written, "crop", 0):
-        layers["crop"] = v2.CenterCrop(side)
-    layers["scale"] = Scale(written.scale, "float32")
+    layers: dict[str, nn.Module] = {"scale": Scale(written.scale, "float32")}
     for name, layer, shape in chain(written):
         layers[name] = stock(layer, shape)
     if isinstance(written, spec.MLPSpec):
         layers["flatten"] = Flatten("hwc", "float32")  # the only order its files know
-    model = Native(layers)
+    model = Native(layers, getattr(written, "crop", 0))
     model.spec = written
     return model.to(PLACES[device])
 

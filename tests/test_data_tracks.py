@@ -14,6 +14,7 @@ import io
 import pickle
 import struct
 import tarfile
+import tempfile
 import threading
 import warnings
 from functools import partial
@@ -155,6 +156,8 @@ def server(tmp_path, monkeypatch):
     write_mnist(folder)
     batches = write_cifar_python(folder)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # TFDS makes an empty temporary folder for each builder, and leaves it.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(Quiet, directory=str(folder))
     ) as http:

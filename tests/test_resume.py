@@ -26,7 +26,7 @@ SOON = 1.0  # second; a child may outlive its parent for so long
 
 
 def start(store, *options, **faults):
-    """The command, begun; one epoch is four updates in one chunk or two."""
+    """The command, begun.  With `SMALL` options an epoch is four updates."""
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks.compare", *options, f"--store={store}"],
         cwd=ROOT,
@@ -98,15 +98,17 @@ def wait_for(condition, seconds=60.0):
 # --- kill -9 ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("victim", ["kill-child", "kill-parent"])
 @pytest.mark.parametrize(
-    ("moment", "goes_on"),
+    ("victim", "moment", "goes_on"),
     [
-        ("build", None),
-        ("update:2", None),
-        ("update:11", "at epoch 3 of 4"),
-        ("predict", "after the last epoch of 4"),
-        ("save", "after the last epoch of 4"),
+        ("kill-parent", "build", None),
+        ("kill-parent", "update:2", None),
+        ("kill-parent", "update:11", "at epoch 3 of 4"),
+        ("kill-parent", "predict", "after the last epoch of 4"),
+        ("kill-parent", "save", "after the last epoch of 4"),
+        ("kill-child", "update:2", None),
+        ("kill-child", "update:11", "at epoch 3 of 4"),
+        ("kill-child", "save", "after the last epoch of 4"),
     ],
 )
 def test_after_a_kill_the_same_command_ends_as_if_nothing_had_been(
@@ -125,9 +127,9 @@ def test_after_a_kill_the_same_command_ends_as_if_nothing_had_been(
 
 
 def test_killed_over_and_over_at_any_time_it_still_ends_the_same(whole, tmp_path):
-    for n in range(6):
+    for n in range(4):
         process = start(tmp_path, *NUMPY, "--seeds=2", NUMPY_TRACK_PAUSE=0.1)
-        time.sleep(0.7 + 0.13 * n)
+        time.sleep(0.7 + 0.2 * n)
         process.kill()
         process.communicate()
     code, said = run(tmp_path, *NUMPY, "--seeds=2")
@@ -181,7 +183,7 @@ def test_ctrl_c_keeps_what_is_finished(whole, tmp_path):
 @pytest.mark.parametrize("track", ["torch", "tensorflow"])
 def test_a_framework_killed_in_the_middle_ends_with_the_same_bits(track, tmp_path):
     options = ("small-cnn", f"--tracks={track}", "--seeds=1", "--limit=200")
-    options += ("--epochs=40", "--threads=2", "--precision=float32")
+    options += ("--epochs=12", "--threads=1", "--precision=float32")
     cut_short, untouched = tmp_path / "cut", tmp_path / "untouched"
     process = start(cut_short, *options)
     assert wait_for(lambda: list(cut_short.glob("*/checkpoint.safetensors")))
@@ -244,9 +246,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(whole, half):
     assert outcome(half) == outcome(whole)
 
 
-@pytest.mark.parametrize(
-    "name", ["record.json", "weights.safetensors", "logits.safetensors"]
-)
+@pytest.mark.parametrize("name", ["record.json", "weights.safetensors"])
 def test_a_damaged_result_is_named_set_aside_and_run_again(whole, half, name):
     (path,) = half.glob(f"*/{name}")
     damaged = path.read_bytes()[:-30]
@@ -306,8 +306,7 @@ def test_keras_on_another_backend_is_refused(monkeypatch, tmp_path):
         compare(["small-cnn"], store=tmp_path)
 
 
-def test_what_is_written_is_what_is_returned(half, tmp_path, capsys):
-    del capsys
+def test_what_is_written_is_what_is_returned(half, tmp_path):
     output = tmp_path / "out.json"
     returned = compare(
         ["rasbt-mlp"],

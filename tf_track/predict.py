@@ -1,5 +1,8 @@
 """NumPy in, NumPy out, in Keras.  Twin: pt_track/predict.py."""
 
+from collections.abc import Callable
+from functools import cache
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,12 +14,13 @@ from common.evaluate import Predict
 def predictor(model: keras.Model) -> Predict:
     """A function from uint8 images (n, h, w, c) to logits (n, classes)."""
 
-    @tf.function(reduce_retracing=True)
-    def graph(x: Tensor) -> Tensor:
-        return model(x, training=False)
+    @cache
+    def graph(h: int, w: int, c: int) -> Callable[[Tensor], Tensor]:
+        shape = tf.TensorSpec((None, h, w, c), tf.uint8)
+        return tf.function(lambda x: model(x, training=False), input_signature=[shape])
 
     def predict(images: np.ndarray) -> np.ndarray:
-        logits = graph(tf.constant(images))
+        logits = graph(*images.shape[1:])(tf.constant(images))
         exact = logits.dtype == tf.float64
         return (logits if exact else tf.cast(logits, tf.float32)).numpy()
 

@@ -30,11 +30,19 @@ class Trainer:
         self.masked = bool(spec.masks)
         self.rule = optimizer(model, spec, recipe, rates)
         self.weights = list(trained(model).values())
-        self.steps = tf.function(self._steps, reduce_retracing=True)
+        self.graphs: dict[int, tf.types.experimental.PolymorphicFunction] = {}
 
     def run(self, chunk: Chunk) -> np.ndarray:
         """Update on each batch of the chunk; the losses (k,), float64."""
-        losses = self.steps(*self._tensors(chunk))
+        tensors = self._tensors(chunk)
+        batch = chunk.labels.shape[1]
+        if batch not in self.graphs:  # one graph per batch size, whatever came before:
+            # a graph that TensorFlow relaxes on the way would round differently
+            free = tf.nest.map_structure(
+                lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), tensors
+            )
+            self.graphs[batch] = tf.function(self._steps, input_signature=free)
+        losses = self.graphs[batch](*tensors)
         return losses.numpy().astype(np.float64)
 
     def _tensors(self, chunk: Chunk) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

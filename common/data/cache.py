@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -42,6 +43,12 @@ SPLIT = "split.npy"
 
 # No folder to write in: not ours, read-only, or a file.
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+# What damaged bytes drive NumPy's reader to.
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, IndexError, OverflowError, MemoryError),
+    *(SyntaxError, TokenError),
+)
 
 
 class CacheWarning(UserWarning):
@@ -120,7 +127,7 @@ def load(path: Path) -> Entry | None:
         train, test = _splits(images, labels, split)
         name, classes, note = meta["name"], meta["classes"], meta["note"]
         dataset = assemble(name, classes, train, test, note=note)
-    except (OSError, ValueError, EOFError, IndexError) as error:
+    except UNREADABLE as error:
         raise Damaged(_one_line(error)) from error
     if dataset.fingerprint != meta["fingerprint"]:
         raise Damaged("its content does not have the fingerprint it was written with")

@@ -41,11 +41,15 @@ def points_range(interval: Mapping[str, Any]) -> str:
     return f"{points(interval['low'])} to {points(interval['high'])}"
 
 
-def p_value(p: float | None) -> str:
-    """A p value to two digits, as "= 0.013" or "< 0.001"."""
-    if p is None:
-        return NONE
-    return f"< {SMALLEST_P}" if p < SMALLEST_P else f"= {p:.2g}"
+def p_value(p: float) -> str:
+    """A p value to two digits: "0.013", "< 0.001"."""
+    return f"< {SMALLEST_P}" if p < SMALLEST_P else f"{p:.2g}"
+
+
+def p_is(p: float) -> str:
+    """The same as a statement: "p = 0.013", "p < 0.001"."""
+    value = p_value(p)
+    return f"p {value}" if value.startswith("<") else f"p = {value}"
 
 
 def rate(per_second: float | None) -> str:
@@ -64,12 +68,12 @@ def seconds(time: float | None) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """ "1 seed", "10,000 test images"."""
+    """Say "1 seed", "10,000 test images"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def listed(words: list[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Say "a", "a and b", "a, b and c"."""
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"

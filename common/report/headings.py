@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.report.figures import count, percent
+
+MANY = 5  # seeds that are all named
 
 
 def setting(row: Mapping[str, Any]) -> str:
@@ -28,11 +30,18 @@ def about(row: Mapping[str, Any]) -> str:
         count(row["n_test"], "test image"),
     ]
     note = f" ({row['note']})" if row["note"] else ""
-    seeds = ", ".join(map(str, row["seeds"]))
-    line = f"{' and '.join(parts)}{note}; {count(len(row['seeds']), 'seed')}: {seeds}"
+    seeds = count(len(row["seeds"]), "seed")
+    line = f"{' and '.join(parts)}{note}; {seeds}: {_seeds(row['seeds'])}"
     if row["left_out"]:
         line += f"; {count(row['left_out'], 'older run')} of the same seeds left out"
     return line
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Say "0, 1, 2", or "0 to 9" where there are more."""
+    if len(seeds) > MANY and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
 
 
 def published_line(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from common.report.figures import (
     count,
     listed,
     margin_points,
-    p_value,
+    p_is,
     points,
     points_range,
 )
@@ -78,8 +78,8 @@ def _one_seed(found: Comparison) -> str:
     return (
         "one seed cannot tell the luck of training from a difference; run 2 or more, "
         f"better 5. On {_images(found)} the tracks {differ} by "
-        f"{points(found.difference.mean)} points (torch minus tensorflow; 95 % interval "
-        f"{_range(found)} from the sampling of the test images alone)"
+        f"{points(found.difference.mean)} points (torch minus tensorflow; 95 % "
+        f"interval {_range(found)} from the sampling of the test images alone)"
     )
 
 
@@ -91,7 +91,7 @@ def _identical(found: Comparison, margin: float) -> str:
     if found.verdict == "equivalent":
         return (
             f"{same} (95 % interval {_range(found)}), inside the margin of "
-            f"{margin_points(margin)} points (TOST p {p_value(found.tost_p)})"
+            f"{margin_points(margin)} points (TOST {_tost(found)})"
         )
     enough = found.examples_needed
     need = f"; about {count(enough, 'test image')} would do" if enough else ""
@@ -105,7 +105,8 @@ def _equivalent(found: Comparison, margin: float) -> str:
     inside = (
         f"the tracks differ by {points(found.difference.mean)} points (torch minus "
         f"tensorflow; 95 % interval {_range(found)}), inside the margin of "
-        f"{margin_points(margin)} points (TOST p {p_value(found.tost_p)}), {_over(found)}"
+        f"{margin_points(margin)} points (TOST {_tost(found)}), "
+        f"{_over(found)}"
     )
     if found.difference.low > 0 or found.difference.high < 0:
         return f"{inside}; the interval excludes 0, but so small a difference is none"
@@ -117,7 +118,8 @@ def _different(found: Comparison) -> str:
     better, worse = ("torch", "tensorflow") if mean > 0 else ("tensorflow", "torch")
     return (
         f"{better} is {points(abs(mean))} points more accurate than {worse} (torch "
-        f"minus tensorflow: {points(mean)}, 95 % interval {_range(found)}), {_over(found)}"
+        f"minus tensorflow: {points(mean)}, 95 % interval {_range(found)}), "
+        f"{_over(found)}"
     )
 
 
@@ -151,7 +153,7 @@ def _advice(found: Comparison) -> str:
 
 def _left_out(found: Comparison | None, standings: Mapping[str, Standing]) -> str:
     said = [
-        f"{track} diverged{f' at step {step}' if step is not None else ''} in seed {seed}"
+        f"{track} diverged{'' if step is None else f' at step {step}'} in seed {seed}"
         for track, standing in standings.items()
         for seed, step in standing.diverged.items()
     ]
@@ -189,6 +191,10 @@ def _over(found: Comparison) -> str:
 
 def _images(found: Comparison) -> str:
     return count(found.examples, "test image")
+
+
+def _tost(found: Comparison) -> str:
+    return "not possible" if found.tost_p is None else p_is(found.tost_p)
 
 
 def _range(found: Comparison) -> str:

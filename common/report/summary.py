@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import stats
-from common.report.sentence import Standing, verdict_sentence
 from common.job import Job
+from common.report.sentence import Standing, verdict_sentence
 from common.results import JOB
 from common.systems import SYSTEMS
 
@@ -28,7 +28,10 @@ UNPAIRED = "native"  # the mode in which equal seeds share nothing
 NO_INTERVAL: dict[str, float | None] = {"mean": None, "low": None, "high": None}
 
 # What the numbers of both tracks' runs depend on, from the record itself ...
-SHARED = "system mode precision spec recipe epochs device threads".split()
+SHARED = (
+    *("system", "mode", "precision", "spec", "recipe"),
+    *("epochs", "device", "threads"),
+)
 # ... and from its identity, where the store keeps that: the code of `common`.
 CODE = ("system_code", "code")
 
@@ -224,7 +227,9 @@ def _judged(
             margin=margin,
         )
     exact = {seed: stats.mcnemar(torch[seed], tensorflow[seed]) for seed in both}
-    standings = {track: _standing(group.tracks[track], correct[track]) for track in PAIR}
+    standings = {
+        track: _standing(group.tracks[track], correct[track]) for track in PAIR
+    }
     return {
         "paired": paired,
         "difference": asdict(found.difference) if found else NO_INTERVAL,
@@ -263,7 +268,7 @@ def _published(record: Mapping[str, Any]) -> dict[str, Any] | None:
     if not record["published"]:
         return None
     system = SYSTEMS.get(record["system"])
-    return {"data": system.data if system else None} | record["published"]
+    return {"data": system.data if system else None, **record["published"]}
 
 
 def _command(group: Group, seeds: list[int]) -> str | None:

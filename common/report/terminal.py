@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # Rich is loaded when a table is shown, not for `--help`
     from rich.table import Table
 
 WIDTH = 100  # columns
+# Rich's way to say: a line of dashes under the headings, in any encoding.
+LINES = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 MEASURED = (
     "images/s and seconds to the first step were measured during these runs; "
     "twintrack speed measures speed by itself"
@@ -34,7 +36,9 @@ def text(summary: Mapping[str, Any], *, width: int = WIDTH) -> str:
         console.print(f"{row['system']} on {row['data']}", markup=False)
         for line in (setting(row), about(row)):
             console.print(line, markup=False)
+        console.print()
         console.print(_tracks(row))
+        console.print()
         for line in _tests(row):
             console.print(line, markup=False)
         console.print(row["sentence"], markup=False)
@@ -44,10 +48,10 @@ def text(summary: Mapping[str, Any], *, width: int = WIDTH) -> str:
 
 
 def _tracks(row: Mapping[str, Any]) -> Table:
-    from rich import box
+    from rich.box import Box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=Box(LINES, ascii=True), pad_edge=False, show_edge=False)
     table.add_column("track", no_wrap=True)
     for heading in (
         "runs",
@@ -56,7 +60,7 @@ def _tracks(row: Mapping[str, Any]) -> Table:
         "images/s",
         "peak memory",
         "first step",
-        "published %",
+        "published",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     published = row["published"] or {}
@@ -87,8 +91,8 @@ def _tests(row: Mapping[str, Any]) -> list[str]:
         f"difference   {mean} points, 95 % interval {span} (torch - tensorflow, {kind})"
     )
     if row["tost_p"] is not None:
-        p = figures.p_value(row["tost_p"])
-        lines.append(f"TOST         p {p} for a margin of {margin} points")
+        p = figures.p_is(row["tost_p"])
+        lines.append(f"TOST         {p} for a margin of {margin} points")
     if row["mcnemar"]:
         each = ", ".join(figures.p_value(test["p"]) for test in row["mcnemar"])
         lines.append(f"McNemar      p {each} per seed, for information only")

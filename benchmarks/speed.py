@@ -1,0 +1,472 @@
+"""Training speed beside a bare loop, what most people write, and the machine's peak.
+
+    twintrack speed rosetta-cnn
+    twintrack speed rasbt-mlp --tracks torch --rounds 20 --json speed.json
+
+In a process per framework, one after the other, rounds of three loops take turns:
+ours (what `train` runs: the plan, its prefetch thread, the track's updates), bare
+(a hand-written loop of the same model in the same precision, layout and compile,
+that slices arrays in memory) and naive (stock layers in float32; a DataLoader and an
+eager loop, or `model.fit`).  Each is warmed up first by `WARM_UP` updates and two
+rounds.  Ratios are taken round by round, so that a slow moment of the machine counts
+on both sides; figures are medians, and the range beside them is p10 to p90.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from benchmarks import devices
+from benchmarks.compare import available_cores, check_positive, tracks_of
+from benchmarks.data import ensure_prepared
+from benchmarks.runner import ended, environment, tail
+from common import files, loop
+from common import precision as precisions
+from common import systems as registry
+from common.data import DataRequest, Dataset, Part, open_data, pictures
+from common.errors import Failed, Refused
+from common.plan import Plan
+from common.spec import Spec
+from common.systems import Resolved
+from common.track import TRACKS, load_track
+
+LOOPS = ("ours", "bare", "naive")
+# Least share of the bare loop's speed.
+BARE_BAR = 0.97
+# Least multiple of the naive loop's, by system and by whether bfloat16 is native.
+NAIVE_BARS = {"rosetta-cnn": {True: 1.5, False: 1.1}}
+PICTURES = 10_000  # seeded ones: on CIFAR's shape as large as a processor's cache
+WARM_UP = 12  # updates of each loop: graphs are traced, caches filled
+ROUND = 1.5  # seconds of one loop's turn, where --steps is not given
+FEWEST, MOST = 8, 1500  # updates of one turn
+SIDES = {"cpu": 2048, "gpu": 8192}  # of the matrices whose product is the peak
+# Forward, and backward for weights and for inputs; a multiplication and an addition.
+FLOP_PER_MAC = 3 * 2
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one child measures, as it is sent to it."""
+
+    system: str
+    module: str | None
+    overrides: tuple[str, ...]
+    data: dict[str, Any] | None
+    track: str
+    precision: str
+    device: str
+    threads: int
+    rounds: int
+    steps: int | None
+
+
+def speed(
+    systems: Annotated[
+        list[str] | None,
+        typer.Argument(help="Systems, or all.  [default: rosetta-cnn]"),
+    ] = None,
+    *,
+    data: Annotated[
+        str | None, typer.Option(help="A data set; seeded pictures unless given.")
+    ] = None,
+    tracks: Annotated[
+        str, typer.Option(help="Tracks, with commas between.")
+    ] = "torch,tensorflow",
+    rounds: Annotated[int, typer.Option(help="Turns of each loop.")] = 10,
+    steps: Annotated[
+        int | None, typer.Option(help="Updates per turn; about 1.5 s unless given.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float64.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads per run; all cores unless given.")
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a field: recipe.batch=32."),
+    ] = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option("--system", help="A module that registers a system of yours."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the result to this file.")
+    ] = None,
+) -> dict[str, Any]:
+    """Measure training beside a bare loop, a naive one and the machine's peak.
+
+    Returns:
+        What --json writes: {"systems": [...]}.
+
+    Raises:
+        Refused: The request cannot be met.
+        Failed: A bar was clearly missed, or a measurement failed.
+    """
+    names = tracks_of(tracks)
+    check_positive(rounds=rounds, steps=steps, threads=threads)
+    place = devices.resolve(device, names)
+    dtype = precisions.resolve(precision, mode="aligned", device=place)
+    request = DataRequest(source=data) if data else None
+    if request:
+        ensure_prepared(request)
+    asked = [*(systems or ()), *(system or ())] or ["rosetta-cnn"]
+    rows = []
+    for name in registry.SYSTEMS if asked == ["all"] else dict.fromkeys(asked):
+        measurements = {
+            track: Measurement(
+                system=name,
+                module=registry.find(name).module,
+                overrides=tuple(set or ()),
+                data=asdict(request) if request else None,
+                track=track,
+                precision=dtype,
+                device=place,
+                threads=threads or available_cores(),
+                rounds=rounds,
+                steps=steps,
+            )
+            for track in names
+        }
+        rows.append(system_row(measurements))
+        show(rows[-1])
+    if json:
+        files.write_atomic(json, jsonlib.dumps({"systems": rows}, indent=1).encode())
+    if short := [bar["said"] for row in rows for bar in row["bars"] if bar["short"]]:
+        raise Failed("; ".join(short))
+    return {"systems": rows}
+
+
+def system_row(measurements: dict[str, Measurement]) -> Row:
+    """What all tracks make of one system, and how that stands to the bars."""
+    first = next(iter(measurements.values()))
+    resolved, _ = resolve(first)
+    found = {track: in_child(m) for track, m in measurements.items()}
+    tracks = {track: summary(raw, macs(resolved.spec)) for track, raw in found.items()}
+    return {
+        "system": resolved.name,
+        "what": "train",
+        "precision": first.precision,
+        "device": first.device,
+        "threads": first.threads,
+        "batch": resolved.recipe.batch,
+        "rounds": first.rounds,
+        "warm_up": WARM_UP,
+        "data": next(iter(found.values()))["data"],
+        "overrides": list(first.overrides),
+        "tracks": tracks,
+        "bars": list(bars(resolved.name, first.precision, tracks)),
+    }
+
+
+# --- in the child ---------------------------------------------------------------
+
+
+def measure(m: Measurement) -> Row:
+    """All rounds of one track: seconds of each loop and of the products."""
+    track, machine = load_track(m.track), companion(m.track)
+    track.configure(threads=m.threads, device=m.device, mode="aligned")
+    resolved, data = resolve(m)
+    loops = {"ours": ours(m, track, resolved, data.train)}
+    loops |= others(m, track, machine, resolved, data.train)
+    side = SIDES[m.device]
+    products = {
+        dtype: machine.product(dtype, side, m.device)
+        for dtype in dict.fromkeys(("float32", m.precision))
+    }
+    for again in (*loops.values(), *products.values()):
+        again(WARM_UP) if again in loops.values() else again()
+    steps = m.steps or fitting_steps(loops)
+    for run in loops.values():
+        run(steps)
+    seconds: dict[str, list[float]] = {name: [] for name in (*loops, *products)}
+    for k in range(m.rounds):
+        order = list(loops)
+        for name in order[k % len(order) :] + order[: k % len(order)]:
+            seconds[name].append(loops[name](steps))
+        for dtype, once in products.items():
+            seconds[dtype].append(once())
+    return {
+        "seconds": seconds,
+        "steps": steps,
+        "images": steps * resolved.recipe.batch,
+        "precision": m.precision,
+        "product": 2 * side**3,
+        "data": f"{data.name}: {data.note}" if data.note else data.name,
+        "environment": track.describe(),
+    }
+
+
+def ours(
+    m: Measurement, track: Any, resolved: Resolved, part: Part
+) -> Callable[[int], float]:
+    """The loop of `train`: a turn is one epoch of the plan on as many pictures."""
+    spec, batch = resolved.spec, resolved.recipe.batch
+    total = WARM_UP + (m.rounds + 2) * (m.steps or MOST)
+    recipe = replace(resolved.recipe, drop_last=True)
+    rates = recipe.lr * recipe.schedule.factors(total, max(1, len(part) // batch))
+    model = track.build(spec, dtype=m.precision, device=m.device)
+    trainer = track.Trainer(model, spec, recipe, rates)
+    clock = loop.Clock(total, recipe, None)
+    plan = Plan(seed=0, dtype="float64" if m.precision == "float64" else "float32")
+
+    def run(steps: int) -> float:
+        at = clock.step * batch + np.arange(steps * batch)
+        turn = part.choose(at % len(part))
+        start = loop.monotonic()
+        loop.replay(trainer, turn, spec, recipe, plan, clock.step, clock)
+        seconds = loop.monotonic() - start
+        if clock.diverged_at():
+            raise RuntimeError(f"the loss was not finite at step {clock.step}")
+        return seconds
+
+    return run
+
+
+def others(
+    m: Measurement, track: Any, machine: Any, resolved: Resolved, part: Part
+) -> dict[str, Callable[[int], float]]:
+    """The bare loop, and the naive one where there is a native mode."""
+    spec, recipe = resolved.spec, resolved.recipe
+    batch, (h, w, c) = recipe.batch, spec.input
+    whole = max(1, len(part) // batch) * batch
+    rows = np.random.default_rng(0).permutation(max(whole, len(part)))[:whole]
+    chosen = part.choose(rows % len(part))
+    # Crops are the plan's work: the others get pictures that fit.
+    images = np.ascontiguousarray(chosen.take(slice(None))[:, :h, :w])
+    model = track.build(spec, dtype=m.precision, device=m.device)
+    batches = images.reshape(-1, batch, h, w, c)
+    found = {
+        "bare": machine.bare(model, recipe, batches, chosen.labels.reshape(-1, batch))
+    }
+    try:
+        model = track.build_native(cropped(spec), seed=0, device=m.device)
+    except Refused:
+        return found
+    return found | {"naive": machine.naive(model, recipe, images, chosen.labels)}
+
+
+def cropped(spec: Spec) -> Spec:
+    """The spec of the same network for pictures that need no crop."""
+    if getattr(spec, "crop", 0):
+        return replace(spec, image=spec.input, crop=0)  # type: ignore[type-var]
+    return spec
+
+
+def fitting_steps(loops: dict[str, Callable[[int], float]]) -> int:
+    """Updates that the quickest loop makes in about `ROUND` seconds."""
+    slowest = min(run(FEWEST) for run in loops.values()) / FEWEST
+    return int(min(max(ROUND / slowest, FEWEST), MOST))
+
+
+def resolve(m: Measurement) -> tuple[Resolved, Dataset]:
+    """The system and its data; without a data set, pictures of its published shape."""
+    if m.data:
+        data = open_data(DataRequest(**m.data))
+    else:
+        data = pictures(registry.find(m.system).image, 10, PICTURES, 0)
+    resolved = registry.resolve(
+        m.system,
+        image=data.image,
+        classes=len(data.classes),
+        overrides=m.overrides,
+    )
+    return resolved, data
+
+
+def companion(track: str) -> Any:
+    """The track's module of bare and naive loops.
+
+    Raises:
+        Refused: A track of the user's own has none.
+    """
+    name = f"{TRACKS.get(track, track)}.speed"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise Refused(
+            f"speed needs {name} to measure against, got none; "
+            "write it like pt_track/speed.py"
+        ) from error
+
+
+# --- in the parent --------------------------------------------------------------
+
+
+def in_child(m: Measurement) -> Row:
+    """Have it measured in a process of its own.
+
+    Raises:
+        Refused: The child refused; the line is the child's.
+        Failed: It ended without a result.
+    """
+    print(f"{m.system} in {m.track}: {m.rounds} rounds", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="twintrack-") as folder:
+        job, log, out = (Path(folder) / name for name in ("job", "log", "result"))
+        job.write_text(jsonlib.dumps(asdict(m)))
+        with log.open("wb") as file:
+            child = subprocess.run(
+                [sys.executable, "-P", "-m", "benchmarks.speed", "--child", folder],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment(m),  # asks for threads and device only
+            )
+        result = jsonlib.loads(out.read_text()) if out.exists() else {}
+        if "refused" in result:
+            raise Refused(result["refused"])
+        if not result:
+            raise Failed(f"{m.system} in {m.track}: {ended(child.returncode)}\n{tail(log, 0)}")
+    return result
+
+
+def child(folder: Path) -> int:
+    """The other end of `in_child`."""
+    from benchmarks.child import end_with
+
+    end_with(os.getppid())
+    fields = jsonlib.loads((folder / "job").read_text())
+    fields["overrides"] = tuple(fields["overrides"])
+    try:
+        result = measure(Measurement(**fields))
+    except Refused as error:
+        result = {"refused": str(error)}
+    (folder / "result").write_text(jsonlib.dumps(result))
+    return 0
+
+
+def macs(spec: Spec) -> int | None:
+    """Multiply-accumulates of one picture's forward pass, if they can be known."""
+    if hasattr(spec, "macs"):
+        return int(spec.macs)
+    kernels = [w.shape for n, w in spec.weights.items() if n.endswith(".kernel")]
+    dense = all(len(shape) == 2 for shape in kernels)
+    return sum(prod(shape) for shape in kernels) if dense else None
+
+
+def summary(raw: Row, per_picture: int | None) -> Row:
+    """Rates, ratios and shares from a child's seconds."""
+    seconds = {name: np.array(values) for name, values in raw["seconds"].items()}
+    rates = {name: raw["images"] / seconds[name] for name in LOOPS if name in seconds}
+    flops = {
+        name: raw["product"] / values
+        for name, values in seconds.items()
+        if name not in LOOPS
+    }
+    peak = flops[raw["precision"]]
+    ratios = {
+        f"ours_over_{name}": rates["ours"] / rates[name]
+        for name in ("bare", "naive")
+        if name in rates
+    }
+    if per_picture:
+        shares = rates["ours"] * FLOP_PER_MAC * per_picture / peak
+        ratios["share_of_peak"] = shares
+    row: Row = {name: _median(rates.get(name)) for name in LOOPS}
+    for name in ("ours_over_bare", "ours_over_naive", "share_of_peak"):
+        row[name] = _median(ratios.get(name))
+    return row | {
+        "ranges": {name: _range(values) for name, values in (rates | ratios).items()},
+        "peak_flops": {name: _median(values) for name, values in flops.items()},
+        "flop_per_image": FLOP_PER_MAC * per_picture if per_picture else None,
+        "steps": raw["steps"],
+        "environment": raw["environment"],
+    }
+
+
+def _median(values: Any) -> float | None:
+    return None if values is None else float(np.median(values))
+
+
+def _range(values: Any) -> dict[str, float]:
+    low, high = np.percentile(values, [10, 90])
+    return {"low": float(low), "high": float(high)}
+
+
+def bars(system: str, precision: str, tracks: dict[str, Row]) -> list[Row]:
+    """Every bar that applies, whether it holds, and what to say of it."""
+    found = []
+    naive = NAIVE_BARS.get(system, {}).get(precision == "bfloat16")
+    for track, row in tracks.items():
+        for name, bar in (("bare", BARE_BAR), ("naive", naive)):
+            key = f"ours_over_{name}"
+            if bar is None or row[key] is None:
+                continue
+            spread = row["ranges"][key]
+            # One that lies in the range is not met, but no one can be sure of it.
+            holds, short = row[key] >= bar, spread["high"] < bar
+            word = "holds" if holds else "falls short" if short else "within the noise"
+            said = (
+                f"{system} in {track}: {row[key]:.2f} of the {name} loop "
+                f"({spread['low']:.2f} to {spread['high']:.2f}), bar {bar}: {word}"
+            )
+            found.append(
+                {"track": track, "name": key, "bar": bar, "holds": holds}
+                | {"short": short, "said": said}
+            )
+    return found
+
+
+def show(row: Row) -> None:
+    """Print one system."""
+    from rich.console import Console
+    from rich.table import Table
+
+    title = (
+        f"{row['system']}: training, {row['precision']}, batch {row['batch']}, "
+        f"{row['device']}, {row['threads']} threads, {row['rounds']} rounds, "
+        f"{row['data']}"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("images/s, median (p10 to p90)")
+    for track in row["tracks"]:
+        table.add_column(track, justify="right")
+    for name in LOOPS:
+        table.add_row(name, *(_cell(t, name, "{:,.0f}") for t in row["tracks"].values()))
+    for name, text in (
+        ("ours_over_bare", "ours / bare"),
+        ("ours_over_naive", "ours / naive"),
+        ("share_of_peak", "ours / peak"),
+    ):
+        cells = (_cell(t, name, "{:.3f}") for t in row["tracks"].values())
+        table.add_row(text, *cells)
+    for dtype in next(iter(row["tracks"].values()))["peak_flops"]:
+        cells = (t["peak_flops"][dtype] / 1e9 for t in row["tracks"].values())
+        table.add_row(f"peak, {dtype}, GFLOP/s", *(f"{cell:,.0f}" for cell in cells))
+    steps = (str(t["steps"]) for t in row["tracks"].values())
+    table.add_row("updates per round", *steps)
+    console = Console()
+    console.print(table)
+    for bar in row["bars"]:
+        console.print(bar["said"], highlight=False, soft_wrap=True)
+
+
+def _cell(row: Row, name: str, form: str) -> str:
+    if row[name] is None:
+        return ""
+    low, high = (form.format(row["ranges"][name][end]) for end in ("low", "high"))
+    return f"{form.format(row[name])} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        sys.exit(child(Path(sys.argv[2])))
+    from benchmarks.cli import script
+
+    script(speed)

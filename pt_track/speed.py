@@ -1,0 +1,133 @@
+"""What speed is measured against, in PyTorch.  Twin: tf_track/speed.py.
+
+Every loop here is a function: updates to make -> seconds they took.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from common import recipe as r
+
+Loop = Callable[[int], float]
+
+
+def bare(
+    model: nn.Module, recipe: r.Recipe, images: np.ndarray, labels: np.ndarray
+) -> Loop:
+    """A hand-written loop that only slices what lies shuffled in memory.
+
+    It trains the model that it is given (the same class, precision and layout as
+    twintrack's loop) with the framework's optimizer and dropout; it augments nothing
+    and averages nothing.
+
+    Args:
+        model: From `build`.
+        recipe: Batch size and optimizer.
+        images: (batches, batch, h, w, c), uint8.
+        labels: (batches, batch).
+    """
+    device = next(model.parameters()).device
+    x_all = torch.from_numpy(images).to(device).permute(0, 1, 4, 2, 3)
+    y_all = torch.from_numpy(labels).to(device)
+    rule = stock(model, recipe)
+
+    def loop(steps: int) -> float:
+        start = perf_counter()
+        model.train()
+        for i in range(steps):
+            x, y = x_all[i % len(x_all)], y_all[i % len(y_all)]
+            rule.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            rule.step()
+        loss.item()  # waits for the device
+        return perf_counter() - start
+
+    return loop
+
+
+def naive(
+    model: nn.Module, recipe: r.Recipe, images: np.ndarray, labels: np.ndarray
+) -> Loop:
+    """What most people write: a DataLoader of float32 tensors and an eager loop.
+
+    Args:
+        model: From `build_native`: stock layers, channels first.
+        recipe: Batch size and optimizer.
+        images: (n, h, w, c), uint8.
+        labels: (n,).
+    """
+    device = next(model.parameters()).device
+    x_all = torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous()
+    pictures = TensorDataset(x_all, torch.from_numpy(labels))
+    batches = DataLoader(
+        pictures, batch_size=recipe.batch, shuffle=True, drop_last=True
+    )
+    rule = stock(model, recipe)
+
+    def forever() -> Tensor:
+        while True:
+            yield from batches
+
+    source = forever()
+
+    def loop(steps: int) -> float:
+        start = perf_counter()
+        model.train()
+        total = 0.0
+        for _ in range(steps):
+            x, y = next(source)
+            x, y = x.to(device), y.to(device)
+            rule.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            rule.step()
+            total += loss.item()
+        return perf_counter() - start
+
+    return loop
+
+
+def stock(model: nn.Module, recipe: r.Recipe) -> torch.optim.Optimizer:
+    """The framework's own optimizer with the recipe's numbers."""
+    decay = recipe.decay.rate if recipe.decay else 0.0
+    adamw = recipe.decay and recipe.decay.kind == "decoupled"
+    match recipe.optimizer:
+        case r.SGD(momentum=momentum, nesterov=nesterov):
+            return torch.optim.SGD(
+                model.parameters(),
+                lr=recipe.lr,
+                momentum=momentum,
+                nesterov=nesterov,
+                weight_decay=decay,
+            )
+        case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
+            kind = torch.optim.AdamW if adamw else torch.optim.Adam
+            return kind(
+                model.parameters(),
+                lr=recipe.lr,
+                betas=(beta1, beta2),
+                eps=eps,
+                weight_decay=decay,
+            )
+    raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+
+
+def product(dtype: str, side: int, device: str) -> Callable[[], float]:
+    """A function that multiplies two (side, side) matrices once: seconds it took."""
+    kind = getattr(torch, dtype)
+    place = {"cpu": "cpu", "gpu": "cuda"}[device]
+    a, b = (torch.rand((side, side), device=place).to(kind) for _ in range(2))
+
+    def once() -> float:
+        start = perf_counter()
+        (a @ b)[0, 0].item()  # waits for the device
+        return perf_counter() - start
+
+    return once

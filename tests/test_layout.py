@@ -1,0 +1,105 @@
+"""The shape of the project: twins stay twins, and common stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(path.name for path in (ROOT / "pt_track").glob("*.py"))
+FRAMEWORKS = ("torch", "tensorflow", "keras", "torchvision", "tensorflow_datasets")
+# What one framework needs and the other has no place for, with the reason.
+EXCUSED = {
+    "layers.py": {"policy"},  # Keras names mixed arithmetic; torch has autocast
+    "optim.py": {"Table"},  # Keras keeps a plain learning rate in float32
+    "train.py": {"cross_entropy"},  # torch has label smoothing built in
+    "weights.py": {"inside"},  # torch gives dotted paths for free
+}
+
+
+def public(path):
+    """Names a module defines at its top level, in order, without underscores."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    body = ast.parse(path.read_text()).body
+    return [
+        node.name
+        for node in body
+        if isinstance(node, kinds) and not node.name.startswith("_")
+    ]
+
+
+def parameters(path):
+    """Function -> its parameter names, for the functions both tracks export."""
+    body = ast.parse(path.read_text()).body
+    return {
+        node.name: [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+        for node in body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def test_both_tracks_have_the_same_modules():
+    assert MODULES == sorted(path.name for path in (ROOT / "tf_track").glob("*.py"))
+    assert len(MODULES) >= 9
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_twins_define_the_same_public_names_in_the_same_order(module):
+    pt, tf = (public(ROOT / track / module) for track in ("pt_track", "tf_track"))
+    excused = EXCUSED.get(module, set())
+    assert [n for n in pt if n not in excused] == [n for n in tf if n not in excused]
+
+
+def test_the_interfaces_of_the_tracks_take_the_same_parameters():
+    pt, tf = (
+        parameters(ROOT / track / "__init__.py") for track in ("pt_track", "tf_track")
+    )
+    assert pt == tf
+    assert "build" in pt
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_names_its_twin_in_the_first_line(module):
+    for track, twin in (("pt_track", "tf_track"), ("tf_track", "pt_track")):
+        first = (ROOT / track / module).read_text().splitlines()[0]
+        expected = twin if module == "__init__.py" else f"{twin}/{module}"
+        assert f"Twin: {expected}." in first
+
+
+def loaded_by(statement):
+    """The top-level modules in `sys.modules` after a statement in a fresh process."""
+    code = f"import sys; {statement}; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(out.stdout.splitlines()[-1].split())
+
+
+def everything_in_common():
+    paths = sorted((ROOT / "common").rglob("*.py"))
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths]
+    return "import " + ", ".join(n.removesuffix(".__init__") for n in names)
+
+
+def test_everything_in_common_loads_no_framework():
+    assert not loaded_by(everything_in_common()) & set(FRAMEWORKS)
+
+
+def test_every_command_loads_no_framework():
+    names = [p.stem for p in (ROOT / "benchmarks").glob("*.py") if p.stem != "__init__"]
+    statement = "import " + ", ".join(f"benchmarks.{name}" for name in names)
+    assert not loaded_by(statement) & set(FRAMEWORKS)
+
+
+@pytest.mark.parametrize(
+    ("track", "stranger"), [("pt_track", "tensorflow"), ("tf_track", "torch")]
+)
+def test_a_track_loads_no_stranger(track, stranger):
+    assert stranger not in loaded_by(f"import {track}")
+
+
+def test_nothing_in_the_repository_is_called_utils():
+    files = [*ROOT.glob("*/*.py"), *ROOT.glob("*/*/*.py")]
+    assert [f for f in files if f.stem in ("utils", "helpers", "misc", "base")] == []

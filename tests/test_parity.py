@@ -1,0 +1,121 @@
+"""The ladder holds for every system, and every planted fault is caught.
+
+Fewer steps and smaller pictures than `twintrack parity all`: digits, 12 steps.
+Measured in this process; that the command does it in two is in test_commands.py.
+"""
+
+import dataclasses
+
+import pytest
+
+from benchmarks.ladder import STAGES, measure
+from benchmarks.parity import compare_stage, plan_climbs
+from common.data import DataRequest
+from common.errors import Refused
+from common.faults import FAULTS
+from common.systems import SYSTEMS
+from common.track import load_track
+
+STEPS = 12
+# Small enough for many steps on two cores; wide layers add time and no insight.
+SMALL = ("recipe.batch=16",)
+OURS = [name for name, system in SYSTEMS.items() if system.module is None]
+
+
+def climbed(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
+    """The rungs of `name` on digits, up to the first that fails."""
+    climbs = plan_climbs(
+        name,
+        request=DataRequest(source="digits", limit=100),
+        steps=steps,
+        seed=3,
+        threads=1,
+        overrides=overrides,
+        fault=fault,
+        folder=folder,
+    )
+    stages = {
+        track: measure(load_track(track), climb, folder / track)
+        for track, climb in climbs.items()
+    }
+    rungs = []
+    for stage in STAGES:
+        assert {next(stages[track]) for track in stages} == {stage}
+        for rung in compare_stage(stage, folder, climbs["tensorflow"]):
+            rungs.append(rung)
+            if not rung.passed:
+                return rungs
+    return rungs
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_both_tracks_compute_the_same_function(name, tmp_path):
+    rungs = climbed(name, tmp_path)
+    assert [rung for rung in rungs if not rung.passed] == []
+    assert {"draw", "logits", "moves", "gradients", "losses", "weights"} <= {
+        rung.name for rung in rungs
+    }
+    assert rungs[-1].name == "float32"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, tmp_path):
+    *held, broken = climbed(FAULTS[fault].system, tmp_path, fault=fault)
+    assert broken.name == FAULTS[fault].rung
+    assert not broken.passed
+    assert broken.difference > 100 * broken.tolerance
+    assert all(rung.passed for rung in held)
+
+
+def test_a_fault_that_changes_nothing_is_refused(tmp_path):
+    with pytest.raises(Refused, match="lrn-alpha changes nothing in rasbt-mlp"):
+        climbed("rasbt-mlp", tmp_path, fault="lrn-alpha")
+
+
+def test_an_unknown_fault_names_the_nearest(tmp_path):
+    with pytest.raises(Refused, match="the nearest is padding"):
+        climbed("small-cnn", tmp_path, fault="paddings")
+
+
+def test_a_schedule_changes_inside_the_compressed_run():
+    from benchmarks.ladder import compressed
+
+    for system in SYSTEMS.values():
+        recipe = compressed(system.recipe, 1000, 200)
+        if recipe.schedule == dataclasses.replace(system.recipe).schedule:
+            continue
+        assert len(set(recipe.schedule.factors(200, 20))) > 1
+
+
+RULES = {
+    "velocity": "recipe.optimizer=SGD(momentum=0.9,nesterov=True,form='velocity')",
+    "momentum": "recipe.optimizer=SGD(momentum=0.9)",
+    "adam": "recipe.optimizer=Adam(eps=1e-7)",
+    "adamw": "recipe.decay=Decay(rate=0.05,kind='decoupled')",
+    "clip": "recipe.clip=0.5",
+    "average": "recipe.average=Average(decay=0.9,warm_up=False)",
+    "smoothing": "recipe.smoothing=0.1",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_update_rule_is_the_same_in_both(rule, tmp_path):
+    adam = ("recipe.optimizer=Adam()",) if rule == "adamw" else ()
+    overrides = (*SMALL, "recipe.lr=0.01", *adam, RULES[rule])
+    rungs = climbed("small-cnn", tmp_path, overrides=overrides)
+    assert [rung for rung in rungs if not rung.passed] == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "spec.layers.norm1.variance=unbiased",
+        "spec.layers.flatten1.order=chw",
+        "spec.layers.conv2.pad=((1,1),(1,1))",
+        "spec.scale=Scale(mean=(0.3,),std=(0.4,))",
+        "spec.crop=0",
+    ],
+)
+def test_every_choice_of_a_spec_is_the_same_in_both(override, tmp_path):
+    rungs = climbed("small-cnn", tmp_path, overrides=(*SMALL, override))
+    assert [rung for rung in rungs if not rung.passed] == []

@@ -1,0 +1,539 @@
+"""Summaries, tables and schemas of runs in a store."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import common
+from benchmarks.table import table
+from common import report, results
+from common.data import DataRequest
+from common.errors import Refused
+from common.files import pack
+from common.job import Job
+from common.results import Store
+
+SCHEMAS = Path(common.__file__).parent / "schema"
+VERSIONS = {
+    "torch": {"numpy": "2.0", "torch": "2.11"},
+    "tensorflow": {"numpy": "2.0", "tensorflow": "2.20", "keras": "3.12"},
+}
+N = 2000  # test images
+
+
+def job(track, seed, **changes):
+    """A job of rasbt-mlp on digits."""
+    given = {
+        "system": "rasbt-mlp",
+        "data": DataRequest(source="digits"),
+        "fingerprint": "f" * 64,
+        "image": (8, 8, 1),
+        "classes": 2,
+        "mode": "aligned",
+        "track": track,
+        "seed": seed,
+        "precision": "float32",
+        "device": "cpu",
+        "threads": 2,
+        "epochs": 3,
+        "spec": "MLPSpec()",
+        "recipe": "Recipe()",
+    }
+    return Job(**given | changes)
+
+
+def record(made, run, *, wrong, note="", versions=None, diverged_at=None):
+    """What a child writes of a job that got `wrong` of N test images wrong."""
+    right = 1 - wrong / N
+    scores = {"accuracy": right, "loss": 0.5, "n": N} if diverged_at is None else None
+    source = "a page"
+    return {
+        "schema": results.SCHEMA,
+        "id": run,
+        "data": {
+            "name": made.data.source,
+            "fingerprint": made.fingerprint,
+            "train": 1000,
+            "test": N,
+            "note": note,
+            "classes": ["no", "yes"],
+        },
+        "overrides": list(made.overrides),
+        "parameters": 42,
+        "scores": scores,
+        "diverged_at": diverged_at,
+        "history": [],
+        "losses": [],
+        "times": {
+            "total": 9.0,
+            "train": 8.0,
+            "first_step": 0.25 + made.seed,
+            "images_per_second": 1000.0 * (made.seed + 1),
+        },
+        "memory": {"peak": 500_000_000 + made.seed, "gpu": None},
+        "environment": {"versions": versions or VERSIONS[made.track]},
+        "published": {"torch": 0.9754, "tensorflow": 0.975, "source": source},
+    } | {
+        key: getattr(made, key)
+        for key in (
+            *("system", "mode", "precision", "track", "seed", "device", "threads"),
+            *("epochs", "spec", "recipe"),
+        )
+    }
+
+
+def add(
+    store,
+    track,
+    seed,
+    *,
+    wrong=20,
+    first=0,
+    note="",
+    versions=None,
+    diverged_at=None,
+    name="",
+    **changes,
+):
+    """A run in the store whose `wrong` wrong test images start at `first`."""
+    made = job(track, seed, **changes)
+    run = f"{made.system}-{made.mode}-{track}-{seed}{name}"
+    (store.path / run).mkdir(parents=True)
+    (store.path / run / results.JOB).write_bytes(made.to_json())
+    about = record(
+        made, run, wrong=wrong, note=note, versions=versions, diverged_at=diverged_at
+    )
+    if diverged_at is not None:
+        return store.write(about)
+    labels = np.zeros(N, np.int64)
+    logits = np.tile(np.float32([1, 0]), (N, 1))
+    logits[first : first + wrong] = [0, 1]
+    judged = pack({"logits": logits, "labels": labels})
+    weights = pack({"head.kernel": np.full((2, 2), seed, np.float32)})
+    return store.write(about, logits=judged, weights=weights)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture
+def pairs(store):
+    """Three seeds in both tracks, which differ in one or two of 2,000 test images."""
+    for seed in range(3):
+        add(store, "torch", seed, wrong=20)
+        add(store, "tensorflow", seed, wrong=21 + seed % 2)
+    return store
+
+
+def only_row(store, **options):
+    (row,) = report.summarise(store.runs(), **options)["systems"]
+    return row
+
+
+def schema(name):
+    return json.loads((SCHEMAS / f"{name}.json").read_text())
+
+
+# --- the summary ------------------------------------------------------------------
+
+
+def test_a_summary_fits_its_schema(pairs):
+    jsonschema.validate(report.summarise(pairs.runs()), schema("compare"))
+
+
+def test_a_summary_is_json_without_nan(pairs):
+    assert json.loads(json.dumps(report.summarise(pairs.runs()), allow_nan=False))
+
+
+def test_a_mean_accuracy_is_that_of_the_runs(pairs):
+    tracks = only_row(pairs)["tracks"]
+    mean = tracks["tensorflow"]["accuracy"]["mean"]
+    assert mean == pytest.approx(1 - (21 + 22 + 21) / 3 / N)
+
+
+def test_a_difference_is_torch_minus_tensorflow(pairs):
+    difference = only_row(pairs)["difference"]
+    assert difference["mean"] == pytest.approx((1 + 2 + 1) / 3 / N)
+
+
+def test_tracks_that_differ_by_an_image_or_two_are_equivalent(pairs):
+    assert only_row(pairs)["verdict"] == "equivalent"
+
+
+def test_a_smaller_margin_can_leave_them_undecided(pairs):
+    assert only_row(pairs, margin=0.0005)["verdict"] == "undecided"
+
+
+def test_rates_and_times_are_medians_and_memory_is_the_largest(pairs):
+    track = only_row(pairs)["tracks"]["torch"]
+    found = [track[key] for key in ("images_per_second", "first_step", "peak_memory")]
+    assert found == [2000, 1.25, 500_000_002]
+
+
+def test_mcnemar_is_given_per_seed(pairs):
+    counts = [(t["torch_only"], t["p"]) for t in only_row(pairs)["mcnemar"]]
+    assert counts == [(1, 1.0), (2, 0.5), (1, 1.0)]
+
+
+def test_the_command_repeats_the_runs(pairs):
+    assert only_row(pairs)["command"] == (
+        "twintrack compare rasbt-mlp --data digits --seeds 3 --epochs 3 "
+        "--precision float32 --threads 2"
+    )
+
+
+def test_a_published_figure_names_its_data_set(pairs):
+    assert only_row(pairs)["published"]["data"] == "mnist"
+
+
+def test_modes_never_share_a_row(pairs):
+    add(pairs, "torch", 0, mode="native")
+    rows = report.summarise(pairs.runs())["systems"]
+    assert [row["mode"] for row in rows] == ["aligned", "native"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "bfloat16"},
+        {"fingerprint": "e" * 64},
+        {"epochs": 4},
+        {"threads": 1},
+        {"device": "gpu"},
+        {"overrides": ("recipe.lr=1",), "recipe": "Recipe(lr=1)"},
+        {"note": "100 of 1,000 training images"},
+        {"versions": {"numpy": "2.0", "torch": "2.12"}},
+    ],
+    ids=str,
+)
+def test_what_changes_the_numbers_makes_another_row(pairs, change):
+    add(pairs, "torch", 0, name="-other", **change)
+    assert len(report.summarise(pairs.runs())["systems"]) == 2
+
+
+def test_another_torch_is_compared_with_the_same_tensorflow(pairs):
+    for seed in range(3):
+        newer = {"numpy": "2.0", "torch": "2.12"}
+        add(pairs, "torch", seed, versions=newer, name="-newer")
+    rows = report.summarise(pairs.runs())["systems"]
+    found = {(row["versions"]["torch"], row["verdict"]) for row in rows}
+    assert found == {("2.11", "equivalent"), ("2.12", "equivalent")}
+
+
+def test_a_second_run_of_a_seed_replaces_the_first_and_is_said(pairs):
+    add(pairs, "torch", 0, name="-again")
+    shown = " ".join(report.text(report.summarise(pairs.runs())).split())
+    assert "1 older run of the same seeds left out" in shown
+
+
+def test_native_runs_are_not_paired(store):
+    for seed in range(3):
+        add(store, "torch", seed, mode="native", first=30 * seed)
+        add(store, "tensorflow", seed, mode="native", first=30 * seed + 500)
+    row = only_row(store)
+    assert (row["paired"], "3 runs per track (not paired)" in row["sentence"]) == (
+        False,
+        True,
+    )
+
+
+# --- sentences --------------------------------------------------------------------
+
+
+def test_an_equivalent_sentence_has_all_figures(pairs):
+    assert re.fullmatch(
+        r"equivalent: the tracks differ by 0\.07 points \(torch minus tensorflow; 95 % "
+        r"interval -0\.\d\d to 0\.\d\d\), inside the margin of 0\.5 points "
+        r"\(TOST p = 0\.0017\), over 3 seeds and 2,000 test images",
+        only_row(pairs)["sentence"],
+    )
+
+
+def test_a_different_sentence_names_the_better_track(store):
+    for seed in range(3):
+        add(store, "torch", seed, wrong=200)
+        add(store, "tensorflow", seed, wrong=20 + seed)
+    assert only_row(store)["sentence"].startswith(
+        "different: tensorflow is 8.95 points more accurate than torch (torch minus "
+        "tensorflow: -8.95, 95 % interval -10."
+    )
+
+
+def test_a_measurable_but_small_difference_is_said_to_be_none(store):
+    for seed in range(3):
+        add(store, "torch", seed, wrong=300)
+        add(store, "tensorflow", seed, wrong=320)
+    sentence = only_row(store, margin=0.05)["sentence"]
+    assert sentence.endswith(
+        "the interval excludes 0, but so small a difference is none"
+    )
+
+
+def test_too_few_runs_are_told_how_many_more(store):
+    for seed, wrong in enumerate((20, 100, 60)):
+        add(store, "torch", seed, wrong=wrong)
+        add(store, "tensorflow", seed, wrong=60, first=20)
+    sentence = only_row(store, margin=0.02)["sentence"]
+    assert re.match(
+        r"undecided: not enough runs to tell; about \d+ more would", sentence
+    )
+
+
+def test_too_few_test_images_are_told_how_many_it_takes(store):
+    for seed in range(3):
+        add(store, "torch", seed, wrong=20)
+        add(store, "tensorflow", seed, wrong=24, first=10)
+    sentence = only_row(store)["sentence"]
+    assert re.match(
+        r"undecided: no number of runs would tell, because 2,000 test images are too "
+        r"few: about [\d,]+ test images would be needed",
+        sentence,
+    )
+
+
+def test_identical_answers_are_said_to_be_identical(store):
+    for seed in range(3):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed)
+    assert only_row(store)["sentence"].startswith(
+        "equivalent: both tracks are right on exactly the same of 2,000 test images in "
+        "each of 3 seeds, so the difference is 0"
+    )
+
+
+def test_identical_answers_may_be_too_few(store):
+    for seed in range(3):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed)
+    assert (
+        "too few to claim equivalence within 0.1 points"
+        in (only_row(store, margin=0.001)["sentence"])
+    )
+
+
+def test_one_seed_has_its_sentence(store):
+    add(store, "torch", 0)
+    add(store, "tensorflow", 0, wrong=200)
+    assert only_row(store)["sentence"].startswith(
+        "undecided: one seed cannot tell the luck of training from a difference"
+    )
+
+
+def test_one_track_has_its_sentence(store):
+    add(store, "torch", 0)
+    assert only_row(store)["sentence"] == (
+        "undecided: only torch was run, so there is no difference to judge; run "
+        "tensorflow as well"
+    )
+
+
+def test_one_track_has_no_figures_of_the_other(store):
+    add(store, "torch", 0)
+    row = only_row(store)
+    figures = [row["difference"], row["tracks"]["tensorflow"]["accuracy"]]
+    assert figures == [{"mean": None, "low": None, "high": None}] * 2
+
+
+def test_one_track_fits_the_schema(store):
+    add(store, "torch", 0)
+    jsonschema.validate(report.summarise(store.runs()), schema("compare"))
+
+
+def test_a_diverged_run_is_named_and_left_out(pairs):
+    add(pairs, "torch", 3, diverged_at=12)
+    add(pairs, "tensorflow", 3)
+    assert only_row(pairs)["sentence"].endswith(
+        "over 3 seeds and 2,000 test images. Torch diverged at step 12 in seed 3: left "
+        "out. Without a finished partner, so not in the difference: tensorflow seed 3"
+    )
+
+
+def test_a_diverged_run_has_no_accuracy(pairs):
+    add(pairs, "torch", 3, diverged_at=12)
+    run = only_row(pairs)["tracks"]["torch"]["runs"][3]
+    assert (run["accuracy"], run["diverged_at"]) == (None, 12)
+
+
+def test_a_track_that_always_diverged_is_undecided(store):
+    for seed in range(2):
+        add(store, "torch", seed, diverged_at=seed + 1)
+        add(store, "tensorflow", seed)
+    row = only_row(store)
+    assert (row["verdict"], row["sentence"]) == (
+        "undecided",
+        "undecided: every torch run diverged, nothing to compare. Torch diverged at "
+        "step 1 in seed 0, torch diverged at step 2 in seed 1",
+    )
+
+
+def test_a_track_that_always_diverged_fits_the_schema(store):
+    add(store, "torch", 0, diverged_at=1)
+    add(store, "tensorflow", 0)
+    jsonschema.validate(report.summarise(store.runs()), schema("compare"))
+
+
+def test_different_seeds_in_the_tracks_are_no_pairs(store):
+    add(store, "torch", 0)
+    add(store, "tensorflow", 1)
+    assert "no seed has a finished run in both tracks" in only_row(store)["sentence"]
+
+
+# --- tables -----------------------------------------------------------------------
+
+
+def test_a_text_table_fits_100_columns(pairs):
+    add(pairs, "torch", 0, mode="native", note="100 of 1,000 training images; more")
+    lines = report.text(report.summarise(pairs.runs())).splitlines()
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_text_table_says_how_much_was_tested(pairs):
+    shown = report.text(report.summarise(pairs.runs()))
+    assert "1,000 training images and 2,000 test images; 3 seeds: 0, 1, 2" in shown
+
+
+def test_a_text_table_says_what_a_limit_left(store):
+    add(store, "torch", 0, note="100 of 1,000 training images")
+    shown = report.text(report.summarise(store.runs()))
+    assert "(100 of 1,000 training images)" in shown
+
+
+def test_a_text_table_has_a_row_per_track(pairs):
+    shown = report.text(report.summarise(pairs.runs()))
+    assert re.search(
+        r"torch +3 +99\.00 +\d\d\.\d\d to \d\d\.\d\d +2,000 +500 MB +1\.25 s +97\.54",
+        shown,
+    )
+
+
+def test_a_text_table_shows_a_dash_where_there_is_no_figure(store):
+    add(store, "torch", 0, diverged_at=5)
+    shown = report.text(report.summarise(store.runs()))
+    assert re.search(r"torch +0 +- +- +- +- +- +97\.54", shown)
+
+
+def test_a_markdown_table_has_a_line_per_system(pairs):
+    lines = report.markdown(report.summarise(pairs.runs())).splitlines()
+    (row,) = [line for line in lines if line.startswith("| rasbt-mlp ")]
+    assert re.search(r"\| 3 / 3 \| 99\.00 \[.*\] \| 98\.93 \[.*\] \| 0\.07 \[.*\]", row)
+
+
+def test_modes_never_share_a_markdown_table(pairs):
+    add(pairs, "torch", 0, mode="native")
+    shown = report.markdown(report.summarise(pairs.runs()))
+    titles = re.findall(r"^\*\*Mode.*", shown, re.MULTILINE)
+    assert titles == [
+        "**Mode aligned, precision float32**",
+        "**Mode native, precision float32**",
+    ]
+
+
+def test_a_markdown_table_is_followed_by_sentences_and_commands(pairs):
+    shown = report.markdown(report.summarise(pairs.runs()))
+    assert "- **rasbt-mlp** on digits: equivalent: the tracks" in shown
+    assert "`twintrack compare rasbt-mlp --data digits --seeds 3" in shown
+
+
+# --- the command ------------------------------------------------------------------
+
+
+def test_table_rebuilds_the_summary_from_the_store(pairs, capsys):
+    made = table(store=pairs.path)
+    assert made["systems"] == report.summarise(pairs.runs())["systems"]
+    assert "equivalent: the tracks differ" in capsys.readouterr().out
+
+
+def test_table_prints_json_that_fits_the_schema(pairs, capsys):
+    table(store=pairs.path, format="json")
+    jsonschema.validate(json.loads(capsys.readouterr().out), schema("compare"))
+
+
+def test_table_writes_the_json_file(pairs, tmp_path, capsys):
+    made = table(store=pairs.path, format="markdown", json=tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == made
+
+
+def test_table_shows_only_the_systems_asked_for(pairs, capsys):
+    add(pairs, "torch", 0, system="small-cnn")
+    rows = table(["small-cnn"], store=pairs.path)["systems"]
+    assert [row["system"] for row in rows] == ["small-cnn"]
+
+
+def test_table_shows_only_the_mode_asked_for(pairs, capsys):
+    add(pairs, "torch", 0, mode="native")
+    rows = table(store=pairs.path, mode="native")["systems"]
+    assert [row["mode"] for row in rows] == ["native"]
+
+
+def test_table_names_a_damaged_record_and_shows_the_others(pairs, capsys):
+    path = next(pairs.path.glob("*-torch-2/record.json"))
+    path.write_text(path.read_text().replace("0.99", "0.98"))
+    rows = table(store=pairs.path)["systems"]
+    assert str(path) in capsys.readouterr().err
+    assert len(rows[0]["tracks"]["torch"]["runs"]) == 2
+
+
+def test_table_of_an_empty_store_is_refused(store):
+    with pytest.raises(Refused, match=r"got none in .*runs; run `twintrack compare`"):
+        table(store=store.path)
+
+
+def test_table_of_an_unknown_system_names_the_nearest(pairs):
+    with pytest.raises(Refused, match="the nearest is rasbt-mlp"):
+        table(["rasbt-mpl"], store=pairs.path)
+
+
+def test_table_of_absent_data_says_what_there_is(pairs):
+    with pytest.raises(Refused, match=r"none for --data mnist .* it has data digits"):
+        table(store=pairs.path, data="mnist")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("format", "html"), ("margin", 0.0), ("margin", float("nan"))]
+)
+def test_table_refuses_what_it_cannot_do(pairs, option, value):
+    with pytest.raises(Refused, match=f"--{option} must be"):
+        table(store=pairs.path, **{option: value})
+
+
+# --- the other schemas ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["compare", "parity", "speed"])
+def test_a_schema_is_a_schema(name):
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+
+
+def test_the_parity_schema_accepts_what_design_says():
+    rung = {"name": "logits", "dtype": "float64", "difference": 1e-15}
+    rung |= {"tolerance": 1e-12, "passed": True, "where": None}
+    counting = rung | {"name": "names", "dtype": None, "difference": 0, "tolerance": 0}
+    system = {"system": "small-cnn", "passed": True, "rungs": [rung, counting]}
+    jsonschema.validate({"systems": [system]}, schema("parity"))
+
+
+def test_the_speed_schema_accepts_what_design_says():
+    track = {"ours": 558.0, "bare": 560.0, "naive": 277.0, "ours_over_bare": 0.996}
+    track |= {"ours_over_naive": 2.01, "share_of_peak": None}
+    tracks = {"torch": track, "tensorflow": track}
+    system = {"system": "rosetta-cnn", "what": "train", "tracks": tracks}
+    jsonschema.validate({"systems": [system]}, schema("speed"))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("parity", {"systems": [{"system": "a", "passed": "yes", "rungs": []}]}),
+        ("speed", {"systems": [{"system": "a", "what": "sleep", "tracks": {}}]}),
+        ("compare", {"systems": [{"system": "a"}]}),
+    ],
+)
+def test_a_schema_refuses_another_shape(name, wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema(name))

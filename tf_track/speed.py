@@ -1,0 +1,138 @@
+"""What speed is measured against, in TensorFlow.  Twin: pt_track/speed.py.
+
+Every loop here is a function: updates to make -> seconds they took.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from common import recipe as r
+
+Loop = Callable[[int], float]
+# `fit` builds its pipeline anew at each call, which real training does once: the
+# clock starts after so many batches.
+FILLING = 3
+
+
+def bare(
+    model: keras.Model, recipe: r.Recipe, images: np.ndarray, labels: np.ndarray
+) -> Loop:
+    """A hand-written loop that only slices what lies shuffled in memory.
+
+    It trains the model that it is given (the same class, precision and layout as
+    twintrack's loop, inside one graph as there) with the framework's optimizer and
+    dropout; it augments nothing and averages nothing.
+
+    Args:
+        model: From `build`.
+        recipe: Batch size and optimizer.
+        images: (batches, batch, h, w, c), uint8.
+        labels: (batches, batch).
+    """
+    x_all, y_all = tf.constant(images), tf.constant(labels)
+    rule = stock(recipe)
+    weights = model.trainable_variables
+    rule.build(weights)
+
+    @tf.function
+    def many(steps: Tensor) -> Tensor:
+        loss = tf.zeros((), weights[0].dtype)
+        for i in tf.range(steps):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            x, y = x_all[i % len(images)], y_all[i % len(labels)]
+            with tf.GradientTape() as tape:
+                logits = model(x, training=True)
+                loss = tf.reduce_mean(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+                )
+            rule.apply(tape.gradient(loss, weights), weights)
+        return loss
+
+    def loop(steps: int) -> float:
+        start = perf_counter()
+        many(tf.constant(steps)).numpy()  # waits for the device
+        return perf_counter() - start
+
+    return loop
+
+
+class Timed(keras.callbacks.Callback):
+    """Seconds from the end of batch `FILLING` to the end of the last."""
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if batch == FILLING - 1:
+            self.start = perf_counter()
+        self.seconds = perf_counter() - getattr(self, "start", 0.0)
+
+
+def naive(
+    model: keras.Model, recipe: r.Recipe, images: np.ndarray, labels: np.ndarray
+) -> Loop:
+    """What most people write: `model.fit` on float32 arrays.
+
+    Args:
+        model: From `build_native`: stock layers.
+        recipe: Batch size and optimizer.
+        images: (n, h, w, c), uint8.
+        labels: (n,).
+    """
+    x_all = images.astype(np.float32)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(stock(recipe), loss)
+
+    def loop(steps: int) -> float:
+        rows = np.arange((steps + FILLING) * recipe.batch) % len(x_all)
+        timed = Timed()
+        model.fit(
+            x_all[rows],
+            labels[rows],
+            batch_size=recipe.batch,
+            verbose=0,
+            callbacks=[timed],
+        )
+        return timed.seconds
+
+    return loop
+
+
+def stock(recipe: r.Recipe) -> keras.optimizers.Optimizer:
+    """The framework's own optimizer with the recipe's numbers."""
+    decay = recipe.decay.rate if recipe.decay else None
+    adamw = recipe.decay and recipe.decay.kind == "decoupled"
+    match recipe.optimizer:
+        case r.SGD(momentum=momentum, nesterov=nesterov):
+            return keras.optimizers.SGD(
+                learning_rate=recipe.lr,
+                momentum=momentum,
+                nesterov=nesterov,
+                weight_decay=decay,
+            )
+        case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
+            kind = keras.optimizers.AdamW if adamw else keras.optimizers.Adam
+            return kind(
+                learning_rate=recipe.lr,
+                beta_1=beta1,
+                beta_2=beta2,
+                epsilon=eps,
+                weight_decay=decay,
+            )
+    raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+
+
+def product(dtype: str, side: int, device: str) -> Callable[[], float]:
+    """A function that multiplies two (side, side) matrices once: seconds it took."""
+    place = {"cpu": "CPU:0", "gpu": "GPU:0"}[device]
+    with tf.device(place):
+        a, b = (tf.cast(tf.random.uniform((side, side)), dtype) for _ in range(2))
+
+    def once() -> float:
+        start = perf_counter()
+        (a @ b)[0, 0].numpy()  # waits for the device
+        return perf_counter() - start
+
+    return once
