@@ -1,7 +1,7 @@
 """What there is to train, and which faults parity can plant.
 
-    twintrack list
-    twintrack list --faults
+twintrack list
+twintrack list --faults
 """
 
 from __future__ import annotations

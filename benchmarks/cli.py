@@ -38,6 +38,7 @@ def main() -> int:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help answers three times as fast
     )
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     for name, (place, text) in COMMANDS.items():
@@ -45,22 +46,24 @@ def main() -> int:
         if isinstance(target, typer.Typer):
             app.add_typer(target, name=name, help=text)
         else:
-            app.command(name, help=None if name == asked else text)(target)
+            app.command(name, help=_first(target) if name == asked else text)(target)
     return run(app)
 
 
 def script(command: Callable[..., Any]) -> None:
     """Run one command as a script: `python -m benchmarks.NAME`."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    app.command(help=_first(command))(command)
     sys.exit(run(app))
 
 
 def run(app: typer.Typer) -> int:
     """Run an app; the exit code, every refusal said in one line."""
     try:
-        app(standalone_mode=False)
-        return DONE
+        code = app(standalone_mode=False)  # Typer returns 130 for Ctrl-C
+        return STOPPED if code == STOPPED else DONE
     except Refused as error:
         print(f"twintrack: {error}", file=sys.stderr)
         return WRONG
@@ -85,6 +88,11 @@ def run(app: typer.Typer) -> int:
 def _load(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
+
+
+def _first(command: Callable[..., Any]) -> str:
+    """The first paragraph of a docstring; the rest is for those who call it."""
+    return (command.__doc__ or "").split("\n\n")[0]
 
 
 def _unloaded() -> None:

@@ -107,7 +107,8 @@ def compare(
     check_margin(margin)
     check_output(json)
     place = devices.resolve(device, names)
-    dtype = precisions.resolve(precision, mode=mode, device=place)
+    bf16 = place == "gpu" and devices.gpu_has_bf16(names)
+    dtype = precisions.resolve(precision, mode=mode, device=place, gpu_has_bf16=bf16)
     overrides = tuple(set or ())
     request = DataRequest(
         source=data, limit=limit, valid=valid, skip_bad=skip_bad, size=size_of(size)

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
+from benchmarks.runner import environment
 from common.errors import Refused
 from common.track import load_track
 
@@ -16,7 +18,7 @@ DEVICES = ("auto", "cpu", "gpu")
 
 
 def resolve(device: str, tracks: Sequence[str]) -> str:
-    """"cpu" or "gpu" for a run of `tracks`: never a GPU that one of them lacks.
+    """The device for a run of `tracks`: never a GPU that one of them lacks.
 
     Raises:
         Refused: No such device, or a GPU was asked for and a track sees none.
@@ -44,13 +46,29 @@ def _driver() -> bool:
 
 def sees_gpu(track: str) -> bool:
     """Whether the framework of `track` can compute on a GPU here."""
-    command = [sys.executable, "-m", "benchmarks.devices", track]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(answer.stdout.splitlines()[-1])
-    return bool(found["gpu"])
+    return _asked(track)["device"] != "cpu"
+
+
+def gpu_has_bf16(tracks: Sequence[str]) -> bool:
+    """Whether every track sees a GPU that computes in bfloat16 natively."""
+    return all(_asked(track).get("bfloat16") == "native" for track in tracks)
+
+
+@cache
+def _asked(track: str) -> dict[str, str]:
+    """What the track describes of itself when it may use a GPU."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.devices", track],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(threads=1, device="gpu"),
+    )
+    found: dict[str, str] = json.loads(answer.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":
     module = load_track(sys.argv[1])
     module.configure(threads=1, device="gpu", mode="aligned")
-    print(json.dumps({"gpu": module.describe()["device"] != "cpu"}))
+    print(json.dumps(module.describe()))

@@ -164,9 +164,7 @@ def training(
     folder: Path,
 ) -> dict[str, np.ndarray]:
     """Losses of every step; tensors after some; what evaluation says at the end."""
-    model = track.build(
-        spec, weights=draw(spec.weights, climb.seed), dtype="float64"
-    )
+    model = track.build(spec, weights=draw(spec.weights, climb.seed), dtype="float64")
     trainer = trainer_of(track, model, spec, recipe, climb)
     losses = []
     for step, chunk in enumerate(chunks(spec, recipe, data, climb, "float64"), 1):

@@ -24,10 +24,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.data import ensure_prepared
-from benchmarks.ladder import FLOAT32_STEPS, KEPT, STAGES, Climb
+from benchmarks.ladder import KEPT, STAGES, Climb
+from benchmarks.runner import environment
 from common import codec, files
 from common import systems as registry
 from common.data import DataRequest, open_data
@@ -161,9 +161,7 @@ def plan_climbs(
         ensure_prepared(request)
         dataset = open_data(request)
         image, classes = dataset.image, len(dataset.classes)
-    resolved = registry.resolve(
-        name, image=image, classes=classes, overrides=overrides
-    )
+    resolved = registry.resolve(name, image=image, classes=classes, overrides=overrides)
     climbs = {}
     for track in TRACKS:
         spec, recipe = resolved.spec, resolved.recipe
@@ -195,6 +193,7 @@ def in_children(climbs: dict[str, Climb], folder: Path) -> Iterator[list[Rung]]:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env=environment(threads=climb.threads, device="cpu"),
             )
             stack.callback(child.kill)
             children[track] = child, log
@@ -247,7 +246,7 @@ def names_and_draw(torch: Weights, tensorflow: Weights, spec: Any) -> Iterator[R
     where = odd[0] if odd else f"{len(expected)} tensors"
     yield Rung("shapes", None, len(odd), EQUAL, where)
     if not odd:
-        difference, where = largest(torch, tensorflow, {})
+        difference, where = largest(torch, tensorflow)
         yield Rung("draw", "float64", difference, EQUAL, where)
 
 
@@ -341,7 +340,9 @@ def float32_rung(torch: Weights, tensorflow: Weights) -> Rung:
     return Rung("float32", "float32", difference, FLOAT32, where)
 
 
-def relative(a: NDArray[Any], b: NDArray[Any], scale: NDArray[Any] | None = None) -> float:
+def relative(
+    a: NDArray[Any], b: NDArray[Any], scale: NDArray[Any] | None = None
+) -> float:
     """The norm of a - b over the norm of b, or of `scale`; inf where not a number."""
     below = float(np.linalg.norm(b if scale is None else scale))
     above = float(np.linalg.norm(a - b))
@@ -351,7 +352,7 @@ def relative(a: NDArray[Any], b: NDArray[Any], scale: NDArray[Any] | None = None
     return found if np.isfinite(found) else np.inf
 
 
-def largest(torch: Weights, tensorflow: Weights, scales: dict[str, str]) -> tuple[float, str]:
+def largest(torch: Weights, tensorflow: Weights) -> tuple[float, str]:
     """The largest relative difference of two sets of tensors, and its name."""
     return max((relative(torch[n], tensorflow[n]), n) for n in tensorflow)
 
@@ -393,11 +394,11 @@ def show(
 def line(rung: Rung) -> str:
     """One rung in words."""
     mark = "ok  " if rung.passed else "FAIL"
-    figure = f"{rung.difference:.0f}" if rung.dtype is None else f"{rung.difference:.1e}"
-    allowed = f"{rung.tolerance:.0e}" if rung.tolerance else "0"
-    return (
-        f"  {mark} {rung.name:<11} {figure:>8}  allowed {allowed:<6} {rung.where}"
+    figure = (
+        f"{rung.difference:.0f}" if rung.dtype is None else f"{rung.difference:.1e}"
     )
+    allowed = f"{rung.tolerance:.0e}" if rung.tolerance else "0"
+    return f"  {mark} {rung.name:<11} {figure:>8}  allowed {allowed:<6} {rung.where}"
 
 
 def _result(name: str, rungs: list[Rung]) -> dict[str, Any]:

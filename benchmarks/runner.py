@@ -200,7 +200,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=environment(self.job),
+            env=environment(threads=self.job.threads, device=self.job.device),
             start_new_session=True,
         )
 
@@ -255,7 +255,7 @@ class Child:
         return Outcome(self.job, None, f"{status}\n{tail(log, said_before)}")
 
 
-def environment(job: Job) -> dict[str, str]:
+def environment(*, threads: int, device: str) -> dict[str, str]:
     """The child's environment: our import path, one number of threads, Keras on TF."""
     path = [entry or str(Path.cwd()) for entry in sys.path]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -263,9 +263,9 @@ def environment(job: Job) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": "0",
         "KERAS_BACKEND": "tensorflow",
-        "OMP_NUM_THREADS": str(job.threads),
+        "OMP_NUM_THREADS": str(threads),
     }
-    if job.device == "cpu":
+    if device == "cpu":
         fixed["CUDA_VISIBLE_DEVICES"] = ""
     return quiet | dict(os.environ) | fixed
 

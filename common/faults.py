@@ -104,15 +104,17 @@ def _momentum_form(spec: Any, recipe: Recipe) -> Planted:
     rule = recipe.optimizer
     if not isinstance(rule, SGD) or not rule.momentum:
         return spec, recipe
-    other = "buffer" if rule.form == "velocity" else "velocity"
-    return spec, replace(recipe, optimizer=replace(rule, form=other))
+    if rule.form == "velocity":
+        return spec, replace(recipe, optimizer=replace(rule, form="buffer"))
+    return spec, replace(recipe, optimizer=replace(rule, form="velocity"))
 
 
 def _decay_coupling(spec: Any, recipe: Recipe) -> Planted:
     if not recipe.decay:
         return spec, recipe
-    other = "coupled" if recipe.decay.kind == "decoupled" else "decoupled"
-    return spec, replace(recipe, decay=replace(recipe.decay, kind=other))
+    if recipe.decay.kind == "decoupled":
+        return spec, replace(recipe, decay=replace(recipe.decay, kind="coupled"))
+    return spec, replace(recipe, decay=replace(recipe.decay, kind="decoupled"))
 
 
 FAULTS: dict[str, Fault] = {

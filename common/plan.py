@@ -107,11 +107,11 @@ class Plan:
         rows: NDArray[np.int64],
     ) -> Chunk:
         k, batch = rows.shape
-        images = part.take(rows.ravel())
+        pictures = part.take(rows.ravel())
         labels = part.labels[rows].astype(np.int32)
         streams = [self._stream(1, epoch, start + i) for i in range(k)]
         changes = [draw_changes(rng, batch, spec, recipe) for rng in streams]
-        images = apply_changes(images, _joined(changes), spec, recipe, self.dtype)
+        images = apply_changes(pictures, _joined(changes), spec, recipe, self.dtype)
         masks = {
             name: np.stack([self.mask(rng, (batch, *shape), rate) for rng in streams])
             for name, (shape, rate) in spec.masks.items()
@@ -157,12 +157,13 @@ def draw_changes(
     (h, w, _), (ch, cw, _) = spec.image, spec.input
     none = np.zeros(n, np.int64)
     bound = augment.brightness
+    low, high = augment.contrast or (1.0, 1.0)
     return Changes(
         rng.integers(0, h - ch + 1, n) if h > ch else none,
         rng.integers(0, w - cw + 1, n) if w > cw else none,
         rng.random(n) < 0.5 if augment.flip else none.astype(bool),
         rng.uniform(-bound, bound, n) if bound else np.zeros(n),
-        rng.uniform(*augment.contrast, n) if augment.contrast else np.ones(n),
+        rng.uniform(low, high, n) if augment.contrast else np.ones(n),
     )
 
 
@@ -188,11 +189,14 @@ def apply_changes(
         images[changes.flip] = images[changes.flip, :, ::-1]
     if not recipe.augment.recolours:
         return images
-    pixels = images.astype(dtype)
+    pixels: NDArray[np.floating] = images.astype(dtype)
     each = (slice(None), None, None, None)
     pixels += changes.brightness.astype(dtype)[each]
     mean = pixels.mean(axis=(1, 2), keepdims=True)
-    return (pixels - mean) * changes.contrast.astype(dtype)[each] + mean
+    pixels -= mean
+    pixels *= changes.contrast.astype(dtype)[each]
+    pixels += mean
+    return pixels
 
 
 def ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -214,7 +218,7 @@ def ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
                 if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again by the reader
+        except BaseException as error:  # raised again by the reader
             put(error)
 
     threading.Thread(target=work, daemon=True).start()

@@ -93,7 +93,7 @@ class Average:
     warm_up: bool
 
     def decays(self, steps: int) -> NDArray[np.float64]:
-        """d at each of `steps` updates, (steps,)."""
+        """D at each of `steps` updates, (steps,)."""
         n = np.arange(1, steps + 1)
         full = np.full(steps, self.decay)
         return np.minimum(full, (1 + n) / (10 + n)) if self.warm_up else full
@@ -179,7 +179,7 @@ class Augment:
 
     flip: bool = False
     brightness: float = 0.0
-    contrast: tuple[float, ...] = ()
+    contrast: tuple[float, float] | tuple[()] = ()
 
     @property
     def recolours(self) -> bool:

@@ -115,7 +115,7 @@ class Track(Protocol):
     """The functions of a track module."""
 
     @property
-    def Trainer(self) -> Callable[[Model, Spec, Recipe, NDArray[Any]], Trainer]:  # noqa: N802
+    def Trainer(self) -> Callable[[Model, Spec, Recipe, NDArray[Any]], Trainer]:
         """(model, spec, recipe, learning rate of each update) -> a trainer."""
 
     def configure(self, *, threads: int, device: str, mode: str) -> None:
@@ -192,6 +192,9 @@ class Track(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Framework, versions, devices and threads in use."""
+
+    def peak_gpu_memory(self) -> int | None:
+        """Most bytes of GPU memory held at once so far, or none without a GPU."""
 
 
 def load_track(name: str) -> Track:

@@ -1,10 +1,20 @@
 """The PyTorch track.  Twin: tf_track.  The interface is `common.track.Track`."""
 
+import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+if "tensorflow" in sys.modules and "triton" not in sys.modules:
+    raise ImportError(
+        "torch must be imported before TensorFlow (their compilers clash and end the "
+        "process), found TensorFlow; import pt_track before tf_track"
+    )
 import torch
 from torch import nn
+
+with suppress(ImportError):  # before TensorFlow, should it follow; CPU builds lack it
+    import triton  # noqa: F401
 
 from common import codec, systems
 from common.spec import CNNSpec, MLPSpec, Spec
@@ -26,6 +36,7 @@ __all__ = [
     "get_weights",
     "load",
     "load_dataset",
+    "peak_gpu_memory",
     "predictor",
     "save",
     "set_weights",
@@ -73,9 +84,16 @@ def load(path: Path, *, dtype: str = "float32") -> nn.Module:
 def describe() -> dict[str, str]:
     """Framework, versions, devices and threads in use."""
     gpu = torch.cuda.is_available()
+    native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return {
         "framework": "torch",
         "torch": version("torch"),
         "threads": str(torch.get_num_threads()),
         "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "bfloat16": "native" if native else "unknown",
     }
+
+
+def peak_gpu_memory() -> int | None:
+    """Most bytes of GPU memory held at once so far, or none without a GPU."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

@@ -63,9 +63,7 @@ class Rule(torch.optim.Optimizer):
             if group["decay"] and self.decoupled:
                 torch._foreach_mul_(weights, 1 - lr * group["decay"])
             elif group["decay"]:
-                gradients = torch._foreach_add(
-                    gradients, weights, alpha=group["decay"]
-                )
+                gradients = torch._foreach_add(gradients, weights, alpha=group["decay"])
             self.update(weights, gradients, lr)
         if self.averages is not None:
             self._average(float(self.averages[self.updates]))

@@ -68,9 +68,7 @@ class Trainer:
         for p in self.weights:
             p.grad = None
         logits = self.model(images, masks) if self.masked else self.model(images)
-        value = F.cross_entropy(
-            logits, labels, label_smoothing=self.recipe.smoothing
-        )
+        value = F.cross_entropy(logits, labels, label_smoothing=self.recipe.smoothing)
         value.backward()
         return [p.grad for p in self.weights], value.detach()
 

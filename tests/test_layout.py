@@ -41,7 +41,7 @@ def parameters(path):
 
 
 def test_both_tracks_have_the_same_modules():
-    assert MODULES == sorted(path.name for path in (ROOT / "tf_track").glob("*.py"))
+    assert sorted(path.name for path in (ROOT / "tf_track").glob("*.py")) == MODULES
     assert len(MODULES) >= 9
 
 
@@ -70,7 +70,8 @@ def test_each_module_names_its_twin_in_the_first_line(module):
 
 def loaded_by(statement):
     """The top-level modules in `sys.modules` after a statement in a fresh process."""
-    code = f"import sys; {statement}; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    names = "*{m.split('.')[0] for m in sys.modules}"
+    code = f"import sys; {statement}; print({names})"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -46,9 +46,7 @@ def test_the_same_arrays_reach_both_tracks(name):
     for track in ("torch", "tensorflow"):
         module = load_track(track)
         model = module.build(resolved.spec)
-        trainer = module.Trainer(
-            model, resolved.spec, resolved.recipe, np.full(9, 0.1)
-        )
+        trainer = module.Trainer(model, resolved.spec, resolved.recipe, np.full(9, 0.1))
         seen[track] = []
         for chunk in chunks_of(resolved):
             images, labels, masks = trainer._tensors(chunk)
@@ -80,20 +78,21 @@ def test_a_recipe_that_drops_the_short_batch_drops_it():
 
 
 def test_a_later_start_sees_what_it_would_have_seen():
-    whole = [c[i : i + 1].digest() for c in chunks_of(DEEP) for i in range(len(c.labels))]
-    later = [
-        c[i : i + 1].digest()
-        for c in chunks_of(DEEP, first=2)
-        for i in range(len(c.labels))
-    ]
-    assert later == whole[2:]
+    def one_by_one(chunks):
+        return [c[i : i + 1].digest() for c in chunks for i in range(len(c.labels))]
+
+    whole, later = chunks_of(DEEP), chunks_of(DEEP, first=2)
+    assert one_by_one(later) == one_by_one(whole)[2:]
 
 
 def test_labels_stay_with_their_pictures():
     data = pictures(CIFAR, 10, 64, 0)
-    key = {image.tobytes(): label for image, label in zip(
-        data.train.take(slice(None)), data.train.labels, strict=True
-    )}
+    key = {
+        image.tobytes(): label
+        for image, label in zip(
+            data.train.take(slice(None)), data.train.labels, strict=True
+        )
+    }
     for chunk in Plan(seed=3).chunks(data.train, ROSETTA.spec, ROSETTA.recipe, 0):
         for image, label in zip(chunk.images[0], chunk.labels[0], strict=True):
             assert key[image.tobytes()] == label
@@ -114,9 +113,7 @@ def test_crops_and_flips_are_pieces_of_the_picture():
 
 
 def test_all_nine_by_nine_corners_are_drawn():
-    changes = draw_changes(
-        np.random.default_rng(0), 20_000, DEEP.spec, DEEP.recipe
-    )
+    changes = draw_changes(np.random.default_rng(0), 20_000, DEEP.spec, DEEP.recipe)
     assert len({*zip(changes.top, changes.left, strict=True)}) == 81
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "get_weights",
     "load",
     "load_dataset",
+    "peak_gpu_memory",
     "predictor",
     "save",
     "set_weights",
@@ -87,11 +88,21 @@ def load(path: Path, *, dtype: str = "float32") -> keras.Model:
 
 def describe() -> dict[str, str]:
     """Framework, versions, devices and threads in use."""
-    gpus = [gpu.name for gpu in tf.config.get_visible_devices("GPU")]
+    gpus = tf.config.get_visible_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    native = gpus and all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
     return {
         "framework": "tensorflow",
         "tensorflow": version("tensorflow"),
         "keras": version("keras"),
         "threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
-        "device": ", ".join(gpus) or "cpu",
+        "device": ", ".join(d.get("device_name", "gpu") for d in details) or "cpu",
+        "bfloat16": "native" if native else "unknown",
     }
+
+
+def peak_gpu_memory() -> int | None:
+    """Most bytes of GPU memory held at once so far, or none without a GPU."""
+    if not tf.config.get_visible_devices("GPU"):
+        return None
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])

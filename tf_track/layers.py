@@ -72,9 +72,7 @@ class Norm(keras.layers.BatchNormalization):
     """
 
     def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
-        super().__init__(
-            momentum=layer.decay, epsilon=layer.eps, dtype=policy(dtype)
-        )
+        super().__init__(momentum=layer.decay, epsilon=layer.eps, dtype=policy(dtype))
         self.variance = layer.variance
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:

@@ -18,16 +18,10 @@ class MLP(keras.Model):
         *hidden, head = pairwise(spec_.widths)
         self.scale = Scale(spec_.scale, dtype)
         self.flatten = Flatten("hwc", dtype)
-        self.hidden = [
-            dense(fan_in, spec.Dense(out), dtype) for fan_in, out in hidden
-        ]
-        self.norms = [
-            norm(out, spec_.norm, dtype) for _, out in hidden if spec_.norm
-        ]
+        self.hidden = [dense(fan_in, spec.Dense(out), dtype) for fan_in, out in hidden]
+        self.norms = [norm(out, spec_.norm, dtype) for _, out in hidden if spec_.norm]
         self.relu = Relu(dtype)
-        self.drops = [
-            Dropout(spec_.dropout, dtype) for _ in hidden if spec_.dropout
-        ]
+        self.drops = [Dropout(spec_.dropout, dtype) for _ in hidden if spec_.dropout]
         self.head = dense(head[0], spec.Dense(head[1]), dtype)
 
     def call(

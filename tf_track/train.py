@@ -53,7 +53,7 @@ class Trainer:
     def _steps(
         self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]
     ) -> Tensor:
-        """One update per batch, inside one graph: entering it costs as much as a step."""
+        """One update per batch in one graph: entering it can cost as much as a step."""
         k = tf.shape(images)[0]
         losses = tf.TensorArray(self.weights[0].dtype, k, element_shape=())
         for i in tf.range(k):

@@ -1,0 +1,182 @@
+"""The commands as a user types them: exit codes, one-line errors, start-up."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ladder import STAGES, measure
+from benchmarks.parity import compare_stage, plan_climbs
+from common.track import load_track
+
+ROOT = Path(__file__).parent.parent
+# Seconds.  The bars are 0.5 and 0.3 on an idle machine; tests share theirs.
+HELP, IMPORT = 0.5, 0.3
+TRIES = 7
+
+
+def twintrack(*words, cwd=ROOT, module="benchmarks.cli", **env):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+    )
+
+
+def quickest(*command):
+    """Seconds of the quickest of several tries: the others met somebody else's work."""
+    found = []
+    for _ in range(TRIES):
+        start = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        found.append(time.monotonic() - start)
+    return min(found)
+
+
+def test_help_answers_at_once():
+    assert quickest(sys.executable, "-m", "benchmarks.cli", "--help") < HELP
+
+
+def test_importing_common_takes_no_time():
+    assert quickest(sys.executable, "-c", "import common") < IMPORT
+
+
+def test_help_names_every_command():
+    out = twintrack("--help").stdout
+    for name in ("compare", "parity", "speed", "table", "list", "data"):
+        assert re.search(rf"\b{name}\b", out)
+
+
+def test_list_shows_every_system_with_its_figures():
+    out = " ".join(twintrack("list").stdout.split())
+    assert "rosetta-cnn" in out
+    assert "3,441,592" in out
+    assert "torch 77.45 %, tensorflow 76.79 %" in out
+    assert "1e-12" in out
+
+
+def test_list_says_which_rung_sees_each_fault():
+    out = " ".join(twintrack("list", "--faults").stdout.split())
+    assert "bn-variance" in out
+    assert "seen by statistics" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compare", "smal-cnn"), "the nearest is small-cnn"),
+        (("compare", "--tracks", "torhc"), "nearest: torch"),
+        (("compare", "--data", "nowhere"), "nowhere"),
+        (("compare", "--set", "recipe.leraning=1"), "the nearest is"),
+        (("compare", "--mode", "fast"), "strict, aligned"),
+        (("compare", "--sedes", "1"), "--sedes"),
+        (("compare", "--set", "recipe.batch=5000"), "batch"),
+        (("parity", "nothing"), "a system must be in"),
+        (("parity", "--break", "bn-esp"), "the nearest is bn-eps"),
+        (("parity", "rasbt-mlp", "--break", "padding"), "changes nothing in rasbt-mlp"),
+        (("parity", "--system", "no.such"), "must be importable"),
+        (("table", "--store", "nothing-here"), "nothing-here"),
+        (("cmopare",), "cmopare"),
+    ],
+)
+def test_a_wrong_request_gives_one_line_and_exit_code_2(words, message, tmp_path):
+    store = () if words[0] != "compare" else ("--store", str(tmp_path))
+    found = twintrack(*words, *store)
+    assert found.returncode == 2, found
+    assert message in found.stderr
+    assert len(found.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in found.stderr + found.stdout
+
+
+def test_keras_on_another_backend_is_refused(tmp_path):
+    found = twintrack("compare", "--store", str(tmp_path), KERAS_BACKEND="torch")
+    assert found.returncode == 2
+    assert "KERAS_BACKEND" in found.stderr
+
+
+def test_parity_passes_as_a_command_and_writes_its_figures(tmp_path):
+    file = tmp_path / "parity.json"
+    found = twintrack("parity", "--steps", "4", "--json", str(file))
+    assert found.returncode == 0, found.stdout + found.stderr
+    (system,) = json.loads(file.read_text())["systems"]
+    assert system["passed"]
+    assert {"losses", "weights", "statistics"} <= {r["name"] for r in system["rungs"]}
+    assert all(r["difference"] <= r["tolerance"] for r in system["rungs"])
+
+
+def test_parity_stops_at_a_planted_fault_with_exit_code_1(tmp_path):
+    file = tmp_path / "parity.json"
+    words = ("--break", "padding", "--steps", "4", "--json", str(file))
+    found = twintrack("parity", *words)
+    assert found.returncode == 1
+    assert "parity did not hold in small-cnn" in found.stderr
+    (system,) = json.loads(file.read_text())["systems"]
+    assert [r["name"] for r in system["rungs"] if not r["passed"]] == ["logits"]
+
+
+def test_a_users_own_twin_pair_gets_parity(tmp_path):
+    climbs = plan_climbs(
+        "tests.own_twin",
+        request=None,
+        steps=6,
+        seed=0,
+        threads=1,
+        overrides=(),
+        fault=None,
+        folder=tmp_path,
+    )
+    stages = {
+        track: measure(load_track(track), climb, tmp_path / track)
+        for track, climb in climbs.items()
+    }
+    rungs = []
+    for stage in STAGES:
+        assert {next(stages[track]) for track in stages} == {stage}
+        rungs += compare_stage(stage, tmp_path, climbs["tensorflow"])
+    assert [rung for rung in rungs if not rung.passed] == []
+    assert {"losses", "gradients", "float32"} <= {rung.name for rung in rungs}
+
+
+def test_a_users_own_twin_pair_gets_compare(tmp_path):
+    words = ("--system", "tests.own_twin", "--seeds", "1", "--limit", "100")
+    file = tmp_path / "compare.json"
+    found = twintrack(
+        "compare", *words, "--store", str(tmp_path / "runs"), "--json", str(file)
+    )
+    assert found.returncode == 0, found.stderr
+    (system,) = json.loads(file.read_text())["systems"]
+    assert system["system"] == "two-towers"
+    assert system["tracks"]["torch"]["accuracy"]["mean"] > 0.2  # two epochs of 100
+    assert system["verdict"] == "undecided"
+
+
+def test_the_library_example_of_the_readme_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    example = tmp_path / "example.py"
+    example.write_text(blocks[0])
+    found = subprocess.run(
+        [sys.executable, str(example)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("accuracy=0.9") == 2
+    assert "True" in found.stdout
+
+
+def test_the_wrong_import_order_is_refused_instead_of_ending_the_process():
+    code = "import tensorflow, pt_track"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert "import pt_track before tf_track" in found.stderr
