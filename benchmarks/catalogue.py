@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json as jsonlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import options
 from common import codec, files
 from common.faults import FAULTS
 from common.recipe import SGD, Recipe
@@ -29,13 +29,8 @@ def catalogue(
     faults: Annotated[
         bool, typer.Option("--faults", help="The faults that parity can plant.")
     ] = False,
-    system: Annotated[
-        list[str] | None,
-        typer.Option("--system", help="A module that registers a system of yours."),
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Also write the result to this file.")
-    ] = None,
+    system: options.System = None,
+    json: options.Json = None,
 ) -> dict[str, Any]:
     """List the systems, or with --faults what parity --break can plant."""
     for module in system or []:

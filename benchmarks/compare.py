@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import devices
+from benchmarks import devices, options
 from benchmarks.data import ensure_prepared, size_of
 from benchmarks.progress import screen as fitting_screen
 from benchmarks.runner import DAY, RunsFailed, run_jobs
@@ -35,19 +35,12 @@ DEFAULT_SYSTEMS = ("small-cnn", "rasbt-mlp")
 
 
 def compare(
-    systems: Annotated[
-        list[str] | None,
-        typer.Argument(help="Systems, as twintrack list names them."),
-    ] = None,
+    systems: options.Systems = None,
     *,
-    data: Annotated[
-        str, typer.Option(help="digits, mnist, cifar10, or a folder of pictures.")
-    ] = "digits",
+    data: options.Data = "digits",
     seeds: Annotated[int, typer.Option(help="Runs per track: seeds 0 to N-1.")] = 3,
     mode: Annotated[str, typer.Option(help="strict, aligned or native.")] = "aligned",
-    tracks: Annotated[
-        str, typer.Option(help="Tracks, with commas between.")
-    ] = "torch,tensorflow",
+    tracks: options.Tracks = "torch,tensorflow",
     epochs: Annotated[
         int | None, typer.Option(help="Epochs, in place of the recipe's.")
     ] = None,
@@ -57,40 +50,19 @@ def compare(
     valid: Annotated[
         int, typer.Option(help="Training pictures held out for validation.")
     ] = 0,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out files that are no pictures.")
-    ] = False,
-    size: Annotated[
-        str | None, typer.Option(help="HxW that a folder's pictures are fitted into.")
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float64.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads per run; all cores unless given.")
-    ] = None,
-    set: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a field: recipe.lr=0.05."),
-    ] = None,
-    system: Annotated[
-        list[str] | None,
-        typer.Option("--system", help="A module that registers a system of yours."),
-    ] = None,
-    margin: Annotated[
-        float, typer.Option(help="Largest difference that does not matter, a share.")
-    ] = MARGIN,
+    skip_bad: options.SkipBad = False,
+    size: options.Size = None,
+    precision: options.Precision = "auto",
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    set: options.Set = None,
+    system: options.System = None,
+    margin: options.Margin = MARGIN,
     time_limit: Annotated[
         float, typer.Option(help="Seconds after which a run is given up.")
     ] = DAY,
-    json: Annotated[
-        Path | None, typer.Option(help="Also write the result to this file.")
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the results; TWINTRACK_STORE, else runs."),
-    ] = None,
+    json: options.Json = None,
+    store: options.Store = None,
 ) -> dict[str, Any]:
     """Train systems in both frameworks and say whether they differ.
 
@@ -125,7 +97,7 @@ def compare(
             seed=seed,
             precision=dtype,
             device=place,
-            threads=threads or available_cores(),
+            threads=threads or devices.threads_for(resolved.spec, resolved.recipe),
         )
         for resolved in [
             fitted(name, pictures, overrides, epochs)
@@ -277,13 +249,6 @@ def check_output(path: Path | None) -> None:
     """Refuse, before anything runs, a file that could not be written at the end."""
     if path and path.is_dir():
         raise Refused(f"--json must be a file, got the folder {path}; add a name")
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

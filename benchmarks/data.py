@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import options
 from common.data import DataRequest
 from common.data.cache import Damaged, cache_folder, load, locked, read_meta
 from common.data.canonical import PUBLIC
@@ -53,11 +54,6 @@ NAME = Annotated[str, typer.Argument(help="digits, mnist, cifar10, or a folder."
 MAYBE_NAME = Annotated[
     str | None, typer.Argument(help="One data set; all that are prepared unless given.")
 ]
-CACHE = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the cache; TWINTRACK_CACHE, else ~/.cache/twintrack."),
-]
-JSON = Annotated[Path | None, typer.Option(help="Also write the result to this file.")]
 
 
 class CheckFailed(Failed):
@@ -68,8 +64,8 @@ class CheckFailed(Failed):
 def data_list(
     context: typer.Context = None,  # type: ignore[assignment]
     *,
-    cache: CACHE = None,
-    json: JSON = None,
+    cache: options.Cache = None,
+    json: options.Json = None,
 ) -> list[Row]:
     """List the data sets: the named ones, and the folders that have been decoded.
 
@@ -93,14 +89,10 @@ def prepare(
     track: Annotated[
         str, typer.Option(help="Who downloads: torch, tensorflow, or both to compare.")
     ] = "torch",
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out files that are no pictures.")
-    ] = False,
-    size: Annotated[
-        str | None, typer.Option(help="HxW that a folder's pictures are fitted into.")
-    ] = None,
-    cache: CACHE = None,
-    json: JSON = None,
+    skip_bad: options.SkipBad = False,
+    size: options.Size = None,
+    cache: options.Cache = None,
+    json: options.Json = None,
 ) -> Row:
     """Download or decode a data set into the cache; nothing is done twice.
 
@@ -127,8 +119,8 @@ def prepare(
 def verify(
     name: MAYBE_NAME = None,
     *,
-    cache: CACHE = None,
-    json: JSON = None,
+    cache: options.Cache = None,
+    json: options.Json = None,
 ) -> list[Row]:
     """Check the cached data against their fingerprints, and folders for changes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,12 @@ from pathlib import Path
 
 from benchmarks.runner import environment
 from common.errors import Refused
+from common.recipe import Recipe
+from common.spec import Spec, macs
 from common.track import load_track
 
+# Floating-point operations of an update below which one thread is as fast as two.
+SHARED_STEP = 1e8
 DEVICES = ("auto", "cpu", "gpu")
 
 
@@ -42,6 +47,25 @@ def resolve(device: str, tracks: Sequence[str]) -> str:
 def _driver() -> bool:
     """Whether there is any sign of a GPU: asking a framework takes seconds."""
     return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidia0").exists()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_for(spec: Spec, recipe: Recipe) -> int:
+    """Threads of a run: all cores, but one where a step is too small to share.
+
+    Two threads of a step of a millisecond mostly wait for each other, and for any
+    other process that has a core: measured 20 times slower on a busy machine.
+    """
+    per_picture = macs(spec)
+    if per_picture and 6 * per_picture * recipe.batch < SHARED_STEP:
+        return 1
+    return available_cores()
 
 
 def sees_gpu(track: str) -> bool:

@@ -25,6 +25,7 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks import options
 from benchmarks.data import ensure_prepared
 from benchmarks.ladder import KEPT, STAGES, Climb
 from benchmarks.runner import environment
@@ -73,9 +74,7 @@ def parity(
         typer.Argument(help="Systems, or all.  [default: small-cnn]"),
     ] = None,
     *,
-    data: Annotated[
-        str | None, typer.Option(help="A data set; seeded pictures unless given.")
-    ] = None,
+    data: options.MaybeData = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 200,
     seed: Annotated[int, typer.Option(help="Of weights, pictures and plan.")] = 0,
     fault: Annotated[
@@ -83,17 +82,9 @@ def parity(
         typer.Option("--break", help="Plant a fault in torch: twintrack list --faults"),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each track.")] = 1,
-    set: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a field: recipe.batch=8."),
-    ] = None,
-    system: Annotated[
-        list[str] | None,
-        typer.Option("--system", help="A module that registers a system of yours."),
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Also write the result to this file.")
-    ] = None,
+    set: options.Set = None,
+    system: options.System = None,
+    json: options.Json = None,
 ) -> dict[str, Any]:
     """Prove that both tracks compute the same function, in float64.
 

@@ -22,7 +22,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +29,7 @@ import numpy as np
 import typer
 
 from benchmarks import devices
-from benchmarks.compare import available_cores, check_positive, tracks_of
+from benchmarks.compare import check_positive, tracks_of
 from benchmarks.data import ensure_prepared
 from benchmarks.runner import ended, environment, tail
 from common import files, loop
@@ -39,7 +38,7 @@ from common import systems as registry
 from common.data import DataRequest, Dataset, Part, open_data, pictures
 from common.errors import Failed, Refused
 from common.plan import Plan
-from common.spec import Spec
+from common.spec import Spec, macs
 from common.systems import Resolved
 from common.track import TRACKS, load_track
 
@@ -138,7 +137,7 @@ def speed(
                 track=track,
                 precision=dtype,
                 device=place,
-                threads=threads or available_cores(),
+                threads=threads or usual_threads(name, tuple(set or ())),
                 rounds=rounds,
                 steps=steps,
             )
@@ -173,6 +172,13 @@ def system_row(measurements: dict[str, Measurement]) -> Row:
         "tracks": tracks,
         "bars": list(bars(resolved.name, first.precision, tracks)),
     }
+
+
+def usual_threads(name: str, overrides: tuple[str, ...]) -> int:
+    """The threads that compare gives a run of the published shape."""
+    image = registry.find(name).image
+    found = registry.resolve(name, image=image, classes=10, overrides=overrides)
+    return devices.threads_for(found.spec, found.recipe)
 
 
 # --- in the child ---------------------------------------------------------------
@@ -326,13 +332,14 @@ def in_child(m: Measurement) -> Row:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                env=environment(m),  # asks for threads and device only
+                env=environment(threads=m.threads, device=m.device),
             )
         result = jsonlib.loads(out.read_text()) if out.exists() else {}
         if "refused" in result:
             raise Refused(result["refused"])
         if not result:
-            raise Failed(f"{m.system} in {m.track}: {ended(child.returncode)}\n{tail(log, 0)}")
+            why = f"{ended(child.returncode)}\n{tail(log, 0)}"
+            raise Failed(f"{m.system} in {m.track}: {why}")
     return result
 
 
@@ -349,15 +356,6 @@ def child(folder: Path) -> int:
         result = {"refused": str(error)}
     (folder / "result").write_text(jsonlib.dumps(result))
     return 0
-
-
-def macs(spec: Spec) -> int | None:
-    """Multiply-accumulates of one picture's forward pass, if they can be known."""
-    if hasattr(spec, "macs"):
-        return int(spec.macs)
-    kernels = [w.shape for n, w in spec.weights.items() if n.endswith(".kernel")]
-    dense = all(len(shape) == 2 for shape in kernels)
-    return sum(prod(shape) for shape in kernels) if dense else None
 
 
 def summary(raw: Row, per_picture: int | None) -> Row:
@@ -438,7 +436,8 @@ def show(row: Row) -> None:
     for track in row["tracks"]:
         table.add_column(track, justify="right")
     for name in LOOPS:
-        table.add_row(name, *(_cell(t, name, "{:,.0f}") for t in row["tracks"].values()))
+        cells = (_cell(t, name, "{:,.0f}") for t in row["tracks"].values())
+        table.add_row(name, *cells)
     for name, text in (
         ("ours_over_bare", "ours / bare"),
         ("ours_over_naive", "ours / naive"),

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import options
 from common import report
 from common.errors import Refused
 from common.files import readable, write_atomic
@@ -36,16 +37,9 @@ def table(
     ] = None,
     mode: Annotated[str | None, typer.Option(help="Only runs in this mode.")] = None,
     format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
-    margin: Annotated[
-        float, typer.Option(help="Largest difference that does not matter, a share.")
-    ] = MARGIN,
-    json: Annotated[
-        Path | None, typer.Option(help="Also write the result to this file.")
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the results; TWINTRACK_STORE, else runs."),
-    ] = None,
+    margin: options.Margin = MARGIN,
+    json: options.Json = None,
+    store: options.Store = None,
 ) -> dict[str, Any]:
     """Show the results in the store, and what they say.
 

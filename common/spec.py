@@ -193,6 +193,15 @@ def parameters(spec: Spec) -> int:
     return sum(prod(w.shape) for w in spec.weights.values() if w.trained)
 
 
+def macs(spec: Spec) -> int | None:
+    """Multiply-accumulates of one picture's forward pass, if they can be known."""
+    if isinstance(spec, CNNSpec):
+        return spec.macs
+    kernels = [w.shape for n, w in spec.weights.items() if n.endswith(".kernel")]
+    dense = all(len(shape) == 2 for shape in kernels)
+    return sum(prod(shape) for shape in kernels) if dense else None
+
+
 def kernel_and_bias(
     name: str, shape: Shape, layer: Conv | Dense
 ) -> Iterator[tuple[str, WeightRecord]]:

@@ -15,12 +15,10 @@ DEEP = resolve("deep-cnn", image=CIFAR, classes=10, overrides=("recipe.batch=16"
 ROSETTA = resolve("rosetta-cnn", image=CIFAR, classes=10)
 
 
-def chunks_of(resolved, *, seed=0, epoch=0, n=100, first=0):
+def chunks_of(resolved, *, seed=0, epoch=0, n=100):
     data = pictures(resolved.spec.image, 10, n, 0)
     plan = Plan(seed=seed)
-    return list(
-        plan.chunks(data.train, resolved.spec, resolved.recipe, epoch, first=first)
-    )
+    return list(plan.chunks(data.train, resolved.spec, resolved.recipe, epoch))
 
 
 def digests(chunks):
@@ -75,14 +73,6 @@ def test_an_epoch_shows_every_picture_once_and_the_short_batch_last():
 
 def test_a_recipe_that_drops_the_short_batch_drops_it():
     assert all(c.labels.shape[1] == 64 for c in chunks_of(ROSETTA, n=150))
-
-
-def test_a_later_start_sees_what_it_would_have_seen():
-    def one_by_one(chunks):
-        return [c[i : i + 1].digest() for c in chunks for i in range(len(c.labels))]
-
-    whole, later = chunks_of(DEEP), chunks_of(DEEP, first=2)
-    assert one_by_one(later) == one_by_one(whole)[2:]
 
 
 def test_labels_stay_with_their_pictures():

@@ -90,7 +90,8 @@ def describe() -> dict[str, str]:
     """Framework, versions, devices and threads in use."""
     gpus = tf.config.get_visible_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    native = gpus and all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+    ages = [d.get("compute_capability", (0, 0)) for d in details]
+    native = gpus and min(ages) >= (8, 0)  # Ampere was the first with bfloat16
     return {
         "framework": "tensorflow",
         "tensorflow": version("tensorflow"),

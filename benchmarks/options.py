@@ -1,0 +1,50 @@
+"""The options that mean the same in every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Systems = Annotated[
+    list[str] | None, typer.Argument(help="Systems, as twintrack list names them.")
+]
+System = Annotated[
+    list[str] | None,
+    typer.Option("--system", help="A module that registers a system of yours."),
+]
+Data = Annotated[
+    str, typer.Option(help="digits, mnist, cifar10, or a folder of pictures.")
+]
+MaybeData = Annotated[
+    str | None, typer.Option(help="A data set; seeded pictures unless given.")
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out files that are no pictures.")
+]
+Size = Annotated[
+    str | None, typer.Option(help="HxW that a folder's pictures are fitted into.")
+]
+Tracks = Annotated[str, typer.Option(help="Tracks, with commas between.")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float64.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or gpu.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads per run; all cores unless given.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a field: recipe.lr=0.05."),
+]
+Margin = Annotated[
+    float, typer.Option(help="Largest difference that does not matter, a share.")
+]
+Json = Annotated[Path | None, typer.Option(help="Also write the result to this file.")]
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the results; TWINTRACK_STORE, else runs."),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the cache; TWINTRACK_CACHE, else ~/.cache/twintrack."),
+]
