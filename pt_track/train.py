@@ -43,7 +43,7 @@ class Trainer:
         return torch.stack(losses).double().cpu().numpy()
 
     def _tensors(self, chunk: Chunk) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The chunk on the device, images as (k, n, c, h, w) in channels-last memory."""
+        """The chunk on the device, images (k, n, c, h, w) in channels-last memory."""
         images = torch.from_numpy(chunk.images).to(self.device).permute(0, 1, 4, 2, 3)
         labels = torch.from_numpy(chunk.labels).to(self.device).long()
         masks = {
