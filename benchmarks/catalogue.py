@@ -75,7 +75,8 @@ def in_words(recipe: Recipe) -> str:
         name = "SGD" + (f" momentum {rule.momentum:g}" if rule.momentum else "")
         name += " Nesterov" if rule.nesterov else ""
     else:
-        name = f"Adam eps {rule.eps:g}"
+        decoupled = recipe.decay and recipe.decay.kind == "decoupled"
+        name = f"{'AdamW' if decoupled else 'Adam'} eps {rule.eps:g}"
     words = [f"{name}, lr {recipe.lr:g}", f"batch {recipe.batch}"]
     words.append(f"{recipe.epochs} epochs")
     if codec.dumps(recipe.schedule) != '{"is": "Steady"}':
@@ -84,8 +85,11 @@ def in_words(recipe: Recipe) -> str:
         words.append(f"{recipe.decay.kind} decay {recipe.decay.rate:g}")
     if recipe.average:
         words.append(f"average {recipe.average.decay:g}")
-    if recipe.augment != type(recipe.augment)():
-        words.append("flips, brightness, contrast")
+    words += [f"clip {recipe.clip:g}"] if recipe.clip else []
+    words += [f"smoothing {recipe.smoothing:g}"] if recipe.smoothing else []
+    words += ["last short batch dropped"] if recipe.drop_last else []
+    augment = asdict(recipe.augment)
+    words += [name for name, value in augment.items() if value]
     return ", ".join(words)
 
 

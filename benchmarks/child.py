@@ -157,7 +157,8 @@ def carry_out(job: Job, run: str, store: Store, tell: Tell) -> None:
             tell("found")
             return
         for leftover in store.folder(job.id).glob(".*"):
-            leftover.unlink(missing_ok=True)
+            if not leftover.name.startswith(f".{results.JOB}."):  # that is another parent's
+                leftover.unlink(missing_ok=True)
         Attempt(job, store, tell).run()
     tell("done")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -35,11 +36,12 @@ def main() -> int:
     app = typer.Typer(
         name="twintrack",
         help="The same image classifiers in PyTorch and in TensorFlow, compared.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help answers three times as fast
     )
+    if not sys.argv[1:]:
+        sys.argv.append("--help")
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     for name, (place, text) in COMMANDS.items():
         target = _load(place) if name == asked else _unloaded
@@ -61,6 +63,7 @@ def script(command: Callable[..., Any]) -> None:
 
 def run(app: typer.Typer) -> int:
     """Run an app; the exit code, every refusal said in one line."""
+    warnings.showwarning = _one_line
     try:
         code = app(standalone_mode=False)  # Typer returns 130 for Ctrl-C
         return STOPPED if code == STOPPED else DONE
@@ -71,7 +74,8 @@ def run(app: typer.Typer) -> int:
         print(f"twintrack: {error}", file=sys.stderr)
         return FAILED
     except typer.TyperException as error:
-        print(f"twintrack: {error.format_message()}; see --help", file=sys.stderr)
+        said = error.format_message().rstrip(".")
+        print(f"twintrack: {said}; see --help", file=sys.stderr)
         return WRONG
     except (KeyboardInterrupt, typer.Abort):
         print("twintrack: stopped; what is finished is kept", file=sys.stderr)
@@ -83,6 +87,11 @@ def run(app: typer.Typer) -> int:
             traceback.print_exc(file=log)
         print(f"twintrack: a fault of ours; please report {log.name}", file=sys.stderr)
         return OURS
+
+
+def _one_line(message: Warning | str, kind: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning as a user wants it: what, and not where in our code."""
+    print(f"twintrack: {message}", file=sys.stderr)
 
 
 def _load(place: str) -> Any:

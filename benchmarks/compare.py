@@ -28,7 +28,7 @@ from common.errors import Refused
 from common.job import Job
 from common.results import Store
 from common.stats import MARGIN
-from common.systems import BUILDERS, Resolved, resolve
+from common.systems import BUILDERS, Resolved, check_fits, resolve
 from common.track import check_track
 
 DEFAULT_SYSTEMS = ("small-cnn", "rasbt-mlp")
@@ -201,12 +201,7 @@ def fitted(
         overrides=overrides,
         epochs=epochs,
     )
-    n, batch = len(pictures.train), resolved.recipe.batch
-    if batch > n:
-        raise Refused(
-            f"a batch must fit the training data, {resolved.name} takes {batch} of "
-            f"{n} pictures; use more data or --set recipe.batch={n}"
-        )
+    check_fits(resolved, len(pictures.train))
     return resolved
 
 

@@ -10,7 +10,6 @@ itself imports no framework.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import options
+from benchmarks.runner import environment
 from common.data import DataRequest
 from common.data.cache import Damaged, cache_folder, load, locked, read_meta
 from common.data.canonical import PUBLIC
@@ -133,7 +133,8 @@ def verify(
     rows = [_row(path, {}) | {"state": _state(path)} for path in paths]
     _show(rows, f"Verified (cache: {folder})")
     _write(json, rows)
-    damaged = [row["name"] for row in rows if row["state"].startswith("damaged")]
+    bad = [row for row in rows if row["state"].startswith("damaged")]
+    damaged = [row.get("source") or row["name"] for row in bad]
     if damaged:
         raise CheckFailed(
             f"cached data must have the fingerprint they were written with, damaged: "
@@ -201,11 +202,9 @@ def in_child(name: str, track: str, folder: Path, *, keep: bool) -> str:
         Refused: The download failed, or there is no room.
     """
     options = [IN_TRACK, name, track, str(folder), "keep" if keep else "compare"]
-    # Nothing here computes: no GPU is claimed and start-up messages stay out.
-    quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.data", *options],
-        env=os.environ | quiet,
+        [sys.executable, "-P", "-m", "benchmarks.data", *options],
+        env=environment(threads=1, device="cpu"),  # nothing here computes
         stdout=subprocess.PIPE,
         text=True,
     )

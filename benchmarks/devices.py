@@ -15,7 +15,7 @@ from benchmarks.runner import environment
 from common.errors import Refused
 from common.recipe import Recipe
 from common.spec import Spec, macs
-from common.track import load_track
+from common.track import TRACKS, load_track
 
 # Floating-point operations of an update below which one thread is as fast as two.
 SHARED_STEP = 1e8
@@ -35,7 +35,9 @@ def resolve(device: str, tracks: Sequence[str]) -> str:
         )
     if device == "cpu" or (device == "auto" and not _driver()):
         return "cpu"
-    blind = [track for track in tracks if not sees_gpu(track)]
+    # Without being asked, a GPU is used only where both frameworks could.
+    asked = tracks if device == "gpu" else (*tracks, *TRACKS)
+    blind = [track for track in dict.fromkeys(asked) if not sees_gpu(track)]
     if device == "gpu" and blind:
         raise Refused(
             f"a GPU must be seen by every track, {', '.join(blind)} sees none; "
@@ -82,7 +84,7 @@ def gpu_has_bf16(tracks: Sequence[str]) -> bool:
 def _asked(track: str) -> dict[str, str]:
     """What the track describes of itself when it may use a GPU."""
     answer = subprocess.run(
-        [sys.executable, "-m", "benchmarks.devices", track],
+        [sys.executable, "-P", "-m", "benchmarks.devices", track],
         capture_output=True,
         text=True,
         check=True,

@@ -9,6 +9,7 @@ the parent can compare the two tracks and stop at the first rung that fails.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.child import end_with
 from common import codec, systems
 from common.data import DataRequest, Dataset, open_data, pictures
 from common.evaluate import evaluate, predict_all
@@ -61,6 +63,7 @@ class Climb:
 
 def main(job: Path, track: str) -> None:
     """Measure all stages, telling the parent of each."""
+    end_with(os.getppid())
     climb = Climb(**json.loads(job.read_text()))
     if climb.module:
         systems.find(climb.module)

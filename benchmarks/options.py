@@ -30,7 +30,10 @@ Tracks = Annotated[str, typer.Option(help="Tracks, with commas between.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float64.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or gpu.")]
 Threads = Annotated[
-    int | None, typer.Option(help="Threads per run; all cores unless given.")
+    int | None,
+    typer.Option(
+        help="Threads per run; all cores unless a step is too small to share."
+    ),
 ]
 Set = Annotated[
     list[str] | None,

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks import options
+from benchmarks.compare import tracks_of
 from benchmarks.data import ensure_prepared
 from benchmarks.ladder import KEPT, STAGES, Climb
 from benchmarks.runner import environment
@@ -100,6 +101,7 @@ def parity(
             f"--steps and --threads must be 1 or more, got {steps} and {threads}; "
             "use 200 steps for the full ladder"
         )
+    tracks_of(",".join(TRACKS))  # refuses a Keras on something else
     names = _names([*(systems or []), *(system or [])], fault)
     console = Console()
     results = []
@@ -154,6 +156,8 @@ def plan_climbs(
         image, classes = dataset.image, len(dataset.classes)
     resolved = registry.resolve(name, image=image, classes=classes, overrides=overrides)
     climbs = {}
+    if request:
+        registry.check_fits(resolved, len(dataset.train))
     for track in TRACKS:
         spec, recipe = resolved.spec, resolved.recipe
         if fault and track == "torch":
@@ -180,7 +184,7 @@ def in_children(climbs: dict[str, Climb], folder: Path) -> Iterator[list[Rung]]:
             job.write_text(jsonlib.dumps(dataclasses.asdict(climb)))
             log = stack.enter_context((folder / f"{track}.log").open("w+"))
             child = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.ladder", str(job), track],
+                [sys.executable, "-P", "-m", "benchmarks.ladder", str(job), track],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

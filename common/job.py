@@ -24,11 +24,11 @@ ID_DIGITS = 16  # of the hash: 64 bits, so no two of a billion runs collide
 # The modules of `common` that decide a run's numbers.  The registry is not among
 # them: what a system says is in the repr of its spec and recipe, and a new system
 # must not make every old run look stale.
-NUMERICAL = ("evaluate", "loop", "plan", "recipe", "spec", "weights")
+NUMERICAL = ("evaluate", "loop", "native", "plan", "recipe", "spec", "weights")
 # A track's module that decides none: it brings data, which have a fingerprint.
 NOT_NUMERICAL = ("data.py",)
 # The distributions whose version is part of a track's runs, by import name.
-FRAMEWORKS = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}
+FRAMEWORKS = {"torch": ("torch", "torchvision"), "tensorflow": ("tensorflow", "keras")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

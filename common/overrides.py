@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from common import codec
 from common.errors import Refused
@@ -49,7 +50,7 @@ def _with(record: Any, path: list[str], value: object, whole: str) -> Any:
     elif rest:
         value = _with(old, rest, value, whole)
     else:
-        value = _fitting(old, value, whole)
+        value = _fitting(get_type_hints(type(record))[name], old, value, whole)
     return replace(record, **{name: value})
 
 
@@ -66,16 +67,45 @@ def _layers(spec: Any, path: list[str], value: object, whole: str) -> tuple[Any,
     return (*spec.layers[:at], changed, *spec.layers[at + 1 :])
 
 
-def _fitting(old: object, value: object, whole: str) -> object:
-    """`value`, if it is of the kind of the field's `old` one; whole floats made so."""
-    if isinstance(old, float) and isinstance(value, int):
+def _fitting(hint: Any, old: object, value: object, whole: str) -> object:
+    """`value`, if the field's type allows it; whole numbers for floats are made so."""
+    if hint is float and type(value) is int:
         return float(value)
-    plain = (bool, int, float, str, tuple)
-    if isinstance(old, plain) and type(value) is not type(old):
+    if not allows(hint, value):
         raise Refused(
-            f"--set {whole} takes a {type(old).__name__} such as {old!r}, got {value!r}"
+            f"--set {whole} takes {_kind(hint)} such as {old!r}, got {value!r}"
         )
     return value
+
+
+def allows(hint: Any, value: object) -> bool:
+    """Whether a value may stand in a field annotated so."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in inner
+    if kind in (Union, UnionType):
+        return any(allows(choice, value) for choice in inner)
+    if kind is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return all(allows(inner[0], item) for item in value)
+        pairs = zip(inner, value, strict=False)
+        return len(value) == len(inner) and all(allows(h, v) for h, v in pairs)
+    if hint is float:
+        return type(value) in (int, float)
+    if getattr(hint, "_is_protocol", False):
+        return type(value) in codec.KNOWN.values() and isinstance(value, hint)
+    return type(value) is hint
+
+
+def _kind(hint: Any) -> str:
+    """A type in words a user can act on."""
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    return (
+        str(getattr(hint, "__name__", hint)) if get_origin(hint) is None else str(hint)
+    )
 
 
 def _value(text: str, whole: str) -> object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import cos, pi
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from common.weights import WeightRecord
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """A factor on the learning rate for each step."""
 

@@ -242,10 +242,12 @@ class Store:
             Damaged: There is a checkpoint, but not as it was written.
         """
         path = self.folder(run) / CHECKPOINT
-        if not path.exists():
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
             return None
         try:
-            arrays, sealed = unpack(path.read_bytes())
+            arrays, sealed = unpack(content)
             about = json.loads(sealed["about"])
             whole = sealed["sha256"] == _seal(about)
             whole = whole and about["arrays"] == digest(arrays)
@@ -304,6 +306,8 @@ def _checked_record(folder: Path) -> Record:
         record = json.loads(path.read_bytes())
     except ValueError as error:
         raise _damaged(path, f"no JSON ({error})") from error
+    except OSError as error:
+        raise _damaged(path, f"not readable ({error.strerror})") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise _damaged(path, f"no record of schema {SCHEMA}")
     if missing := sorted(KEYS - record.keys()):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,42 @@ def resolve(
         raise
     except (ValueError, TypeError) as error:
         raise Refused(f"{name}: {error}") from error
+    if (spec.image, spec.classes) != (image, classes):
+        raise Refused(
+            f"a spec must fit its data, {name} was set to {spec.image} and "
+            f"{spec.classes} classes for {image} and {classes}; leave out --set "
+            "spec.image and spec.classes"
+        )
     return Resolved(system=system, spec=spec, recipe=recipe, overrides=overrides)
+
+
+def check_fits(resolved: Resolved, n: int) -> None:
+    """Refuse a recipe whose batches `n` training pictures cannot fill.
+
+    Raises:
+        Refused: A batch is larger than the data, or the last one is a single
+            picture that batch normalisation has nothing to compare with.
+    """
+    batch = resolved.recipe.batch
+    if batch > n:
+        raise Refused(
+            f"a batch must fit the training data, {resolved.name} takes {batch} of "
+            f"{n} pictures; use more data or --set recipe.batch={n}"
+        )
+    alone = batch == 1 or (n % batch == 1 and not resolved.recipe.drop_last)
+    if alone and normalises_vectors(resolved.spec):
+        raise Refused(
+            f"batch norm needs two pictures or more, {resolved.name} has a batch of 1 "
+            f"from {n} pictures in batches of {batch}; use --set recipe.drop_last=True"
+        )
+
+
+def normalises_vectors(spec: Spec) -> bool:
+    """Whether batch norm meets values that have one number per picture and channel."""
+    if isinstance(spec, CNNSpec):
+        pairs = zip(spec.layers, spec.shapes[:-1], strict=True)
+        return any(isinstance(x, Norm) and prod(s[:-1]) == 1 for x, s in pairs)
+    return getattr(spec, "norm", None) is not None
 
 
 def _mlp(image: Image, classes: int) -> MLPSpec:

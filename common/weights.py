@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from math import prod, sqrt
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ Weights = dict[str, NDArray[np.floating]]
 Shape = tuple[int, ...]
 
 
+@runtime_checkable
 class Init(Protocol):
     """How a tensor is drawn."""
 

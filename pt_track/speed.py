@@ -3,7 +3,7 @@
 Every loop here is a function: updates to make -> seconds they took.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 import numpy as np
@@ -23,8 +23,8 @@ def bare(
     """A hand-written loop that only slices what lies shuffled in memory.
 
     It trains the model that it is given (the same class, precision and layout as
-    twintrack's loop) with the framework's optimizer and dropout; it augments nothing
-    and averages nothing.
+    twintrack's loop, eager as there) with the framework's optimizer and dropout; it
+    augments nothing and averages nothing.
 
     Args:
         model: From `build`.
@@ -71,7 +71,7 @@ def naive(
     )
     rule = stock(model, recipe)
 
-    def forever() -> Tensor:
+    def forever() -> Iterator[list[Tensor]]:
         while True:
             yield from batches
 

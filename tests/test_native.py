@@ -79,7 +79,9 @@ def digits(tmp_path_factory):
 @pytest.mark.parametrize("name", MLPS + CNNS)
 def test_native_weights_have_the_specs_names(track, name):
     job = resolved(name, pictures((8, 8, 3), 10, 20, 0))
-    weights = load_track(track).get_weights(load_track(track).build_native(job.spec, seed=0))
+    weights = load_track(track).get_weights(
+        load_track(track).build_native(job.spec, seed=0)
+    )
     shapes = {key: record.shape for key, record in job.spec.weights.items()}
     assert {key: value.shape for key, value in weights.items()} == shapes
 

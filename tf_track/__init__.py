@@ -36,6 +36,11 @@ __all__ = [
     "train_native",
 ]
 
+# A user's ~/.keras/keras.json may say otherwise.
+keras.config.set_floatx("float32")
+keras.config.set_image_data_format("channels_last")
+keras.config.set_epsilon(1e-7)
+
 BUILDERS = {MLPSpec: MLP, CNNSpec: CNN}
 PLACES = {"cpu": "CPU:0", "gpu": "GPU:0"}
 if keras.backend.backend() != "tensorflow":

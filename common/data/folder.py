@@ -130,7 +130,8 @@ def _stat_all(folder: Path) -> list[tuple[str, int, int]]:
         return []
     with os.scandir(folder) as entries:
         shown = (entry for entry in entries if not entry.name.startswith("."))
-        told = ((entry.name, entry.stat()) for entry in shown)
+        # A link to nothing is listed, so that decoding can name it.
+        told = ((e.name, e.stat(follow_symlinks=os.path.exists(e))) for e in shown)  # noqa: PTH110 - as fast as scandir
         return sorted((name, s.st_size, s.st_mtime_ns) for name, s in told)
 
 
@@ -276,6 +277,10 @@ def decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
             if picture.has_transparency_data:
                 black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
                 picture = Image.alpha_composite(black, picture.convert("RGBA"))
+            if picture.mode.startswith("I;16"):  # convert() would clip, not scale
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            if picture.mode in ("I", "F"):
+                raise ValueError(f"pixels of mode {picture.mode} have no known range")
             wanted = "L" if picture.mode in ("1", "L") else "RGB"
             picture = picture if picture.mode == wanted else picture.convert(wanted)
             pixels = np.asarray(_fitted(picture, size), dtype=np.uint8)
@@ -283,8 +288,8 @@ def decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         raise ValueError("not a picture") from error
     except IsADirectoryError as error:
         raise ValueError("a folder") from error
-    except PermissionError:
-        raise
+    except PermissionError as error:
+        raise ValueError("not readable") from error
     except Exception as error:  # a decoder raises whatever the bytes drive it to
         raise ValueError(f"damaged: {' '.join(str(error).split())[:80]}") from error
     return pixels if pixels.ndim == 3 else pixels[..., None]

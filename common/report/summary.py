@@ -172,7 +172,7 @@ def _row(group: Group, margin: float) -> Row:
         },
         **_judged(group, correct, paired=about["mode"] != UNPAIRED, margin=margin),
         "published": _published(about),
-        "command": _command(group, seeds),
+        "command": _command(group, seeds, margin),
         "left_out": group.left_out,
     }
 
@@ -271,7 +271,7 @@ def _published(record: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"data": system.data if system else None, **record["published"]}
 
 
-def _command(group: Group, seeds: list[int]) -> str | None:
+def _command(group: Group, seeds: list[int], margin: float) -> str | None:
     """What makes these runs again, or none if the job of one is not there to say."""
     try:
         job = Job.from_json((group.runs[0].path / JOB).read_bytes())
@@ -292,6 +292,7 @@ def _command(group: Group, seeds: list[int]) -> str | None:
         "--precision": job.precision if job.mode == "aligned" else None,
         "--device": job.device if job.device != "cpu" else None,
         "--threads": job.threads,
+        "--margin": margin if margin != stats.MARGIN else None,
     }
     words = ["twintrack", "compare"] + ([] if job.module else [job.system])
     words += [str(w) for pair in options.items() if pair[1] is not None for w in pair]
