@@ -108,6 +108,26 @@ def test_black_and_white_pictures_become_0_and_255(root):
     assert opened(root).train.images[:2, 0, 0, 0].tolist() == [0, 255]
 
 
+def test_sixteen_bit_grey_is_scaled_and_not_clipped(root):
+    for name in ("cat", "dog"):
+        for i in range(2):
+            path = root / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ramp = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4) + i
+            Image.fromarray(np.minimum(ramp, 65535 - i)).save(path)
+    data = opened(root)
+    assert data.image == (4, 4, 1)
+    assert len(np.unique(data.train.images[0])) == 16
+
+
+def test_a_link_to_nothing_is_refused_by_name_or_skipped(root):
+    fill(root, "cat", "dog")
+    (root / "cat" / "lost.png").symlink_to("/nowhere/at/all.png")
+    with pytest.raises(Refused, match=r"lost\.png"):
+        opened(root)
+    assert len(opened(root, skip_bad=True).classes) == 2
+
+
 def test_a_sideways_photo_is_turned_upright(root):
     fill(root, "a", "b")
     path = root / "a" / "00.png"

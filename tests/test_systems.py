@@ -126,6 +126,16 @@ def test_a_wrong_override_says_what_is_right(override, message):
         resolve("rasbt-mlp", image=MNIST, classes=10, overrides=(override,))
 
 
+def test_a_last_batch_of_one_is_refused_where_batch_norm_needs_two():
+    fits = resolve("rasbt-mlp-batchnorm", image=DIGITS, classes=10)
+    systems.check_fits(fits, 128)
+    systems.check_fits(resolve("rasbt-mlp", image=DIGITS, classes=10), 65)
+    with pytest.raises(Refused, match="needs two pictures or more"):
+        systems.check_fits(fits, 65)
+    with pytest.raises(Refused, match="a batch must fit the training data"):
+        systems.check_fits(fits, 63)
+
+
 def test_an_unknown_system_names_the_nearest():
     with pytest.raises(Refused, match="the nearest is rosetta-cnn"):
         systems.find("roseta-cnn")

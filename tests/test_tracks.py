@@ -1,5 +1,11 @@
 """The models are plain ones: they work without the rest, and trade weights."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -219,6 +225,32 @@ def test_the_reported_loss_holds_the_coupled_decay():
         model = track.build(found.spec)
         trainer = track.Trainer(model, found.spec, found.recipe, np.full(3, 0.1))
         assert trainer.run(chunk[:1])[0] == pytest.approx(4.675, abs=0.02)
+
+
+def test_keras_settings_of_the_user_change_nothing(tmp_path):
+    """A ~/.keras/keras.json that says channels first and float64, in a new process."""
+    settings = {
+        "floatx": "float64",
+        "image_data_format": "channels_first",
+        "backend": "tensorflow",
+        "epsilon": 0.1,
+    }
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    code = (
+        "import tf_track; from common.systems import resolve;"
+        "spec = resolve('small-cnn', image=(8, 8, 1), classes=10).spec;"
+        "model = tf_track.build_native(spec, seed=0);"
+        "print({str(w.dtype) for w in tf_track.get_weights(model).values()});"
+        "print(tf_track.build(spec)(__import__('numpy').zeros((1, 8, 8, 1))).shape)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"KERAS_HOME": str(tmp_path)},
+    )
+    assert found.stdout.splitlines() == ["{'float32'}", "(1, 10)"], found.stderr
 
 
 def test_the_evaluator_counts_every_picture_once():
