@@ -33,7 +33,7 @@ SHARED = (
     *("epochs", "device", "threads"),
 )
 # ... and from its identity, where the store keeps that: the code of `common`.
-CODE = ("system_code", "code")
+CODE = ("code",)
 
 Summary = dict[str, Any]
 Row = dict[str, Any]
@@ -122,7 +122,8 @@ def _by_versions(runs: Sequence[Finished]) -> Iterator[Group]:
     tracks: dict[str, dict[str, list[Finished]]] = {track: {} for track in PAIR}
     for run in runs:
         versions = run.record["environment"].get("versions", {})
-        code = (run.record.get("identity") or {}).get("track_code")
+        identity = run.record.get("identity") or {}
+        code = [identity.get(key) for key in ("track_code", "system_code")]
         same = tracks.setdefault(run.record["track"], {})
         same.setdefault(repr((versions, code)), []).append(run)
     for choice in product(*(list(kinds.values()) or [[]] for kinds in tracks.values())):
