@@ -67,8 +67,10 @@ def test_the_bar_against_what_people_write_depends_on_the_precision(
     precision, naive, holds
 ):
     row = {"ours_over_bare": 0.97, "ours_over_naive": naive}
-    ranges = dict.fromkeys(row, {"low": 0.9, "high": 2.0})
-    found = list(speed.bars("rosetta-cnn", precision, {"torch": row | {"ranges": ranges}}))
+    ranges = {key: {"low": 0.9, "high": 2.0} for key in row}
+    found = list(
+        speed.bars("rosetta-cnn", precision, {"torch": row | {"ranges": ranges}})
+    )
     assert [bar["holds"] for bar in found] == holds
     said = found[1]["said"]
     assert said.endswith("holds" if holds[1] else "falls short")
@@ -76,7 +78,7 @@ def test_the_bar_against_what_people_write_depends_on_the_precision(
 
 def test_other_systems_have_the_bar_against_the_bare_loop_only():
     row = {"ours_over_bare": 0.96, "ours_over_naive": 0.5}
-    ranges = dict.fromkeys(row, {"low": 0.9, "high": 1.0})
+    ranges = {key: {"low": 0.9, "high": 1.0} for key in row}
     (bar,) = speed.bars("rasbt-mlp", "float32", {"torch": row | {"ranges": ranges}})
     assert (bar["name"], bar["bar"], bar["holds"]) == ("ours_over_bare", 0.97, False)
 
