@@ -156,8 +156,9 @@ def carry_out(job: Job, run: str, store: Store, tell: Tell) -> None:
         if finished(job, store, tell):
             tell("found")
             return
+        theirs = f".{results.JOB}."  # another parent may be writing the job file
         for leftover in store.folder(job.id).glob(".*"):
-            if not leftover.name.startswith(f".{results.JOB}."):  # that is another parent's
+            if not leftover.name.startswith(theirs):
                 leftover.unlink(missing_ok=True)
         Attempt(job, store, tell).run()
     tell("done")
