@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from common import recipe as r
@@ -23,8 +24,8 @@ def bare(
     """A hand-written loop that only slices what lies shuffled in memory.
 
     It trains the model that it is given (the same class, precision and layout as
-    twintrack's loop, eager as there) with the framework's optimizer and dropout; it
-    augments nothing and averages nothing.
+    twintrack's loop, eager as there) with the framework's optimizer, dropout and
+    average of the weights; it augments nothing.
 
     Args:
         model: From `build`.
@@ -36,6 +37,10 @@ def bare(
     x_all = torch.from_numpy(images).to(device).permute(0, 1, 4, 2, 3)
     y_all = torch.from_numpy(labels).to(device)
     rule = stock(model, recipe)
+    average = None
+    if recipe.average:
+        rule_of = get_ema_multi_avg_fn(recipe.average.decay)
+        average = AveragedModel(model, multi_avg_fn=rule_of)
 
     def loop(steps: int) -> float:
         start = perf_counter()
@@ -46,6 +51,8 @@ def bare(
             loss = F.cross_entropy(model(x), y)
             loss.backward()
             rule.step()
+            if average:
+                average.update_parameters(model)
         loss.item()  # waits for the device
         return perf_counter() - start
 

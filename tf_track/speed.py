@@ -25,8 +25,8 @@ def bare(
     """A hand-written loop that only slices what lies shuffled in memory.
 
     It trains the model that it is given (the same class, precision and layout as
-    twintrack's loop, its step compiled as there) with the framework's optimizer and
-    dropout; it augments nothing and averages nothing.
+    twintrack's loop, its step compiled as there) with the framework's optimizer,
+    dropout and average of the weights; it augments nothing.
 
     Args:
         model: From `build`.
@@ -34,7 +34,7 @@ def bare(
         images: (batches, batch, h, w, c), uint8.
         labels: (batches, batch).
     """
-    rule = stock(recipe)
+    rule = stock(recipe, average=bool(recipe.average))
     weights = model.trainable_variables
     rule.build(weights)
 
@@ -96,9 +96,10 @@ def naive(
     return loop
 
 
-def stock(recipe: r.Recipe) -> keras.optimizers.Optimizer:
+def stock(recipe: r.Recipe, *, average: bool = False) -> keras.optimizers.Optimizer:
     """The framework's own optimizer with the recipe's numbers."""
     decay = recipe.decay.rate if recipe.decay else None
+    stays = recipe.average.decay if recipe.average else 0.0
     adamw = recipe.decay and recipe.decay.kind == "decoupled"
     match recipe.optimizer:
         case r.SGD(momentum=momentum, nesterov=nesterov):
@@ -107,6 +108,8 @@ def stock(recipe: r.Recipe) -> keras.optimizers.Optimizer:
                 momentum=momentum,
                 nesterov=nesterov,
                 weight_decay=decay,
+                use_ema=average,
+                ema_momentum=stays,
             )
         case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
             kind = keras.optimizers.AdamW if adamw else keras.optimizers.Adam
@@ -116,6 +119,8 @@ def stock(recipe: r.Recipe) -> keras.optimizers.Optimizer:
                 beta_2=beta2,
                 epsilon=eps,
                 weight_decay=decay,
+                use_ema=average,
+                ema_momentum=stays,
             )
     raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
 
