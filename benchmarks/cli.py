@@ -22,6 +22,8 @@ from common.errors import Failed, Refused
 # name -> (module:function or app, help in one line), in the order of a first visit
 COMMANDS = {
     "compare": ("benchmarks.compare:compare", "Train in both frameworks, and judge."),
+    "classify": ("benchmarks.classify:classify", "Ask both what is on a photo."),
+    "new-class": ("benchmarks.new_class:new_class", "Add a class from a few photos."),
     "parity": ("benchmarks.parity:parity", "Prove that both compute the same."),
     "speed": ("benchmarks.speed:speed", "Measure training in both frameworks."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),

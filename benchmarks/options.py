@@ -26,6 +26,18 @@ SkipBad = Annotated[
 Size = Annotated[
     str | None, typer.Option(help="HxW that a folder's pictures are fitted into.")
 ]
+HowToFit = Annotated[
+    str,
+    typer.Option(
+        help="fit cuts the longer side, as data sets did; pad adds bars; stretch."
+    ),
+]
+Resampling = Annotated[
+    str, typer.Option(help="nearest, box, bilinear, hamming, bicubic or lanczos.")
+]
+Colour = Annotated[
+    str, typer.Option(help="Behind transparent parts and padding: a name or #7d7b72.")
+]
 Tracks = Annotated[str, typer.Option(help="Tracks, with commas between.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float64.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or gpu.")]

@@ -71,15 +71,22 @@ class Plan:
     seed: int
     dtype: str = "float32"
 
-    def order(self, epoch: int, n: int) -> NDArray[np.int64]:
-        """A permutation of `n` examples for `epoch`."""
-        return self._stream(0, epoch).permutation(n)
+    def order(
+        self, epoch: int, labels: NDArray[np.int64], sampling: str
+    ) -> NDArray[np.int64]:
+        """Which examples `epoch` sees, (n,), of n `labels`; see `Recipe.sampling`."""
+        rng, n = self._stream(0, epoch), len(labels)
+        if sampling == "shuffled":
+            return rng.permutation(n)
+        members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        turns = -(-n // len(members))
+        return np.stack([_again(rng, rows, turns) for rows in members], 1).ravel()[:n]
 
     def chunks(
         self, part: Part, spec: Spec, recipe: Recipe, epoch: int
     ) -> Iterator[Chunk]:
         """The batches of one epoch."""
-        order = self.order(epoch, len(part))
+        order = self.order(epoch, part.labels, recipe.sampling)
         batch, n = recipe.batch, len(part)
         whole = n // batch
         many = self._batches_per_chunk(part, spec, recipe)
@@ -134,6 +141,14 @@ class Plan:
     def _stream(self, *purpose: int) -> np.random.Generator:
         key = np.random.SeedSequence([self.seed, *purpose])
         return np.random.Generator(np.random.Philox(key))
+
+
+def _again(
+    rng: np.random.Generator, rows: NDArray[np.int64], n: int
+) -> NDArray[np.int64]:
+    """`n` of `rows`: each once before any comes again, every time in a new order."""
+    rounds = [rng.permutation(rows) for _ in range(-(-n // len(rows)))]
+    return np.concatenate(rounds)[:n]
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,11 @@ class Recipe:
         average: Average of the weights, or none.
         augment: What happens to training pictures.
         smoothing: Label smoothing: share of the target spread over all classes.
+        class_weights: Weight of each class in the loss, label 0 first; a batch's loss
+            is the weighted mean (divided by the sum of its weights, not by its size:
+            a rare class must not multiply the step).  Empty for equal weights.
+        sampling: "shuffled": an epoch is a permutation; "balanced": every batch has
+            every class equally often, to within one, and an epoch as many examples.
         drop_last: Whether the short last batch of an epoch is left out.
 
     Raises:
@@ -220,6 +225,8 @@ class Recipe:
     average: Average | None = None
     augment: Augment = Augment()
     smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
     drop_last: bool = False
 
     def __post_init__(self) -> None:
@@ -233,6 +240,11 @@ class Recipe:
             raise ValueError(
                 f"label smoothing must lie in [0, 1), got {self.smoothing}; "
                 "use 0 for none"
+            )
+        if not all(weight > 0 for weight in self.class_weights):
+            raise ValueError(
+                f"class weights must be above 0, got {self.class_weights}; "
+                "leave a class out of the data instead"
             )
 
     def steps_per_epoch(self, n: int) -> int:

@@ -189,6 +189,14 @@ class Store:
                 found += [run] if run else []
         return found, damaged
 
+    def latest(self) -> Iterator[Run]:
+        """Finished runs that can be trusted, the newest first, each checked in turn."""
+        records = [(p.stat().st_mtime_ns, p) for p in self.path.glob(f"*/{RECORD}")]
+        for _, record in sorted(records, reverse=True):
+            with suppress(Damaged):
+                if run := self.find(record.parent.name):
+                    yield run
+
     def runs(self) -> list[Run]:
         """Every finished run that can be trusted, sorted by id."""
         return self.scan()[0]

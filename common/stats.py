@@ -23,7 +23,7 @@ and in 13 % with 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, log10
 from typing import Any, Literal
@@ -208,16 +208,32 @@ def accuracy(correct: Correct) -> Interval:
     With one run: Wilson's, which knows the sampling of the examples only.
     """
     if len(correct) == 1:
-        from scipy.stats import binomtest
-
-        hits, n = int(correct.sum()), correct.shape[1]
-        ends = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
-        return Interval(mean=hits / n, low=float(ends.low), high=float(ends.high))
+        return wilson(int(correct.sum()), correct.shape[1])
     parts = components(correct)
     low, high = parts.interval()
     return Interval(
         mean=float(parts.mean), low=max(float(low), 0.0), high=min(float(high), 1.0)
     )
+
+
+def wilson(hits: int, n: int) -> Interval:
+    """Share of `hits` among `n`, with Wilson's 95 % interval."""
+    from scipy.stats import binomtest
+
+    ends = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(mean=hits / n, low=float(ends.low), high=float(ends.high))
+
+
+def mean_of(shares: Sequence[Interval]) -> Interval:
+    """The mean of independent shares, such as the recalls of all classes.
+
+    Both ends combine the shares' own distances to theirs (the method of variance
+    estimates recovery; Zou and Donner 2008, Statistics in Medicine 27).
+    """
+    middle = sum(s.mean for s in shares) / len(shares)
+    below = sum((s.mean - s.low) ** 2 for s in shares) ** 0.5 / len(shares)
+    above = sum((s.high - s.mean) ** 2 for s in shares) ** 0.5 / len(shares)
+    return Interval(mean=middle, low=middle - below, high=middle + above)
 
 
 # --- the verdict ------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Trainer:
         for p in self.weights:
             p.grad = None
         logits = self.model(images, masks) if self.masked else self.model(images)
-        value = F.cross_entropy(logits, labels, label_smoothing=self.recipe.smoothing)
+        value = cross_entropy(logits, labels, self.recipe)
         value.backward()
         return [p.grad for p in self.weights], value.detach()
 
@@ -122,6 +122,17 @@ class Trainer:
             parts.get(part, {})[rest] = value
         set_weights(self.model, parts["weights"])
         set_slots(self.model, self.rule, parts["slots"], step)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Mean over the batch, weighted where the recipe has class weights."""
+    if not recipe.class_weights:
+        return F.cross_entropy(logits, labels, label_smoothing=recipe.smoothing)
+    each = F.cross_entropy(
+        logits, labels, label_smoothing=recipe.smoothing, reduction="none"
+    )
+    weights = logits.new_tensor(recipe.class_weights)[labels]
+    return (weights * each).sum() / weights.sum()
 
 
 def train(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks.ladder import STAGES, measure
-from benchmarks.parity import compare_stage, plan_climbs
+from benchmarks.parity import ROUNDING, compare_stage, plan_climbs
 from common.data import DataRequest, open_data
 from common.errors import Refused
+from common.evaluate import cross_entropy
 from common.faults import FAULTS
 from common.plan import Chunk, Plan
 from common.systems import SYSTEMS, resolve
@@ -149,3 +150,40 @@ def test_every_update_rule_is_the_same_in_both(rule, tmp_path):
 def test_every_choice_of_a_spec_is_the_same_in_both(override, tmp_path):
     rungs = climbed("small-cnn", tmp_path, overrides=(*SMALL, override))
     assert [rung for rung in rungs if not rung.passed] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "recipe.class_weights=(1, 1, 1, 1, 1, 1, 1, 1, 1, 100)",
+        "recipe.sampling=balanced",
+    ],
+)
+def test_what_is_done_for_a_rare_class_is_the_same_in_both_tracks(change, tmp_path):
+    rungs = climbed("small-cnn", tmp_path, overrides=(*SMALL, change))
+    assert [rung for rung in rungs if not rung.passed] == []
+    assert rungs[-1].name == "float32"
+
+
+@pytest.mark.parametrize("track", ["torch", "tensorflow"])
+def test_a_batch_is_weighted_as_the_recipe_says(track):
+    """The loss of one batch by hand: a weighted mean, divided by its weights."""
+    weights = tuple(float(k + 1) for k in range(10))
+    resolved = resolve("small-cnn", image=(8, 8, 1), classes=10)
+    recipe = dataclasses.replace(resolved.recipe, class_weights=weights, decay=None)
+    module = load_track(track)
+    model = module.build(resolved.spec, dtype="float64")
+    data = open_data(DataRequest(source="digits", limit=50))
+    chunk = next(Plan(seed=0).chunks(data.train, resolved.spec, recipe, 0))[:1]
+    trainer = module.Trainer(model, resolved.spec, recipe, np.full(1, 1e-9))
+    images, _, _ = trainer._tensors(chunk)
+    if track == "torch":
+        model.train()
+        logits = model(images[0]).detach().numpy()
+    else:
+        logits = model(images[0], training=True).numpy()
+    each = cross_entropy(logits, chunk.labels[0])
+    w = np.array(weights)[chunk.labels[0]]
+    expected = (w * each).sum() / w.sum()
+    assert trainer.run(chunk)[0] == pytest.approx(expected, rel=ROUNDING)
+    assert abs(expected - each.mean()) > 1e-3

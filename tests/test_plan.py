@@ -159,3 +159,16 @@ def test_averages_warm_up_as_tensorflows_do():
 def test_a_recipe_refuses_what_cannot_train():
     with pytest.raises(ValueError, match="batch and epochs 1 or more"):
         Recipe(lr=0.1, batch=0, epochs=1)
+
+
+def test_balanced_batches_have_every_class_equally_often():
+    labels = np.r_[np.zeros(90, np.int64), np.ones(60, np.int64), np.full(4, 2)]
+    order = Plan(seed=3).order(0, labels, "balanced")
+    assert len(order) == len(labels)
+    for start in range(0, 140, 10):
+        counts = np.bincount(labels[order[start : start + 10]], minlength=3)
+        assert set(counts) <= {3, 4}
+    # Each photo once before any comes again, and another order the next time.
+    rare = order[labels[order] == 2]
+    assert sorted(rare[:4]) == sorted(rare[4:8]) == [150, 151, 152, 153]
+    assert not np.array_equal(order, Plan(seed=3).order(1, labels, "balanced"))

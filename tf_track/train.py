@@ -78,7 +78,7 @@ class Trainer:
         given = {"masks": masks} if self.masked else {}
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True, **given)
-            value = cross_entropy(logits, labels, self.recipe.smoothing)
+            value = cross_entropy(logits, labels, self.recipe)
         return tape.gradient(value, [v.value for v in self.weights]), value
 
     def canonical_gradients(self, chunk: Chunk) -> dict[str, np.ndarray]:
@@ -132,15 +132,23 @@ class Trainer:
         set_slots(self.model, self.rule, parts["slots"], step)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Mean over the batch; `smoothing` of the target is spread over all classes."""
-    if not smoothing:
-        each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+def cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Mean over the batch, weighted where the recipe has class weights."""
+    each = example_losses(logits, labels, recipe.smoothing)
+    if not recipe.class_weights:
         return tf.reduce_mean(each)
+    weights = tf.gather(tf.constant(recipe.class_weights, logits.dtype), labels)
+    return tf.reduce_sum(weights * each) / tf.reduce_sum(weights)
+
+
+def example_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """One loss per example; `smoothing` of the target is spread over all classes."""
+    if not smoothing:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     classes = logits.shape[-1]
     target = tf.one_hot(labels, classes, dtype=logits.dtype)
     target = target * (1 - smoothing) + smoothing / classes
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+    return tf.nn.softmax_cross_entropy_with_logits(target, logits)
 
 
 def train(

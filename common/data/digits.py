@@ -19,7 +19,7 @@ def build_digits(folder: Path) -> Content:
     Their grey values 0 to 16 become 0 to 255: (255 v + 8) // 16, so rounded.
     """
     # Imported here: it takes a second, and a cached data set never needs it.
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     grey = digits.images.astype(np.int64)  # (1797, 8, 8), 0 to 16

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +20,10 @@ from numpy.typing import NDArray
 from common.data.cache import IMAGES, Content, write_images
 from common.data.split import one_in
 from common.errors import Refused
-
-if TYPE_CHECKING:
-    from PIL import Image
+from common.images import BadPicture, Framing, printable, read
 
 # Changing how a file becomes pixels changes this, and every folder is decoded again.
-DECODER = 1
+DECODER = 2
 
 ONE_IN = 5  # images of a class for each one that is held out for testing
 SPLIT_SEED = 0
@@ -230,11 +226,12 @@ def _decoded(
     skip_bad: bool,
 ) -> Iterator[NDArray[np.uint8]]:
     """Each picture, (h, w, 1) if `grey` else (h, w, 3); `seen` is kept up to date."""
+    framing = Framing(size=size, how="pad", channels=None)
     for split, label, path in listing.files():
         try:
-            picture = decode(path, size)
-        except ValueError as error:
-            bad = f"{path.relative_to(listing.root)} ({error})"
+            picture = read(path, framing).pixels
+        except BadPicture as error:
+            bad = f"{printable(path.relative_to(listing.root))} ({error.found})"
             if not skip_bad:
                 raise Refused(
                     f"every file of a class folder must be a picture, got {bad}; "
@@ -263,49 +260,3 @@ def _check_size(seen: Progress, shape: tuple[int, ...], path: Path) -> None:
             f"{where.parent.name}/{where.name} (height x width); give one with --size "
             "32x32"
         )
-
-
-def decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """One picture, upright: (h, w, 1) if it is stored as grey, else (h, w, 3).
-
-    Transparent parts are black.  With `size`, (h, w), it is scaled to fit inside and
-    centred on black.
-
-    Raises:
-        ValueError: It is not a picture, or a damaged one; the message says which.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            ImageOps.exif_transpose(opened, in_place=True)
-            picture: Image.Image = opened
-            if picture.has_transparency_data:
-                black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-                picture = Image.alpha_composite(black, picture.convert("RGBA"))
-            if picture.mode.startswith("I;16"):  # convert() would clip, not scale
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            if picture.mode in ("I", "F"):
-                raise ValueError(f"pixels of mode {picture.mode} have no known range")
-            wanted = "L" if picture.mode in ("1", "L") else "RGB"
-            picture = picture if picture.mode == wanted else picture.convert(wanted)
-            pixels = np.asarray(_fitted(picture, size), dtype=np.uint8)
-    except UnidentifiedImageError as error:
-        raise ValueError("not a picture") from error
-    except IsADirectoryError as error:
-        raise ValueError("a folder") from error
-    except PermissionError as error:
-        raise ValueError("not readable") from error
-    except Exception as error:  # a decoder raises whatever the bytes drive it to
-        raise ValueError(f"damaged: {' '.join(str(error).split())[:80]}") from error
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _fitted(picture: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    """Scaled to fit inside `size`, (h, w), in the middle of black."""
-    from PIL import ImageOps
-
-    if size is None or size == picture.size[::-1]:
-        return picture
-    return ImageOps.pad(picture, size[::-1], color=0)

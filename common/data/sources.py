@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from common.data.addition import Addition, add
 from common.data.cache import (
     IMAGES,
     Content,
@@ -48,6 +49,7 @@ class DataRequest:
         valid: Training images held out for validation.
         skip_bad: Leave out files that are no pictures, instead of refusing them.
         size: (h, w) that a folder's pictures are fitted into; None if they agree.
+        addition: One more class, added last; None for none.
 
     Raises:
         Refused: A number is negative, or a size is not positive.
@@ -58,6 +60,7 @@ class DataRequest:
     valid: int = 0
     skip_bad: bool = False
     size: tuple[int, int] | None = None
+    addition: Addition | None = None
 
     def __post_init__(self) -> None:
         if self.valid < 0:
@@ -78,8 +81,12 @@ class DataRequest:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataRequest:
         """What `to_dict` gave, also after JSON has made a list of the size."""
-        size = values.get("size")
-        return cls(**{**values, "size": tuple(size) if size else None})
+        size, extra = values.get("size"), values.get("addition")
+        return cls(
+            **values
+            | {"size": tuple(size) if size else None}
+            | {"addition": Addition(**extra) if extra else None}
+        )
 
 
 def open_data(request: DataRequest, *, cache: Path | None = None) -> Dataset:
@@ -100,6 +107,8 @@ def open_data(request: DataRequest, *, cache: Path | None = None) -> Dataset:
         dataset = limit(dataset, request.limit)
     if request.valid:
         dataset = hold_out(dataset, request.valid, VALID_SEED)
+    if request.addition:
+        dataset = add(dataset, request.addition)
     return dataset
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import files, loop
-from common.weights import draw
+from common import codec, files, loop
+from common.weights import draw, read
 
 
 class MLP:
@@ -141,7 +141,13 @@ def set_weights(model, weights):
 
 def save(model, path):
     strike("save", model.seed)
-    Path(path).write_bytes(files.pack(model.weights))
+    header = {"spec": codec.dumps(model.spec)}
+    Path(path).write_bytes(files.pack(model.weights, header))
+
+
+def load(path, *, dtype="float32"):
+    weights, header = read(path)
+    return build(codec.loads(header["spec"]), weights=weights)
 
 
 def describe():

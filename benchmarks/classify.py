@@ -1,0 +1,230 @@
+"""Ask trained networks of both frameworks what is on a photo.
+
+    twintrack classify cat.png dog.jpg
+    twintrack classify photos/ --system rasbt-mlp --save seen --json answers.json
+
+Nothing is trained: the newest finished runs of the store answer, or a weights file.
+Photos come in streams: a folder of any size takes the memory of one block.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from benchmarks import options
+from benchmarks.compare import check_output, check_positive, tracks_of
+from benchmarks.network import Networks
+from benchmarks.progress import amount
+from benchmarks.trained import Choice, from_file, from_store
+from common import files, photos
+from common.errors import Failed
+from common.images import (
+    BadPicture,
+    Filter,
+    Framing,
+    How,
+    Picture,
+    parse_colour,
+    printable,
+    read,
+)
+from common.ood import probabilities, scores
+from common.report import drawings
+from common.report import photos as report
+from common.results import Store
+
+BLOCK = 32  # photos that are decoded before they are asked about
+
+
+def classify(
+    photo: Annotated[list[Path], typer.Argument(help="Photos, and folders of them.")],
+    *,
+    system: Annotated[
+        str | None, typer.Option(help="Only runs of this system.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A weights file, in place of the store's runs.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names for --weights, with commas between.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Labels per photo.")] = 3,
+    how: options.HowToFit = "fit",
+    filter: options.Resampling = "bicubic",
+    colour: options.Colour = "black",
+    tracks: options.Tracks = "torch,tensorflow",
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what the network saw, and contact sheets."),
+    ] = None,
+    json: options.Json = None,
+    store: options.Store = None,
+) -> dict[str, Any]:
+    """Say what is on photos, both frameworks side by side, and how strange they are.
+
+    Returns:
+        What --json writes: {"photos": [...]}.
+
+    Raises:
+        Refused: There is no network to ask, or an option is wrong.
+        Failed: A photo was refused; the others were answered.
+    """
+    check_positive(top=top)
+    check_output(json)
+    names = tracks_of(tracks)
+    chosen = choose(Store(store), system, weights, classes, names)
+    framing = framing_of(chosen, how, filter, colour)
+    print(f"asked: {chosen.about}")
+    for track in names:
+        if track not in chosen.networks:
+            print(f"{track} has no run that belongs to it: it is not asked")
+    found, bad = [], 0
+    sheets = drawings.Sheets(save, chosen.about) if save else None
+    total = sum(1 for _ in photos.files(photo))
+    with Networks(chosen.networks) as networks, progress(total) as step:
+        for path, entry, picture in answers(photo, framing, chosen, networks, top):
+            step()
+            bad += "error" in entry
+            print(f"\n{entry['error'] if 'error' in entry else report.text(entry)}")
+            if json:
+                found.append(entry)
+            if picture and save and sheets:
+                drawings.save_seen(path, picture.pixels, save)
+                sheets.add(drawings.cell(path, entry["tracks"]))
+    if sheets:
+        sheets.close()
+        print(f"\nwhat the networks saw, and contact sheets, are in {save}")
+    result = {"photos": found}
+    if json:
+        files.write_atomic(json, files.readable(result))
+    if bad:
+        raise Failed(
+            f"every photo must be one that can be read, {bad} of {total} could not; "
+            "each is named above with what to do, the others were answered"
+        )
+    return result
+
+
+def choose(
+    store: Store,
+    system: str | None,
+    weights: Path | None,
+    classes: str | None,
+    tracks: Sequence[str],
+) -> Choice:
+    """The networks that the options name."""
+    if weights is None:
+        return from_store(store, system, tracks)
+    named = [name.strip() for name in classes.split(",")] if classes else None
+    return from_file(weights, store, system, named, tracks)
+
+
+def framing_of(chosen: Choice, how: How, filter: Filter, colour: str) -> Framing:
+    """How photos are brought to what the networks take."""
+    h, w, c = chosen.spec.image
+    channels: Any = c
+    return Framing(
+        size=(h, w),
+        how=how,
+        filter=filter,
+        colour=parse_colour(colour),
+        channels=channels,
+    )
+
+
+def answers(
+    paths: Sequence[Path],
+    framing: Framing,
+    chosen: Choice,
+    networks: Networks,
+    top: int,
+) -> Iterator[tuple[Path, dict[str, Any], Picture | None]]:
+    """Each photo's path, entry, and picture unless it is refused, in order."""
+    among = {track: scores(logits) for track, logits in chosen.test_logits.items()}
+    waiting = photos.files(paths)
+    while block := list(islice(waiting, BLOCK)):
+        opened = [_open(one, framing) for one in block]
+        good = [item for item in opened if isinstance(item, Picture)]
+        said: Mapping[str, NDArray[np.floating]] = {}
+        if good:
+            said = networks(np.stack([picture.pixels for picture in good]))
+        logits = _rows(said, len(good))
+        for one, item in zip(block, opened, strict=True):
+            if isinstance(one, BadPicture) or isinstance(item, BadPicture):
+                bad = item if isinstance(item, BadPicture) else one
+                yield Path(), {"file": bad.name, "error": str(bad)}, None
+                continue
+            row = next(logits)
+            told = {
+                track: report.answer(
+                    values, chosen.classes, among.get(track), min(top, len(values))
+                )
+                for track, values in row.items()
+            }
+            apart = difference(row.values()) if chosen.same_weights else None
+            name = printable(one)
+            yield (
+                one,
+                report.together(name, item.size, item.notes, told, apart),
+                item,
+            )
+
+
+def difference(logits: Iterable[NDArray[np.floating]]) -> float:
+    """Largest difference of any class's probability between any two networks."""
+    chances = np.stack([probabilities(values[None])[0] for values in logits])
+    return float(np.ptp(chances, axis=0).max())
+
+
+def _open(one: Path | BadPicture, framing: Framing) -> Picture | BadPicture:
+    if isinstance(one, BadPicture):
+        return one
+    try:
+        return read(one, framing)
+    except BadPicture as error:
+        return error
+
+
+def _rows(
+    said: Mapping[str, NDArray[np.floating]], n: int
+) -> Iterator[dict[str, NDArray[np.floating]]]:
+    for k in range(n):
+        yield {track: logits[k] for track, logits in said.items()}
+
+
+class progress:
+    """A bar on a terminal, nothing elsewhere; called once per photo."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        hidden = not sys.stderr.isatty()
+        self.bar = Progress(
+            console=Console(stderr=True), transient=True, disable=hidden
+        )
+        self.task = self.bar.add_task(amount(total, "photo"), total=total)
+
+    def __enter__(self) -> progress:
+        self.bar.start()
+        return self
+
+    def __call__(self) -> None:
+        self.bar.advance(self.task)
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+
+if __name__ == "__main__":
+    from benchmarks.cli import script
+
+    script(classify)

@@ -1,0 +1,178 @@
+"""Which trained networks a command asks: the newest runs of a store, or a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.devices import available_cores
+from benchmarks.network import Trained
+from common import codec
+from common.errors import Refused
+from common.results import WEIGHTS, Run, Store
+from common.spec import Spec
+from common.systems import resolve
+from common.weights import check_names, read
+
+# Of two runs that only the track tells apart.
+PAIR = ("system", "mode", "precision", "seed", "spec", "recipe", "epochs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Networks that are asked the same.
+
+    Attributes:
+        networks: Track -> its network.
+        spec: Of all of them.
+        classes: Name of each label.
+        test_logits: Track -> logits of its test part (n, classes), where known.
+        same_weights: Whether all have one weights file.
+        about: What they are, in a line.
+        runs: Track -> the run in the store it comes from, where it comes from one.
+    """
+
+    networks: Mapping[str, Trained]
+    spec: Spec
+    classes: tuple[str, ...]
+    test_logits: Mapping[str, NDArray[np.floating]]
+    same_weights: bool
+    about: str
+    runs: Mapping[str, Run]
+
+
+def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choice:
+    """The newest finished run and the runs of the other tracks that belong to it.
+
+    Raises:
+        Refused: There is none.
+    """
+    newest: Run | None = None
+    found: dict[str, Run] = {}
+    for run in store.latest():
+        record = run.record
+        if run.diverged or record["mode"] == "native" or record["track"] not in tracks:
+            continue
+        if system and record["system"] != system:
+            continue
+        newest = newest or run
+        if pair_of(run) == pair_of(newest):
+            found.setdefault(record["track"], run)
+        if len(found) == len(tracks):
+            break
+    if newest is None:
+        what = f"{system} " if system else ""
+        raise Refused(
+            f"classify asks networks that have been trained, got no finished {what}run "
+            f"in {store.path}; run twintrack compare first, or name a --weights file"
+        )
+    found = {track: found[track] for track in tracks if track in found}
+    return from_runs(found)
+
+
+def pair_of(run: Run) -> tuple[Any, ...]:
+    """What the runs of a pair have in common."""
+    return run.record["data"]["fingerprint"], *(run.record[key] for key in PAIR)
+
+
+def from_runs(runs: Mapping[str, Run]) -> Choice:
+    """The networks of finished runs, one per track."""
+    first = next(iter(runs.values())).record
+    hashes = {run.record["weights_sha256"] for run in runs.values()}
+    spec, _ = _checked(next(iter(runs.values())).path / WEIGHTS)
+    data, seed = first["data"], first["seed"]
+    note = f" ({data['note']})" if data["note"] else ""
+    return Choice(
+        networks={
+            track: Trained(
+                weights=run.path / WEIGHTS,
+                track=track,
+                precision=run.record["precision"],
+                threads=run.record["threads"],
+            )
+            for track, run in runs.items()
+        },
+        spec=spec,
+        classes=tuple(data["classes"]),
+        test_logits={track: run.logits() for track, run in runs.items()},
+        same_weights=len(runs) > 1 and len(hashes) == 1,
+        about=f"{first['system']} trained on {data['name']}{note}, seed {seed}, "
+        + ", ".join(
+            f"{track} {run.record['scores']['accuracy']:.1%} right on its test pictures"
+            for track, run in runs.items()
+        ),
+        runs=runs,
+    )
+
+
+def from_file(
+    path: Path,
+    store: Store,
+    system: str | None,
+    classes: Sequence[str] | None,
+    tracks: Sequence[str],
+) -> Choice:
+    """One weights file in every track; the store may know where it comes from.
+
+    Raises:
+        Refused: It is no such file, does not fit its own spec, is not of `system`, or
+            has another number of classes.
+    """
+    spec, content = _checked(path)
+    if system:
+        expected = resolve(system, image=spec.image, classes=spec.classes).spec
+        if expected != spec:
+            raise Refused(
+                f"--weights must be of the architecture of --system {system}, got "
+                f"another one in {path}; leave out --system to use the file's own"
+            )
+    known = _run_of(content, store)
+    named = tuple(classes or (known.record["data"]["classes"] if known else ()))
+    if named and len(named) != spec.classes:
+        raise Refused(
+            f"--classes must name each of the {spec.classes} classes of {path}, got "
+            f"{len(named)}; name them all, label 0 first"
+        )
+    logits = known.logits() if known else None
+    return Choice(
+        networks={
+            track: Trained(weights=path, track=track, threads=available_cores())
+            for track in tracks
+        },
+        spec=spec,
+        classes=named or tuple(f"class {k}" for k in range(spec.classes)),
+        test_logits={} if logits is None else dict.fromkeys(tracks, logits),
+        same_weights=len(tracks) > 1,
+        about=f"{path}, the same weights in every track",
+        runs={},
+    )
+
+
+def _checked(path: Path) -> tuple[Spec, bytes]:
+    """The spec in a weights file, which its tensors must fit; the file's bytes."""
+    weights, header = read(path)
+    if "spec" not in header:
+        raise Refused(
+            f"a weights file must say what network it is of, {path} does not; "
+            "use one that twintrack saved"
+        )
+    spec: Spec = codec.loads(header["spec"])
+    try:
+        check_names({name: r.shape for name, r in spec.weights.items()}, weights)
+    except (ValueError, AttributeError) as error:
+        raise Refused(f"{path} is damaged or of another network: {error}") from error
+    return spec, path.read_bytes()
+
+
+def _run_of(content: bytes, store: Store) -> Run | None:
+    """The finished run whose final weights these are."""
+    digest = hashlib.sha256(content).hexdigest()
+    beside = chain(store.latest(), Store(store.path / "new-class").latest())
+    return next((r for r in beside if r.record["weights_sha256"] == digest), None)

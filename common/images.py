@@ -1,0 +1,361 @@
+"""A photo becomes an array: the one place where picture files are decoded.
+
+Photos come with transparency, rotation, wrong suffixes and broken ends, and hostile
+files exist.  What is done, in this order: a limit on bytes; a fixed list of formats;
+a limit on pixels, before any is decoded; decoding; EXIF orientation; 16 bits scaled to
+8; transparent parts laid on a colour; RGB (or grey); then the wanted size.
+
+Memory: a picture at the limit holds MAX_PIXELS * 4 bytes, at most four times at once.
+Colour profiles are not applied.  Nothing here changes a setting of Pillow's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import Refused
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Raster formats that photos come in.  Each one more is one more decoder to trust.
+# (Pillow's JPEG reader also reads MPO, several JPEGs in one file.)
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+SUFFIXES = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), ("JPEG", "MPO")),
+    **dict.fromkeys((".tif", ".tiff"), ("TIFF",)),
+    ".png": ("PNG",),
+    ".gif": ("GIF",),
+    ".webp": ("WEBP",),
+    ".bmp": ("BMP",),
+}
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 64_000_000  # a phone's 48 megapixels, with room
+# A larger JPEG is decoded at a fraction of its size, which its format allows, but at
+# no less than so many times the wanted size: the filter still has enough to average.
+DRAFT_PIXELS = 8_000_000
+DRAFT_TIMES = 4
+
+How = Literal["pad", "fit", "stretch"]
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Colour = tuple[int, int, int]
+BLACK: Colour = (0, 0, 0)
+GREY_MODES = ("1", "L", "LA", "La")
+ORIENTATION = 0x0112  # EXIF's tag
+SNIFF = 1024  # bytes that are looked at to name a format we do not read
+
+CONVERT = "convert it to PNG or JPEG"
+
+
+class BadPicture(ValueError):
+    """A file that gives no picture.
+
+    Attributes:
+        name: Which file.
+        found: What is wrong with it, in a few words.
+    """
+
+    def __init__(self, name: str, found: str, advice: str) -> None:
+        self.name = name
+        self.found = found
+        super().__init__(
+            f"a photo must be a whole JPEG, PNG, GIF, WebP, BMP or TIFF, got {name} "
+            f"({found}); {advice}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """How a picture is brought to a size.
+
+    Attributes:
+        size: (height, width) in pixels, or none to leave it as it is.
+        how: "fit" cuts the longer side off; "pad" keeps all of it, centred on
+            `colour`; "stretch" gives up its proportions.
+        filter: Of the resampling; all but "nearest" average when they shrink.
+        colour: (red, green, blue), 0 to 255, behind transparent parts and padding.
+        channels: 3 for RGB, 1 for grey, none for grey where it is stored as grey.
+
+    Raises:
+        Refused: A value is out of its range.
+    """
+
+    size: tuple[int, int] | None = None
+    how: How = "fit"
+    filter: Filter = "bicubic"
+    colour: Colour = BLACK
+    channels: Literal[1, 3] | None = 3
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("how", How), ("filter", Filter)):
+            if getattr(self, field) not in get_args(allowed):
+                raise Refused(
+                    f"--{field} must be one of {', '.join(get_args(allowed))}, got "
+                    f"{getattr(self, field)}; choose one"
+                )
+        if len(self.colour) != 3 or not all(0 <= v <= 255 for v in self.colour):
+            raise Refused(
+                f"a colour is three numbers 0 to 255, got {self.colour}; use one like "
+                "(125, 123, 114)"
+            )
+        if self.size is not None and min(self.size) < 1:
+            raise Refused(
+                f"a size is height and width in pixels, got {self.size}; use (32, 32)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded photo.
+
+    Attributes:
+        pixels: (h, w, channels), uint8.
+        size: (height, width) of the photo itself, upright.
+        notes: What was found and done that its owner may not expect.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+
+
+def read(source: Path | str | bytes | BinaryIO, framing: Framing) -> Picture:
+    """Decode one photo: a path, the bytes of a file, or an open binary file.
+
+    Raises:
+        BadPicture: It cannot be read, is damaged, too large, no picture, or would
+            vanish; the message is one line.
+    """
+    name, content = _content(source)
+    try:
+        with warnings.catch_warnings():
+            # A decoder's warnings are about details; the bombs are judged here.
+            warnings.simplefilter("ignore")
+            return _read(name, content, framing)
+    except BadPicture:
+        raise
+    except Exception as error:  # a decoder raises whatever the bytes drive it to
+        raise _damaged(name, content, error) from error
+
+
+def parse_colour(text: str) -> Colour:
+    """(red, green, blue) of "#7d7b72", "white" or "rgb(125, 123, 114)".
+
+    Raises:
+        Refused: It is none of these.
+    """
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise Refused(
+            f"a colour must have a name or be like #7d7b72, got {text}; use one"
+        ) from error
+    return red, green, blue
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file's name on one line, whatever bytes it is made of."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+# --- bytes ----------------------------------------------------------------------
+
+
+def _content(source: Path | str | bytes | BinaryIO) -> tuple[str, bytes]:
+    """Name and bytes of a photo, never more than the limit."""
+    if isinstance(source, bytes):
+        name, content = "the bytes given", source
+    elif isinstance(source, str | os.PathLike):
+        name = printable(source)
+        content = _file(name, source)
+    else:
+        told = getattr(source, "name", None)
+        name = printable(told) if isinstance(told, str) else "the file given"
+        content = source.read(MAX_BYTES + 1)
+    if not content:
+        raise BadPicture(name, "zero bytes", "get the file again")
+    if len(content) > MAX_BYTES:
+        found = f"over {MAX_BYTES >> 20} MiB"
+        raise BadPicture(name, found, "save it smaller")
+    return name, content
+
+
+def _file(name: str, path: Path | str | os.PathLike[str]) -> bytes:
+    try:
+        # Without O_NONBLOCK, opening a FIFO that nobody writes to never ends.
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                found = "no file of data but a pipe, socket or device"
+                raise BadPicture(name, found, "name a file")
+            return file.read(MAX_BYTES + 1)
+    except IsADirectoryError as error:
+        raise BadPicture(name, "a folder", "name a file") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        found = getattr(error, "strerror", None) or str(error)
+        raise BadPicture(name, found, "name a file that can be read") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _damaged(name: str, content: bytes, error: Exception) -> BadPicture:
+    """What to say of bytes that Pillow made no picture of."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return BadPicture(name, *_foreign(content))
+    found = " ".join(str(error).split())[:80] or type(error).__name__
+    return BadPicture(name, f"damaged: {found}", "get the file again")
+
+
+def _foreign(content: bytes) -> tuple[str, str]:
+    """What bytes are that no decoder of ours knows, and what to do."""
+    start = content[:SNIFF]
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    if brand in (b"avif", b"avis"):
+        return "AVIF, which is not supported", CONVERT
+    if brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1"):
+        return "HEIC, which is not supported", f"{CONVERT}, or set the camera to JPEG"
+    for magic, kind in (
+        (b"%PDF", "PDF"),
+        (b"8BPS", "Photoshop"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"\0\0\0\x0cJXL ", "JPEG XL"),
+        (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+        (b"\0\0\x01\0", "an icon"),
+    ):
+        if start.startswith(magic):
+            return f"{kind}, which is not supported", CONVERT
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in text:
+        return "SVG, which is not supported", "export it as PNG"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page", "save the picture that it shows"
+    return "not a picture", "name a picture"
+
+
+# --- pixels ---------------------------------------------------------------------
+
+
+def _read(name: str, content: bytes, framing: Framing) -> Picture:
+    from PIL import Image, ImageOps
+
+    with Image.open(BytesIO(content), formats=FORMATS) as opened:
+        _check_size(name, opened.size, framing)
+        notes = list(_findings(name, opened))
+        whole = opened.height, opened.width
+        large = opened.width * opened.height > DRAFT_PIXELS
+        if large and framing.size and opened.format in SUFFIXES[".jpg"]:
+            side = DRAFT_TIMES * max(framing.size)
+            opened.draft(None, (side, side))
+        opened.load()
+        picture = ImageOps.exif_transpose(opened)
+    if (picture.height > picture.width) != (whole[0] > whole[1]):
+        whole = whole[::-1]  # it has been turned
+    picture = _flat(name, picture, framing.colour, notes)
+    if framing.channels is not None:
+        picture = picture.convert("RGB" if framing.channels == 3 else "L")
+    pixels = np.array(_framed(picture, framing), np.uint8, order="C")
+    if (pixels == pixels[0, 0]).all():
+        notes.append("one colour all over")
+    solid = pixels if pixels.ndim == 3 else pixels[..., None]
+    return Picture(solid, whole, tuple(notes))
+
+
+def _check_size(name: str, size: tuple[int, int], framing: Framing) -> None:
+    """Refuse a picture that is too large, or of which nothing would be left."""
+    w, h = size
+    if w * h > MAX_PIXELS:
+        found = f"{w:,} x {h:,} pixels, of at most {MAX_PIXELS:,}"
+        raise BadPicture(name, found, "save it smaller")
+    if framing.size is None:
+        return
+    # Before EXIF has turned it, so both ways must leave something.
+    high, wide = framing.size
+    scale = min(wide / w, high / h, wide / h, high / w)
+    if round(min(w, h) * scale) == 0:
+        found = f"{w:,} x {h:,} pixels, too narrow to be seen in {wide} x {high}"
+        raise BadPicture(name, found, "cut a part out of it")
+
+
+def _findings(name: str, opened: Image.Image) -> Iterator[str]:
+    """What the owner of an open file may not expect."""
+    kind = opened.format or ""
+    suffix = Path(name).suffix.lower()
+    if suffix and kind not in SUFFIXES.get(suffix, (kind,)):
+        yield f"called {suffix}, is {kind}"
+    if getattr(opened, "is_animated", False):
+        moves = kind in ("GIF", "WEBP", "PNG")
+        yield "first frame of an animation" if moves else "first of several pictures"
+    orientation = opened.getexif().get(ORIENTATION, 1)
+    if orientation in range(2, 9):
+        yield f"turned upright (EXIF orientation {orientation})"
+
+
+def _flat(
+    name: str, picture: Image.Image, colour: Colour, notes: list[str]
+) -> Image.Image:
+    """The picture in mode L if it has no colours, else RGB; nothing transparent."""
+    from PIL import Image
+
+    grey = picture.mode in GREY_MODES or picture.mode.startswith("I;16")
+    if picture.mode.startswith("I;16"):
+        picture = _eight_bits(picture)
+    if picture.mode in ("I", "F"):
+        found = f"pixels of mode {picture.mode}, whose range is not known"
+        raise BadPicture(name, found, "save it with 8 or 16 bits")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        if picture.getchannel("A").getextrema() != (255, 255):
+            notes.append("transparent parts filled")
+        behind = Image.new("RGBA", picture.size, (*colour, 255))
+        picture = Image.alpha_composite(behind, picture)
+        grey = grey and len(set(colour)) == 1
+    wanted = "L" if grey else "RGB"
+    return picture if picture.mode == wanted else picture.convert(wanted)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """The high byte of 16; `convert` would clip all above 255 to white."""
+    from PIL import Image
+
+    values = np.asarray(picture)
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    clear = picture.info.get("transparency")
+    if clear is not None:  # one of the 65,536 greys stands for "nothing here"
+        alpha = np.where(values == clear, 0, 255).astype(np.uint8)
+        grey.putalpha(Image.fromarray(alpha))
+    return grey
+
+
+def _framed(picture: Image.Image, framing: Framing) -> Image.Image:
+    """The picture at the wanted size."""
+    from PIL import Image, ImageOps
+
+    if framing.size is None or framing.size == (picture.height, picture.width):
+        return picture
+    size = framing.size[::-1]
+    method = Image.Resampling[framing.filter.upper()]
+    if framing.how == "stretch":
+        return picture.resize(size, method)
+    if framing.how == "fit":
+        return ImageOps.fit(picture, size, method)
+    dot = Image.new("RGB", (1, 1), framing.colour).convert(picture.mode)
+    fill: Any = dot.getpixel((0, 0))  # one number for a grey picture, else three
+    return ImageOps.pad(picture, size, method, color=fill)
