@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 
+import common
 from benchmarks import classify as command
 from benchmarks.classify import classify
 from benchmarks.compare import compare
@@ -155,7 +157,10 @@ def test_bad_files_leave_the_rest_of_the_batch_standing(store, shots, tmp_path, 
     out = tmp_path / "out.json"
     with pytest.raises(Failed, match="6 of 10 could not"):
         classify([shots], tracks=TRACK, store=store, json=out, save=tmp_path / "seen")
-    photos = json.loads(out.read_bytes())["photos"]
+    found = json.loads(out.read_bytes())
+    path = Path(common.__file__).parent / "schema" / "classify.json"
+    jsonschema.validate(found, json.loads(path.read_text()))
+    photos = found["photos"]
     assert [("error" in p) for p in photos] == [False] * 3 + [True] * 5 + [False, True]
     assert photos[8]["file"].endswith(r"caf\xe9.png")
     assert all("\n" not in p["error"] for p in photos if "error" in p)

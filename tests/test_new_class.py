@@ -4,10 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 
+import common
 from benchmarks.new_class import new_class
 from common import imbalance, photos
 from common.data import Addition, DataRequest, open_data
@@ -40,6 +42,11 @@ def folder(tmp_path, monkeypatch):
     for seed in range(6):
         photo(seed).save(place / f"{seed}.png")
     return place
+
+
+def check_schema(found, name):
+    path = Path(common.__file__).parent / "schema" / f"{name}.json"
+    jsonschema.validate(found, json.loads(path.read_text()))
 
 
 def loaded(folder):
@@ -86,7 +93,7 @@ def test_more_folds_than_photos_are_refused(folds):
 
 def test_weights_are_inverse_frequencies_up_to_a_cap():
     text = imbalance.overrides("weights", [5000, 1000, 10])
-    assert text == ("recipe.class_weights=(1.0, 5.0, 100.0)",)
+    assert text == ("recipe.class_weights=(1.0, 5.0, 10.0)",)
 
 
 def test_adjusted_logits_undo_the_frequencies():
@@ -235,6 +242,7 @@ def test_the_command_measures_all_of_it(folder, tmp_path, capsys):
     options |= {"keep_out": [folder / "5.png"], "json": tmp_path / "out.json"}
     found = new_class("cross", [folder], **options)
     assert json.loads((tmp_path / "out.json").read_bytes()) == found
+    check_schema(found, "new-class")
     assert (found["photos"], found["folds"], found["kept_out"]) == (6, 2, 1)
     assert [row["remedy"] for row in found["remedies"]] == list(imbalance.REMEDIES)
     track = "tests.numpy_track"
