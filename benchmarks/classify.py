@@ -71,7 +71,8 @@ def classify(
     """Say what is on photos, both frameworks side by side, and how strange they are.
 
     Returns:
-        What --json writes: {"photos": [...]}.
+        What --json writes: {"photos": [...], "labelled": {...} or null}; the latter
+        is the accuracy on photos whose folder is named like a class.
 
     Raises:
         Refused: There is no network to ask, or an option is wrong.
@@ -87,6 +88,7 @@ def classify(
         if track not in chosen.networks:
             print(f"{track} has no run that belongs to it: it is not asked")
     found, bad = [], 0
+    labelled = report.Labelled(chosen.classes)
     sheets = drawings.Sheets(save, chosen.about) if save else None
     total = sum(1 for _ in photos.files(photo))
     with Networks(chosen.networks) as networks, progress(total) as step:
@@ -96,13 +98,18 @@ def classify(
             print(f"\n{entry['error'] if 'error' in entry else report.text(entry)}")
             if json:
                 found.append(entry)
+            if picture:
+                labelled.add(path.parent.name, entry["tracks"])
             if picture and save and sheets:
                 drawings.save_seen(path, picture.pixels, save)
                 sheets.add(drawings.cell(path, entry["tracks"]))
     if sheets:
         sheets.close()
         print(f"\nwhat the networks saw, and contact sheets, are in {save}")
-    result = {"photos": found}
+    summary = labelled.summary(chosen.test_logits, chosen.test_labels)
+    if summary:
+        print(f"\n{report.closing(summary)}")
+    result = {"photos": found, "labelled": summary}
     if json:
         files.write_atomic(json, files.readable(result))
     if bad:

@@ -34,6 +34,7 @@ class Choice:
         spec: Of all of them.
         classes: Name of each label.
         test_logits: Track -> logits of its test part (n, classes), where known.
+        test_labels: Their labels (n,), where known.
         same_weights: Whether all have one weights file.
         about: What they are, in a line.
         runs: Track -> the run in the store it comes from, where it comes from one.
@@ -43,6 +44,7 @@ class Choice:
     spec: Spec
     classes: tuple[str, ...]
     test_logits: Mapping[str, NDArray[np.floating]]
+    test_labels: NDArray[np.int64] | None
     same_weights: bool
     about: str
     runs: Mapping[str, Run]
@@ -102,6 +104,7 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
         spec=spec,
         classes=tuple(data["classes"]),
         test_logits={track: run.logits() for track, run in runs.items()},
+        test_labels=next(iter(runs.values())).labels(),
         same_weights=len(runs) > 1 and len(hashes) == 1,
         about=f"{first['system']} trained on {data['name']}{note}, seed {seed}, "
         + ", ".join(
@@ -149,6 +152,7 @@ def from_file(
         spec=spec,
         classes=named or tuple(f"class {k}" for k in range(spec.classes)),
         test_logits={} if logits is None else dict.fromkeys(tracks, logits),
+        test_labels=known.labels() if known else None,
         same_weights=len(tracks) > 1,
         about=f"{path}, the same weights in every track",
         runs={},

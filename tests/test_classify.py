@@ -1,5 +1,6 @@
 """Photos in, both networks' words out; what cannot be asked is said in one line."""
 
+import hashlib
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ from benchmarks.classify import classify
 from benchmarks.compare import compare
 from benchmarks.network import Networks, Trained
 from common import codec
+from common.data import DataRequest, open_data
 from common.errors import Failed, Refused
 from common.images import Framing, read
 from common.ood import probabilities, scores
@@ -143,6 +145,21 @@ def test_what_was_seen_and_contact_sheets_are_written(store, shots, tmp_path):
         right = np.asarray(picture)[:, -320:]
     pixels = read(shots / "0.png", Framing(size=(8, 8), channels=1)).pixels
     assert np.array_equal(right[20::40, 20::40, 0], pixels[..., 0])
+
+
+def test_photos_in_folders_named_like_classes_are_judged(store, tmp_path, capsys):
+    digits = open_data(DataRequest(source="digits", limit=300))
+    pages, labels = digits.test.take(slice(0, 40)), digits.test.labels[:40]
+    for k, (page, label) in enumerate(zip(pages, labels, strict=True)):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(page[..., 0]).save(tmp_path / str(label) / f"{k}.png")
+    found = classify([tmp_path], tracks=TRACK, store=store)["labelled"]
+    right = newest(store).correct[:40]
+    assert found["photos"] == 40
+    assert found["tracks"][TRACK]["photos"]["mean"] == right.mean()
+    accuracy = newest(store).record["scores"]["accuracy"]
+    assert found["tracks"][TRACK]["test"]["mean"] == pytest.approx(accuracy)
+    assert "40 photos in folders named 0, 1, 2" in capsys.readouterr().out
 
 
 def test_bad_files_leave_the_rest_of_the_batch_standing(store, shots, tmp_path, capsys):
@@ -294,6 +311,34 @@ def test_both_frameworks_give_the_same_answers_from_the_same_file(tmp_path, shot
     for photo in found["photos"]:
         assert photo["agree"]
         assert photo["largest_difference"] < FLOAT32
+
+
+def test_the_same_pixels_reach_both_networks(shots):
+    """Networks that answer with what they see: one hash, that of the one decoder."""
+    import tensorflow as tf
+    import torch
+
+    import pt_track
+    import tf_track
+
+    class Echo(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))  # says where it lives
+
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1).flatten(1).double()
+
+    def echo(x, training):
+        return tf.cast(tf.reshape(x, (tf.shape(x)[0], -1)), tf.float64)
+
+    framing = Framing(size=(16, 16))
+    pixels = np.stack([read(p, framing).pixels for p in sorted(shots.iterdir())])
+    seen = {
+        hashlib.sha256(predict(pixels).astype(np.uint8).tobytes()).hexdigest()
+        for predict in (pt_track.predictor(Echo()), tf_track.predictor(echo))
+    }
+    assert seen == {hashlib.sha256(pixels.tobytes()).hexdigest()}
 
 
 def test_a_network_that_dies_is_reported_with_its_log(tmp_path):

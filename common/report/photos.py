@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.ood import HEADLINE, SCORES, percentile, probabilities, scores
+from common.report.figures import count, listed
+from common.stats import wilson
 
 NAMES = {"max_probability": "max prob.", "entropy": "entropy", "energy": "energy"}
 WIDTH = 34  # columns of one track
@@ -61,6 +64,69 @@ def together(
         "agree": len(firsts) == 1 if len(answers) > 1 else None,
         "largest_difference": difference,
     }
+
+
+@dataclass(slots=True)
+class Labelled:
+    """Photos whose folder is named like a class: what they are is known.
+
+    Attributes:
+        classes: Name of each label.
+        labels: Label of each such photo so far.
+        right: Track -> whether it was right on each.
+    """
+
+    classes: Sequence[str]
+    labels: list[int] = field(default_factory=list)
+    right: dict[str, list[bool]] = field(default_factory=dict)
+
+    def add(self, folder: str, answers: Mapping[str, Any]) -> None:
+        """Take in a photo and what was said of it, if `folder` names a class."""
+        if folder not in self.classes:
+            return
+        self.labels.append(self.classes.index(folder))
+        for track, found in answers.items():
+            said = found["top"][0]["label"] == folder
+            self.right.setdefault(track, []).append(said)
+
+    def summary(
+        self, test: Mapping[str, Logits], test_labels: NDArray[np.int64] | None
+    ) -> dict[str, Any] | None:
+        """Accuracy on these photos, and on test pictures of the same classes."""
+        if not self.labels:
+            return None
+        mine = sorted(set(self.labels))
+        tracks = {}
+        for track, right in self.right.items():
+            own = None
+            if test_labels is not None and track in test:
+                same = np.isin(test_labels, mine)
+                hits = test[track][same].argmax(axis=1) == test_labels[same]
+                own = asdict(wilson(int(hits.sum()), len(hits)))
+            shown = wilson(sum(right), len(right))
+            tracks[track] = {"photos": asdict(shown), "test": own}
+        return {
+            "photos": len(self.labels),
+            "classes": [self.classes[k] for k in mine],
+            "tracks": tracks,
+        }
+
+
+def closing(summary: Mapping[str, Any]) -> str:
+    """The summary of labelled photos, in lines."""
+    classes = listed(list(summary["classes"]))
+    lines = [f"{count(summary['photos'], 'photo')} in folders named {classes}:"]
+    for track, found in summary["tracks"].items():
+        line = f"  {track:<12}{_share(found['photos'])} right"
+        if found["test"]:
+            line += f"; {_share(found['test'])} of its test pictures of these classes"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _share(interval: Mapping[str, float]) -> str:
+    low, high = (f"{100 * interval[end]:.1f}" for end in ("low", "high"))
+    return f"{100 * interval['mean']:.1f} % ({low} to {high})"
 
 
 def text(photo: Mapping[str, Any]) -> str:
