@@ -28,11 +28,9 @@ from common import files, photos
 from common.errors import Failed
 from common.images import (
     BadPicture,
-    Filter,
     Framing,
-    How,
     Picture,
-    parse_colour,
+    framing_for,
     printable,
     read,
 )
@@ -82,7 +80,7 @@ def classify(
     check_output(json)
     names = tracks_of(tracks)
     chosen = choose(Store(store), system, weights, classes, names)
-    framing = framing_of(chosen, how, filter, colour)
+    framing = framing_for(chosen.spec.image, how, filter, colour)
     print(f"asked: {chosen.about}")
     for track in names:
         if track not in chosen.networks:
@@ -132,19 +130,6 @@ def choose(
         return from_store(store, system, tracks)
     named = [name.strip() for name in classes.split(",")] if classes else None
     return from_file(weights, store, system, named, tracks)
-
-
-def framing_of(chosen: Choice, how: How, filter: Filter, colour: str) -> Framing:
-    """How photos are brought to what the networks take."""
-    h, w, c = chosen.spec.image
-    channels: Any = c
-    return Framing(
-        size=(h, w),
-        how=how,
-        filter=filter,
-        colour=parse_colour(colour),
-        channels=channels,
-    )
 
 
 def answers(

@@ -22,7 +22,6 @@ from benchmarks.data import ensure_prepared, size_of
 from benchmarks.progress import screen as fitting_screen
 from benchmarks.runner import DAY, RunsFailed, run_jobs
 from common import files, report
-from common import precision as precisions
 from common.data import DataRequest, Dataset, open_data
 from common.errors import Refused
 from common.job import Job
@@ -78,9 +77,7 @@ def compare(
     check_positive(seeds=seeds, threads=threads, epochs=epochs, time_limit=time_limit)
     check_margin(margin)
     check_output(json)
-    place = devices.resolve(device, names)
-    bf16 = place == "gpu" and devices.gpu_has_bf16(names)
-    dtype = precisions.resolve(precision, mode=mode, device=place, gpu_has_bf16=bf16)
+    place, dtype = devices.settle(device, precision, mode=mode, tracks=names)
     overrides = tuple(set or ())
     request = DataRequest(
         source=data, limit=limit, valid=valid, skip_bad=skip_bad, size=size_of(size)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.runner import environment
+from common import precision as precisions
 from common.errors import Refused
 from common.recipe import Recipe
 from common.spec import Spec, macs
@@ -44,6 +45,20 @@ def resolve(device: str, tracks: Sequence[str]) -> str:
             "use --device cpu or install that framework's GPU build"
         )
     return "cpu" if blind else "gpu"
+
+
+def settle(
+    device: str, precision: str, *, mode: str, tracks: Sequence[str]
+) -> tuple[str, str]:
+    """The device and the precision of a run of `tracks`, each resolved.
+
+    Raises:
+        Refused: As in `resolve` and `common.precision.resolve`.
+    """
+    place = resolve(device, tracks)
+    bf16 = place == "gpu" and gpu_has_bf16(tracks)
+    dtype = precisions.resolve(precision, mode=mode, device=place, gpu_has_bf16=bf16)
+    return place, dtype
 
 
 def _driver() -> bool:

@@ -3,7 +3,9 @@
     twintrack new-class apple apples/ --data cifar10 --system rasbt-mlp
 
 The few photos are dealt into folds: each is judged by networks that were trained
-without it.  All networks are runs in a store, so what is finished is not repeated.
+without it.  Every fold has a seed of its own, and a network without the class from
+the same seed is its pair: the luck of one training would be in every difference else.
+All networks are runs in a store, so what is finished is not repeated.
 """
 
 from __future__ import annotations
@@ -35,12 +37,11 @@ from benchmarks.progress import screen as fitting_screen
 from benchmarks.runner import DAY, RunsFailed, run_jobs
 from benchmarks.trained import from_runs
 from common import files, imbalance, photos
-from common import precision as precisions
 from common.data import Addition, DataRequest, Dataset, open_data
 from common.data.addition import keep, with_bars
 from common.data.split import stratified
 from common.errors import Failed, Refused
-from common.images import BadPicture, Framing, parse_colour, printable, read
+from common.images import BadPicture, Framing, framing_for, printable, read
 from common.job import Job
 from common.report import drawings
 from common.report import new_class as report
@@ -81,7 +82,9 @@ def new_class(
     shortcut: Annotated[
         bool, typer.Option(help="Measure whether bars give the class away.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of the weights and the batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the first fold; the next has the next.")
+    ] = 0,
     how: options.HowToFit = "fit",
     filter: options.Resampling = "bicubic",
     colour: options.Colour = "black",
@@ -125,21 +128,14 @@ def new_class(
     check_positive(epochs=epochs, threads=threads, time_limit=time_limit)
     check_output(json)
     remedies = _remedies(remedy)
-    place = devices.resolve(device, names)
-    bf16 = place == "gpu" and devices.gpu_has_bf16(names)
+    place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
     request = DataRequest(
         source=data, limit=limit, skip_bad=skip_bad, size=size_of(size)
     )
     ensure_prepared(request)
     base = open_data(request)
     _check_name(name, base)
-    framing = Framing(
-        size=base.image[:2],
-        how=how,
-        filter=filter,
-        colour=parse_colour(colour),
-        channels=base.image[2],
-    )
+    framing = framing_for(base.image, how, filter, colour)
     found, refused = _load(folder, framing)
     sorted_photos = photos.without_duplicates(found)
     fold = photos.deal(sorted_photos.groups, folds, FOLDS_SEED)
@@ -158,20 +154,17 @@ def new_class(
         overrides=tuple(set or ()),
         epochs=epochs,
         seed=seed,
-        precision=precisions.resolve(
-            precision, mode="aligned", device=place, gpu_has_bf16=bf16
-        ),
+        precision=dtype,
         device=place,
         threads=threads,
         store=Store(store),
         time_limit=time_limit,
     )
     result = study.measure(remedies, shortcut)
-    result["refused"], result["notes"] = refused, list(sorted_photos.notes)
+    result |= {"refused": refused, "notes": list(sorted_photos.notes)}
     print(report.text(result))
     if save:
         study.draw(result, save)
-    print(f"\n{report.closing(result)}")
     if json:
         files.write_atomic(json, files.readable(result))
     if refused:
@@ -275,9 +268,10 @@ class Study:
         }
         if shortcut:
             cases += [case for case in variants.values() if case not in cases]
-        old = self._before()
+        olds = self._before()
+        old = {track: olds[0, track] for track in self.tracks}
         runs = self._folds(cases)
-        rows = self._judged(remedies, runs, old)
+        rows = self._judged(remedies, runs, olds)
         final = report.best(rows, trained)
         if shortcut and any(
             runs[case, k, track].diverged
@@ -309,14 +303,16 @@ class Study:
         record = next(iter(old.values())).record
         said = [
             f"{self.system}, {amount(record['epochs'], 'epoch')}, "
-            f"{record['precision']}, seed {self.seed}",
+            f"{record['precision']}, seeds {self.seed} to {self.seed + self.folds - 1}",
             f"{len(self.photos)} photos against {len(self.base.train):,} pictures of "
             f"{len(self.base.classes)} classes",
             self.base.note,
         ]
         return "; ".join(part for part in said if part)
 
-    def _job(self, track: str, request: DataRequest, extra: tuple[str, ...]) -> Job:
+    def _job(
+        self, track: str, request: DataRequest, extra: tuple[str, ...], fold: int
+    ) -> Job:
         pictures = self._opened(request)
         resolved = fitted(self.system, pictures, (*self.overrides, *extra), self.epochs)
         return job(
@@ -325,7 +321,7 @@ class Study:
             pictures=pictures,
             mode="aligned",
             track=track,
-            seed=self.seed,
+            seed=self.seed + fold,
             precision=self.precision,
             device=self.device,
             threads=self.threads or devices.threads_for(resolved.spec, resolved.recipe),
@@ -357,18 +353,19 @@ class Study:
                 )
         return runs
 
-    def _before(self) -> dict[str, Run]:
-        """Track -> the network without the class."""
-        jobs = [self._job(track, self.request, ()) for track in self.tracks]
+    def _before(self) -> dict[tuple[int, str], Run]:
+        """(fold, track) -> the network without the class that is the fold's pair."""
+        keys = list(product(range(self.folds), self.tracks))
+        jobs = [self._job(track, self.request, (), fold) for fold, track in keys]
         runs = self._whole(self._run(jobs, self.store))
-        return dict(zip(self.tracks, runs, strict=True))
+        return dict(zip(keys, runs, strict=True))
 
     def _folds(self, cases: Sequence[Case]) -> dict[tuple[Case, int, str], Run]:
         """(case, fold, track) -> its network."""
         jobs: dict[tuple[Case, int, str], Job] = {}
         for case, fold in product(cases, range(self.folds)):
             addition = self._addition(case, self.fold != fold, self.fold == fold)
-            for track, one in self._jobs(case, addition):
+            for track, one in self._jobs(case, addition, fold):
                 jobs[case, fold, track] = one
         place = Store(self.store.path / SUBFOLDER)
         return dict(zip(jobs, self._run(list(jobs.values()), place), strict=True))
@@ -377,17 +374,19 @@ class Study:
         """Train on all photos but those kept out; track -> id of the run."""
         case = Case(remedy, self.framing.how)
         addition = self._addition(case, ~self.kept_out, np.zeros_like(self.kept_out))
-        jobs = [one for _, one in self._jobs(case, addition)]
+        jobs = [one for _, one in self._jobs(case, addition, 0)]
         runs = self._whole(self._run(jobs, self.store))
         return {run.record["track"]: run.id for run in runs}
 
-    def _jobs(self, case: Case, addition: Addition) -> Iterator[tuple[str, Job]]:
+    def _jobs(
+        self, case: Case, addition: Addition, fold: int
+    ) -> Iterator[tuple[str, Job]]:
         request = replace(self.request, addition=addition)
         pictures = self._opened(request)
         counts = np.bincount(pictures.train.labels, minlength=len(self.classes))
         extra = imbalance.overrides(case.remedy, counts.tolist())
         for track in self.tracks:
-            yield track, self._job(track, request, extra)
+            yield track, self._job(track, request, extra, fold)
 
     def _addition(
         self, case: Case, train: NDArray[np.bool_], test: NDArray[np.bool_]
@@ -449,7 +448,7 @@ class Study:
         self,
         remedies: Sequence[str],
         runs: Mapping[tuple[Case, int, str], Run],
-        old: Mapping[str, Run],
+        olds: Mapping[tuple[int, str], Run],
     ) -> list[dict[str, Any]]:
         rows = []
         for remedy in remedies:
@@ -464,8 +463,9 @@ class Study:
                 folds = [self._fold(run) for run in mine]
                 if remedy == "logit-adjust":
                     folds = [self._adjusted(fold, k) for k, fold in enumerate(folds)]
+                before = np.stack([olds[k, track].correct for k in range(self.folds)])
                 tracks[track] = report.after(
-                    folds, self.base.test.labels, old[track].correct, self.classes
+                    folds, self.base.test.labels, before, self.classes
                 )
             rows.append({"remedy": remedy, "tracks": tracks})
         return rows

@@ -35,7 +35,6 @@ from benchmarks.compare import check_output, check_positive, tracks_of
 from benchmarks.data import ensure_prepared
 from benchmarks.runner import ended, environment, tail
 from common import files, loop
-from common import precision as precisions
 from common import systems as registry
 from common.data import DataRequest, Dataset, Part, open_data, pictures
 from common.errors import Failed, Refused
@@ -103,11 +102,7 @@ def speed(
     names = tracks_of(tracks)
     check_positive(rounds=rounds, steps=steps, threads=threads)
     check_output(json)
-    place = devices.resolve(device, names)
-    bf16 = place == "gpu" and devices.gpu_has_bf16(names)
-    dtype = precisions.resolve(
-        precision, mode="aligned", device=place, gpu_has_bf16=bf16
-    )
+    place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
     request = DataRequest(source=data) if data else None
     if request:
         ensure_prepared(request)

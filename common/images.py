@@ -148,6 +148,19 @@ def read(source: Path | str | bytes | BinaryIO, framing: Framing) -> Picture:
         raise _damaged(name, content, error) from error
 
 
+def framing_for(
+    image: tuple[int, int, int], how: str, filter: str, colour: str
+) -> Framing:
+    """How photos are brought to what a network takes, `image` = (h, w, channels).
+
+    Raises:
+        Refused: An option has no such value.
+    """
+    h, w, channels = image
+    options: Any = {"how": how, "filter": filter, "channels": channels}
+    return Framing(size=(h, w), colour=parse_colour(colour), **options)
+
+
 def parse_colour(text: str) -> Colour:
     """(red, green, blue) of "#7d7b72", "white" or "rgb(125, 123, 114)".
 

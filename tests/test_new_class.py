@@ -171,20 +171,20 @@ def test_figures_of_all_folds_by_hand():
         report.Fold(logits([0, 2, 1, 1]), logits([2, 0])),
         report.Fold(logits([0, 0, 1, 0]), logits([2])),
     ]
-    before = np.array([True, True, True, False])
+    before = np.array([[True, True, True, False], [True, True, True, True]])
     found = report.after(folds, labels, before, ("a", "b", "new"))
     assert found["recall"]["mean"] == pytest.approx(2 / 3)
     assert (found["hits"], found["false_alarms"]) == (2, 1)
     assert found["precision"]["mean"] == pytest.approx(2 / 3)
     assert found["called"] == {"a": 1, "b": 0, "new": 2}
-    # Each network is right on three of four, as the one before was.
-    assert found["old_classes_change"]["mean"] == 0
+    # Each network is right on three of four; their pairs on three and on four.
+    assert found["old_classes_change"]["mean"] == -1 / 8
     assert found["balanced_accuracy"]["mean"] == pytest.approx((2 / 3 + 1 + 1) / 3)
 
 
 def test_precision_of_a_class_that_is_never_named_is_none():
     fold = report.Fold(logits([0, 1]), logits([0]))
-    found = report.after([fold] * 2, np.array([0, 1]), np.ones(2, bool), "abc")
+    found = report.after([fold] * 2, np.array([0, 1]), np.ones((2, 2), bool), "abc")
     assert found["precision"] is None
     assert found["recall"]["mean"] == 0
     assert found["recall"]["high"] > 0.5  # two photos cannot show that none is found

@@ -89,12 +89,13 @@ def after(
 
     Every photo is judged once, by the network that did not see it; every old test
     picture once per fold.  Intervals of recall and precision are Wilson's; the change
-    on the old classes is paired by picture, with the folds as runs.
+    on the old classes is paired by picture and by seed, with the folds as runs.
 
     Args:
         folds: One per fold.
         labels: (m,), of the old test pictures.
-        old_correct: (m,), which of them the network before was right on.
+        old_correct: (folds, m), which of them each fold's pair, a network from the same
+            seed without the class, was right on.
         classes: Names, the new one last.
     """
     new = len(classes) - 1
@@ -228,6 +229,8 @@ def text(result: Mapping[str, Any]) -> str:
         console.print(_shortcut(result["shortcut"]))
         for track, sentence in result["shortcut"]["sentences"].items():
             say(f"  {track} learned {sentence}")
+    say()
+    say(_closing(result))
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
@@ -329,7 +332,7 @@ def best(rows: Sequence[Mapping[str, Any]], among: Sequence[str]) -> str:
     return str(max((r for r in rows if r["remedy"] in among), key=height)["remedy"])
 
 
-def closing(result: Mapping[str, Any]) -> str:
+def _closing(result: Mapping[str, Any]) -> str:
     """Which networks now know the class."""
     tracks = listed(list(result["final"]["tracks"]))
     n = result["photos"] - result["kept_out"]
