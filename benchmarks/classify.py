@@ -20,12 +20,17 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks import options
-from benchmarks.compare import check_output, check_positive, tracks_of
+from benchmarks.compare import (
+    check_folder,
+    check_output,
+    check_positive,
+    tracks_of,
+)
 from benchmarks.network import Networks
 from benchmarks.progress import amount
 from benchmarks.trained import Choice, from_file, from_store
 from common import files, photos
-from common.errors import Failed
+from common.errors import Failed, Refused
 from common.images import (
     BadPicture,
     Framing,
@@ -70,7 +75,8 @@ def classify(
 
     Returns:
         What --json writes: {"photos": [...], "labelled": {...} or null}; the latter
-        is the accuracy on photos whose folder is named like a class.
+        is the accuracy on photos whose folder is named like a class.  The photos are
+        there only if a file is asked for: a stream of any length is not kept.
 
     Raises:
         Refused: There is no network to ask, or an option is wrong.
@@ -78,6 +84,7 @@ def classify(
     """
     check_positive(top=top)
     check_output(json)
+    check_folder(save)
     names = tracks_of(tracks)
     chosen = choose(Store(store), system, weights, classes, names)
     framing = framing_for(chosen.spec.image, how, filter, colour)
@@ -89,8 +96,14 @@ def classify(
     labelled = report.Labelled(chosen.classes)
     sheets = drawings.Sheets(save, chosen.about) if save else None
     total = sum(1 for _ in photos.files(photo))
-    with Networks(chosen.networks) as networks, progress(total) as step:
-        for path, entry, picture in answers(photo, framing, chosen, networks, top):
+    if not total:
+        raise Refused(
+            f"classify needs a photo, got none in {printable(photo[0])}; name a photo "
+            "or a folder of them"
+        )
+    with Networks(chosen.networks) as networks, Progress(total) as step:
+        asked = answers(photo, framing, chosen, networks, top)
+        for number, (path, entry, picture) in enumerate(asked, 1):
             step()
             bad += "error" in entry
             print(f"\n{entry['error'] if 'error' in entry else report.text(entry)}")
@@ -99,11 +112,15 @@ def classify(
             if picture:
                 labelled.add(path.parent.name, entry["tracks"])
             if picture and save and sheets:
-                drawings.save_seen(path, picture.pixels, save)
+                target = save / drawings.seen_name(number, path)
+                drawings.save_seen(path, picture.pixels, target)
                 sheets.add(drawings.cell(path, entry["tracks"]))
     if sheets:
         sheets.close()
-        print(f"\nwhat the networks saw, and contact sheets, are in {save}")
+        pages = amount(sheets.pages, "contact sheet")
+        print(
+            f"\nwhat the networks saw and {pages}, from sheet-1.png on, are in {save}"
+        )
     summary = labelled.summary(chosen.test_logits, chosen.test_labels)
     if summary:
         print(f"\n{report.closing(summary)}")
@@ -126,6 +143,11 @@ def choose(
     tracks: Sequence[str],
 ) -> Choice:
     """The networks that the options name."""
+    if classes and weights is None:
+        raise Refused(
+            "--classes names the labels of a --weights file, got no such file; leave "
+            "it out, a run knows its classes"
+        )
     if weights is None:
         return from_store(store, system, tracks)
     named = [name.strip() for name in classes.split(",")] if classes else None
@@ -192,20 +214,23 @@ def _rows(
         yield {track: logits[k] for track, logits in said.items()}
 
 
-class progress:
+class Progress:
     """A bar on a terminal, nothing elsewhere; called once per photo."""
 
     def __init__(self, total: int) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import Progress
 
-        hidden = not sys.stderr.isatty()
-        self.bar = Progress(
-            console=Console(stderr=True), transient=True, disable=hidden
+        self.bar = progress.Progress(
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+            # Answers go above the bar on a terminal, and to a file as they are.
+            redirect_stdout=sys.stdout.isatty(),
         )
         self.task = self.bar.add_task(amount(total, "photo"), total=total)
 
-    def __enter__(self) -> progress:
+    def __enter__(self) -> Progress:
         self.bar.start()
         return self
 

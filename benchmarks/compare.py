@@ -243,6 +243,12 @@ def check_output(path: Path | None) -> None:
         raise Refused(f"--json must be a file, got the folder {path}; add a name")
 
 
+def check_folder(path: Path | None) -> None:
+    """Refuse, before anything runs, a folder that could not be made at the end."""
+    if path and path.exists() and not path.is_dir():
+        raise Refused(f"--save must be a folder, got the file {path}; name another")
+
+
 if __name__ == "__main__":
     from benchmarks.cli import script
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks import devices, options
 from benchmarks.compare import (
+    check_folder,
     check_output,
     check_positive,
     fitted,
@@ -35,10 +36,10 @@ from benchmarks.network import Networks
 from benchmarks.progress import amount
 from benchmarks.progress import screen as fitting_screen
 from benchmarks.runner import DAY, RunsFailed, run_jobs
-from benchmarks.trained import from_runs
+from benchmarks.trained import FOLDS, from_runs
 from common import files, imbalance, photos
 from common.data import Addition, DataRequest, Dataset, open_data
-from common.data.addition import keep, with_bars
+from common.data.addition import add, keep, on_white, with_bars
 from common.data.split import stratified
 from common.errors import Failed, Refused
 from common.images import BadPicture, Framing, framing_for, printable, read
@@ -46,7 +47,7 @@ from common.job import Job
 from common.report import drawings
 from common.report import new_class as report
 from common.report.photos import answer
-from common.results import Run, Store
+from common.results import WEIGHTS, Run, Store
 
 Images = NDArray[np.uint8]
 
@@ -56,7 +57,6 @@ BARRED_SEED = 0
 BARRED_SHARE = 0.5  # of the old training pictures, where all classes get bars
 # What the shortcut is measured with: `none` finds too few photos to tell.
 SHORTCUT_REMEDIES = ("oversample", "balanced-batches", "weights", "augment", "none")
-SUBFOLDER = "new-class"  # of the store, for the networks of the folds
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ def new_class(
     names = tracks_of(tracks)
     check_positive(epochs=epochs, threads=threads, time_limit=time_limit)
     check_output(json)
+    check_folder(save)
     remedies = _remedies(remedy)
     place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
     request = DataRequest(
@@ -138,16 +139,16 @@ def new_class(
     framing = framing_for(base.image, how, filter, colour)
     found, refused = _load(folder, framing)
     sorted_photos = photos.without_duplicates(found)
-    fold = photos.deal(sorted_photos.groups, folds, FOLDS_SEED)
     for line in (*refused, *sorted_photos.notes):
         print(line, file=sys.stderr)
+    fold = photos.deal(sorted_photos.groups, folds, FOLDS_SEED)
     study = Study(
         name=name,
         system=system,
         request=request,
         base=base,
         photos=sorted_photos.kept,
-        kept_out=_kept_out(keep_out or (), sorted_photos.kept),
+        kept_out=_kept_out(keep_out or (), sorted_photos),
         fold=fold,
         framing=framing,
         tracks=names,
@@ -163,10 +164,10 @@ def new_class(
     result = study.measure(remedies, shortcut)
     result |= {"refused": refused, "notes": list(sorted_photos.notes)}
     print(report.text(result))
-    if save:
-        study.draw(result, save)
     if json:
         files.write_atomic(json, files.readable(result))
+    if save:
+        study.draw(result, save)
     if refused:
         raise Failed(
             f"every photo must be one that can be read, {len(refused)} could not; each "
@@ -187,15 +188,18 @@ def _remedies(asked: Sequence[str] | None) -> list[str]:
 
 
 def _check_name(name: str, base: Dataset) -> None:
-    if name in base.classes or not name.strip():
+    if not name.strip():
+        raise Refused("a new class needs a name, got an empty one; give it one")
+    if name in base.classes:
         raise Refused(
             f"a new class needs a new name, {name!r} is already one of "
             f"{', '.join(base.classes)}; choose another name"
         )
 
 
-def _kept_out(paths: Sequence[Path], kept: Sequence[photos.Photo]) -> NDArray[np.bool_]:
-    """Which photos the last networks are not to see, (n,)."""
+def _kept_out(paths: Sequence[Path], found: photos.Sorted) -> NDArray[np.bool_]:
+    """Which photos the last networks are not to see, (n,): with all that look alike."""
+    kept = found.kept
     wanted = {path.resolve() for path in paths}
     here = {photo.path.resolve() for photo in kept}
     if missing := sorted(wanted - here):
@@ -203,10 +207,19 @@ def _kept_out(paths: Sequence[Path], kept: Sequence[photos.Photo]) -> NDArray[np
             f"--keep-out must name photos of the folder, got {printable(missing[0])}; "
             "name one of those that are used"
         )
-    return np.array([photo.path.resolve() in wanted for photo in kept], bool)
+    named = np.array([photo.path.resolve() in wanted for photo in kept], bool)
+    out = np.isin(found.groups, found.groups[named])
+    if out.all():
+        raise Refused(
+            f"the last networks need photos, got --keep-out for all {len(kept)}; "
+            "leave some"
+        )
+    return out
 
 
-def _load(paths: Sequence[Path], framing: Framing) -> tuple[list[photos.Photo], list]:
+def _load(
+    paths: Sequence[Path], framing: Framing
+) -> tuple[list[photos.Photo], list[str]]:
     """Photos that can be decoded, and a line for each file that cannot."""
     good: list[photos.Photo] = []
     bad: list[str] = []
@@ -271,17 +284,9 @@ class Study:
         olds = self._before()
         old = {track: olds[0, track] for track in self.tracks}
         runs = self._folds(cases)
-        rows = self._judged(remedies, runs, olds)
+        shown = [r for r in imbalance.REMEDIES if r in {*remedies, *trained}]
+        rows = self._judged(shown, runs, olds)
         final = report.best(rows, trained)
-        if shortcut and any(
-            runs[case, k, track].diverged
-            for case, k, track in runs
-            if case in variants.values()
-        ):
-            raise RunsFailed(
-                f"the shortcut is measured with {bars}, whose networks diverged; lower "
-                "--set recipe.lr or use --no-shortcut"
-            )
         return {
             "name": self.name,
             "photos": len(self.photos),
@@ -289,14 +294,16 @@ class Study:
             "folds": self.folds,
             "system": self.system,
             "data": self.base.name,
+            "n_test": len(self.base.test),
             "about": self._about(old),
             "refused": [],
             "notes": [],
             "before": self._answers_before(old),
             "remedies": rows,
+            "shortcut_asked": shortcut,
             "shortcut": self._shortcut(bars, variants, runs) if shortcut else None,
-            "held_out": list(self._held_out(final, runs)),
-            "final": {"remedy": final, "tracks": self._final(final)},
+            "held_out": list(self._held_out(final, runs)) if final else [],
+            "final": self._final(final) if final else None,
         }
 
     def _about(self, old: Mapping[str, Run]) -> str:
@@ -311,9 +318,13 @@ class Study:
         return "; ".join(part for part in said if part)
 
     def _job(
-        self, track: str, request: DataRequest, extra: tuple[str, ...], fold: int
+        self,
+        track: str,
+        request: DataRequest,
+        pictures: Dataset,
+        extra: tuple[str, ...],
+        fold: int,
     ) -> Job:
-        pictures = self._opened(request)
         resolved = fitted(self.system, pictures, (*self.overrides, *extra), self.epochs)
         return job(
             resolved,
@@ -326,9 +337,6 @@ class Study:
             device=self.device,
             threads=self.threads or devices.threads_for(resolved.spec, resolved.recipe),
         )
-
-    def _opened(self, request: DataRequest) -> Dataset:
-        return self.base if request == self.request else open_data(request)
 
     def _run(self, jobs: Sequence[Job], store: Store) -> list[Run]:
         screen = fitting_screen(sys.stderr)
@@ -356,7 +364,9 @@ class Study:
     def _before(self) -> dict[tuple[int, str], Run]:
         """(fold, track) -> the network without the class that is the fold's pair."""
         keys = list(product(range(self.folds), self.tracks))
-        jobs = [self._job(track, self.request, (), fold) for fold, track in keys]
+        jobs = [
+            self._job(track, self.request, self.base, (), fold) for fold, track in keys
+        ]
         runs = self._whole(self._run(jobs, self.store))
         return dict(zip(keys, runs, strict=True))
 
@@ -367,26 +377,29 @@ class Study:
             addition = self._addition(case, self.fold != fold, self.fold == fold)
             for track, one in self._jobs(case, addition, fold):
                 jobs[case, fold, track] = one
-        place = Store(self.store.path / SUBFOLDER)
+        place = Store(self.store.path / FOLDS)
         return dict(zip(jobs, self._run(list(jobs.values()), place), strict=True))
 
-    def _final(self, remedy: str) -> dict[str, str]:
-        """Train on all photos but those kept out; track -> id of the run."""
+    def _final(self, remedy: str) -> dict[str, Any] | None:
+        """Train on all photos but those kept out; none if a network diverges."""
         case = Case(remedy, self.framing.how)
         addition = self._addition(case, ~self.kept_out, np.zeros_like(self.kept_out))
         jobs = [one for _, one in self._jobs(case, addition, 0)]
-        runs = self._whole(self._run(jobs, self.store))
-        return {run.record["track"]: run.id for run in runs}
+        runs = self._run(jobs, self.store)
+        if any(run.diverged for run in runs):
+            return None
+        found = {run.record["track"]: str(run.path / WEIGHTS) for run in runs}
+        return {"remedy": remedy, "tracks": found}
 
     def _jobs(
         self, case: Case, addition: Addition, fold: int
     ) -> Iterator[tuple[str, Job]]:
         request = replace(self.request, addition=addition)
-        pictures = self._opened(request)
+        pictures = add(self.base, addition)
         counts = np.bincount(pictures.train.labels, minlength=len(self.classes))
         extra = imbalance.overrides(case.remedy, counts.tolist())
         for track in self.tracks:
-            yield track, self._job(track, request, extra, fold)
+            yield track, self._job(track, request, pictures, extra, fold)
 
     def _addition(
         self, case: Case, train: NDArray[np.bool_], test: NDArray[np.bool_]
@@ -419,7 +432,8 @@ class Study:
     # --- asking -------------------------------------------------------------------
 
     def _answers_before(self, old: Mapping[str, Run]) -> dict[str, Any]:
-        foreign = {} if self.request.source == "digits" else {"digits": self._digits()}
+        digits = {str(k) for k in range(10)} <= set(self.base.classes)
+        foreign = {} if digits else {"digits": self._digits()}
         with Networks(from_runs(old).networks) as networks:
             photo_logits = networks(self._pixels(self.framing))
             others = {what: networks(images) for what, images in foreign.items()}
@@ -485,37 +499,43 @@ class Study:
         remedy: str,
         variants: Mapping[str, Case],
         runs: Mapping[tuple[Case, int, str], Run],
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
+        """What bars and white do; none where a network of it diverged."""
+        wanted = set(variants.values())
+        if any(run.diverged for (case, *_), run in runs.items() if case in wanted):
+            return None
         test = self.base.test
         n = min(BARRED_TESTS, len(test))
         rows = stratified(test.labels, n, BARRED_SEED) if n < len(test) else slice(None)
         ratios = np.array([photo.ratio for photo in self.photos])
-        barred = with_bars(
-            test.take(rows), ratios, np.array(self.framing.colour, np.uint8)
-        )
+        colour = np.array(self.framing.colour, np.uint8)
+        barred = with_bars(test.take(rows), ratios, colour)
+        white = on_white(test.take(rows))
         found: dict[str, Any] = {}
         for what, case in variants.items():
             other = replace(self.framing, how="fit" if case.how == "pad" else "pad")
             turned = self._pixels(other)
-            said: dict[str, Any] = {t: ([], [], [], []) for t in self.tracks}
+            folds: dict[str, list[report.Fold]] = {t: [] for t in self.tracks}
+            asked: dict[str, list[report.Asked]] = {t: [] for t in self.tracks}
             for k in range(self.folds):
                 mine = {track: runs[case, k, track] for track in self.tracks}
                 with Networks(from_runs(mine).networks) as networks:
-                    on_bars = networks(barred)
-                    on_turned = networks(turned[self.fold == k])
+                    made = (barred, white, turned[self.fold == k])
+                    said = [networks(images) for images in made]
                 for track, run in mine.items():
                     fold = self._fold(run)
-                    parts = (fold, on_bars[track], fold.old[rows], on_turned[track])
-                    for kept, part in zip(said[track], parts, strict=True):
-                        kept.append(part)
-            found[what] = {
-                track: report.variant(*parts) for track, parts in said.items()
-            }
-        sentences = {
-            track: report.learned(self.name, {w: found[w][track] for w in found})
-            for track in self.tracks
+                    folds[track].append(fold)
+                    answers = (one[track] for one in said)
+                    asked[track].append(report.Asked(fold.old[rows], *answers))
+            found[what] = {t: report.variant(folds[t], asked[t]) for t in self.tracks}
+        padded, cut = found["pad"], found["fit"]
+        return {
+            "remedy": remedy,
+            "n": n,
+            "variants": found,
+            "sentences": {t: report.learned(self.name, padded[t]) for t in padded},
+            "white": {t: report.on_white(self.name, cut[t]) for t in cut},
         }
-        return {"remedy": remedy, "variants": found, "sentences": sentences}
 
     def _held_out(
         self, remedy: str, runs: Mapping[tuple[Case, int, str], Run]
@@ -539,6 +559,8 @@ class Study:
 
     def draw(self, result: Mapping[str, Any], folder: Path) -> None:
         """Write the contact sheets and the confusion row."""
+        if result["final"] is None:
+            return
         remedy = result["final"]["remedy"]
         title = f"{self.name}: what networks say that were trained without the photo"
         sheets = drawings.Sheets(folder, f"{title} ({self.system}, {remedy})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from common.spec import Spec
 from common.systems import resolve
 from common.weights import check_names, read
 
+FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's folds
 # Of two runs that only the track tells apart.
 PAIR = ("system", "mode", "precision", "seed", "spec", "recipe", "epochs")
 
@@ -53,6 +53,9 @@ class Choice:
 def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choice:
     """The newest finished run and the runs of the other tracks that belong to it.
 
+    Left out: native runs, whose arithmetic is not in their weights file, and runs of a
+    user's own kind of spec, which only its module can read.
+
     Raises:
         Refused: There is none.
     """
@@ -60,7 +63,10 @@ def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choic
     found: dict[str, Run] = {}
     for run in store.latest():
         record = run.record
-        if run.diverged or record["mode"] == "native" or record["track"] not in tracks:
+        ours = record["spec"].partition("(")[0] in codec.KNOWN
+        if run.diverged or record["mode"] == "native" or not ours:
+            continue
+        if record["track"] not in tracks:
             continue
         if system and record["system"] != system:
             continue
@@ -73,7 +79,8 @@ def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choic
         what = f"{system} " if system else ""
         raise Refused(
             f"classify asks networks that have been trained, got no finished {what}run "
-            f"in {store.path}; run twintrack compare first, or name a --weights file"
+            f"of a built-in kind in {store.path} (native ones do not count); run "
+            "twintrack compare first, or name a --weights file"
         )
     found = {track: found[track] for track in tracks if track in found}
     return from_runs(found)
@@ -161,7 +168,13 @@ def from_file(
 
 def _checked(path: Path) -> tuple[Spec, bytes]:
     """The spec in a weights file, which its tensors must fit; the file's bytes."""
-    weights, header = read(path)
+    try:
+        weights, header = read(path)
+    except OSError as error:
+        raise Refused(
+            f"a weights file must be readable, got '{error.strerror}' for {path}; "
+            "correct its permissions"
+        ) from error
     if "spec" not in header:
         raise Refused(
             f"a weights file must say what network it is of, {path} does not; "
@@ -172,11 +185,20 @@ def _checked(path: Path) -> tuple[Spec, bytes]:
         check_names({name: r.shape for name, r in spec.weights.items()}, weights)
     except (ValueError, AttributeError) as error:
         raise Refused(f"{path} is damaged or of another network: {error}") from error
+    if bad := [name for name, w in weights.items() if not np.isfinite(w).all()]:
+        raise Refused(
+            f"weights must be finite numbers, got others in {bad[0]} of {path}; "
+            "use a file of a network that did not diverge"
+        )
     return spec, path.read_bytes()
 
 
 def _run_of(content: bytes, store: Store) -> Run | None:
     """The finished run whose final weights these are."""
     digest = hashlib.sha256(content).hexdigest()
-    beside = chain(store.latest(), Store(store.path / "new-class").latest())
-    return next((r for r in beside if r.record["weights_sha256"] == digest), None)
+    for place in (store, Store(store.path / FOLDS)):
+        for weights in place.path.glob(f"*/{WEIGHTS}"):
+            same = weights.stat().st_size == len(content)
+            if same and hashlib.sha256(weights.read_bytes()).hexdigest() == digest:
+                return place.find(weights.parent.name)
+    return None

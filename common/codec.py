@@ -39,7 +39,7 @@ def loads(text: str) -> Any:
     """
     try:
         return _record(json.loads(text))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Refused(
             f"a spec must be one that twintrack wrote, got {text[:60]!r} ({error}); "
             "use a file that save() made"

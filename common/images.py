@@ -5,7 +5,7 @@ files exist.  What is done, in this order: a limit on bytes; a fixed list of for
 a limit on pixels, before any is decoded; decoding; EXIF orientation; 16 bits scaled to
 8; transparent parts laid on a colour; RGB (or grey); then the wanted size.
 
-Memory: a picture at the limit holds MAX_PIXELS * 4 bytes, at most four times at once.
+Memory: a picture at the limit holds MAX_PIXELS * 4 bytes, at most five times at once.
 Colour profiles are not applied.  Nothing here changes a setting of Pillow's.
 """
 
@@ -52,6 +52,8 @@ Colour = tuple[int, int, int]
 BLACK: Colour = (0, 0, 0)
 GREY_MODES = ("1", "L", "LA", "La")
 ORIENTATION = 0x0112  # EXIF's tag
+# How files of our formats begin: one that does is damaged if it cannot be read.
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 SNIFF = 1024  # bytes that are looked at to name a format we do not read
 
 CONVERT = "convert it to PNG or JPEG"
@@ -129,14 +131,22 @@ class Picture:
     notes: tuple[str, ...]
 
 
-def read(source: Path | str | bytes | BinaryIO, framing: Framing) -> Picture:
+def read(
+    source: Path | str | bytes | BinaryIO, framing: Framing, *, name: str = ""
+) -> Picture:
     """Decode one photo: a path, the bytes of a file, or an open binary file.
+
+    Args:
+        source: The photo.
+        framing: How it is brought to a size.
+        name: What a message calls it; its path unless given.
 
     Raises:
         BadPicture: It cannot be read, is damaged, too large, no picture, or would
             vanish; the message is one line.
     """
-    name, content = _content(source)
+    name = name or _name(source)
+    content = _checked(name, source)
     try:
         with warnings.catch_warnings():
             # A decoder's warnings are about details; the bombs are judged here.
@@ -189,23 +199,41 @@ def printable(name: str | os.PathLike[str]) -> str:
 # --- bytes ----------------------------------------------------------------------
 
 
-def _content(source: Path | str | bytes | BinaryIO) -> tuple[str, bytes]:
-    """Name and bytes of a photo, never more than the limit."""
+def content_of(path: Path) -> bytes:
+    """The bytes of a photo's file, checked but not decoded.
+
+    Raises:
+        BadPicture: It cannot be read, is empty, or too large.
+    """
+    return _checked(printable(path), path)
+
+
+def _name(source: Path | str | bytes | BinaryIO) -> str:
     if isinstance(source, bytes):
-        name, content = "the bytes given", source
+        return "the bytes given"
+    if isinstance(source, str | os.PathLike):
+        return printable(source)
+    told = getattr(source, "name", None)
+    return printable(told) if isinstance(told, str) else "the file given"
+
+
+def _checked(name: str, source: Path | str | bytes | BinaryIO) -> bytes:
+    """The bytes of a photo, never more than the limit."""
+    if isinstance(source, bytes):
+        content = source
     elif isinstance(source, str | os.PathLike):
-        name = printable(source)
         content = _file(name, source)
     else:
-        told = getattr(source, "name", None)
-        name = printable(told) if isinstance(told, str) else "the file given"
-        content = source.read(MAX_BYTES + 1)
+        content = b""
+        # A raw file may give less than it is asked for.
+        while more := source.read(MAX_BYTES + 1 - len(content)):
+            content += more
     if not content:
         raise BadPicture(name, "zero bytes", "get the file again")
     if len(content) > MAX_BYTES:
         found = f"over {MAX_BYTES >> 20} MiB"
         raise BadPicture(name, found, "save it smaller")
-    return name, content
+    return content
 
 
 def _file(name: str, path: Path | str | os.PathLike[str]) -> bytes:
@@ -229,10 +257,15 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _damaged(name: str, content: bytes, error: Exception) -> BadPicture:
     """What to say of bytes that Pillow made no picture of."""
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, Image.DecompressionBombError):
+        found = f"a multiple of the {MAX_PIXELS:,} pixels that are allowed"
+        return BadPicture(name, found, "save it smaller")
+    if isinstance(error, UnidentifiedImageError) and not content.startswith(MAGIC):
         return BadPicture(name, *_foreign(content))
+    if isinstance(error, UnidentifiedImageError):
+        return BadPicture(name, "damaged at its beginning", "get the file again")
     found = " ".join(str(error).split())[:80] or type(error).__name__
     return BadPicture(name, f"damaged: {found}", "get the file again")
 

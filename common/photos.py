@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import Refused
-from common.images import BadPicture, Framing, Picture, printable, read
+from common.images import BadPicture, Framing, Picture, content_of, printable, read
 
 # Photos whose small copies differ by less on average, of 255, show the same picture,
 # saved again or resized.  FIDS30's 38 apples, saved at half their size and quality 40,
 # differ from themselves by 2 at most; of their 703 pairs the nearest differ by 19.
 NEAR = 6.0
-SMALL = Framing(size=(16, 16), how="stretch", filter="box", colour=(255, 255, 255))
+SMALL = 16  # pixels a side of those copies
+LARGE = 64  # of what they are made from: narrow photos must not vanish first
 
 
 def files(paths: Sequence[Path]) -> Iterator[Path | BadPicture]:
@@ -27,7 +28,8 @@ def files(paths: Sequence[Path]) -> Iterator[Path | BadPicture]:
     Hidden files are not looked at.  What cannot be walked comes as a BadPicture.
     """
     for path in paths:
-        if path.is_dir():
+        # pathlib raises for names that are too long and for closed folders.
+        if os.path.isdir(path):  # noqa: PTH112
             yield from _inside(path)
         else:
             yield path
@@ -45,7 +47,7 @@ def _inside(folder: Path) -> Iterator[Path | BadPicture]:
         if entry.name.startswith("."):
             continue
         path = Path(entry.path)
-        if entry.is_symlink() and path.is_dir():
+        if entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112
             # Following it could lead back here.
             told = "a link to a folder, which is not followed"
             yield BadPicture(printable(path), told, "name the folder itself")
@@ -62,7 +64,7 @@ class Photo:
     Attributes:
         path: Its file.
         picture: As the network will see it.
-        small: (16, 16, 3), for comparing photos.
+        small: (SMALL, SMALL, 3), for comparing photos.
         digest: SHA-256 (hex) of the file.
     """
 
@@ -88,9 +90,16 @@ def load(path: Path, framing: Framing) -> Photo:
     Raises:
         BadPicture: It cannot be.
     """
-    picture = read(path, framing)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Photo(path, picture, read(path, SMALL).pixels, digest)
+    from PIL import Image
+
+    content, name = content_of(path), printable(path)
+    picture = read(content, framing, name=name)
+    # In colour and by itself: a network's 8 x 8 greys look alike too soon.
+    side = max(LARGE, *(framing.size or ()))
+    whole = Framing(size=(side, side), how="stretch", filter="box")
+    large = Image.fromarray(read(content, whole, name=name).pixels)
+    small = np.asarray(large.resize((SMALL, SMALL), Image.Resampling.BOX))
+    return Photo(path, picture, small, hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +118,37 @@ class Sorted:
 
 
 def without_duplicates(photos: Sequence[Photo]) -> Sorted:
-    """Leave out copies of a file or of its pixels; group what looks the same."""
+    """Leave out copies of a file or of its pixels; group what looks the same.
+
+    A group is all photos that look like another one of it: in a chain the ends may
+    differ.
+    """
+    from scipy.sparse.csgraph import connected_components
+
     kept: list[Photo] = []
-    groups: list[int] = []
     notes: list[str] = []
     for photo in photos:
         same = next((p for p in kept if _is_copy(photo, p)), None)
         if same:
             notes.append(f"{photo.name} is left out: the same picture as {same.name}")
-            continue
-        near = next((k for k, p in enumerate(kept) if _is_near(photo, p)), None)
-        if near is not None:
-            notes.append(
-                f"{photo.name} looks like {kept[near].name}: kept in the same fold"
-            )
-        groups.append(len(kept) if near is None else groups[near])
-        kept.append(photo)
-    return Sorted(tuple(kept), np.array(groups, np.int64), tuple(notes))
+        else:
+            kept.append(photo)
+    near = np.array([[_is_near(a, b) for b in kept] for a in kept], bool)
+    near = near.reshape(len(kept), len(kept))
+    _, groups = connected_components(near, directed=False)
+    for k, photo in enumerate(kept):
+        if alike := np.flatnonzero(near[k, :k]).tolist():
+            first = kept[alike[0]].name
+            notes.append(f"{photo.name} looks like {first}: kept in the same fold")
+    return Sorted(tuple(kept), groups.astype(np.int64), tuple(notes))
 
 
 def _is_copy(a: Photo, b: Photo) -> bool:
     if a.digest == b.digest:
         return True
-    same = np.array_equal(a.small, b.small) and a.picture.size == b.picture.size
-    return same and np.array_equal(a.picture.pixels, b.picture.pixels)
+    if a.picture.size != b.picture.size:
+        return False
+    return np.array_equal(a.picture.pixels, b.picture.pixels)
 
 
 def _is_near(a: Photo, b: Photo) -> bool:

@@ -244,9 +244,16 @@ def check_fits(resolved: Resolved, n: int) -> None:
     """Refuse a recipe whose batches `n` training pictures cannot fill.
 
     Raises:
-        Refused: A batch is larger than the data, or the last one is a single
-            picture that batch normalisation has nothing to compare with.
+        Refused: A batch is larger than the data, the last one is a single picture
+            that batch normalisation has nothing to compare with, or the class weights
+            are not one per class.
     """
+    weights = resolved.recipe.class_weights
+    if weights and len(weights) != resolved.spec.classes:
+        raise Refused(
+            f"class weights must be one for each of {resolved.spec.classes} classes, "
+            f"got {len(weights)}; give them all in --set recipe.class_weights"
+        )
     batch = resolved.recipe.batch
     if batch > n:
         raise Refused(

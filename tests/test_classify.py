@@ -136,12 +136,12 @@ def test_what_was_seen_and_contact_sheets_are_written(store, shots, tmp_path):
     classify([shots], tracks=TRACK, store=store, save=seen)
     names = sorted(path.name for path in seen.iterdir())
     assert names == [
-        "0-png-seen.png",
-        "1-png-seen.png",
-        "2-png-seen.png",
+        "0001-0.png-seen.png",
+        "0002-1.png-seen.png",
+        "0003-2.png-seen.png",
         "sheet-1.png",
     ]
-    with Image.open(seen / "0-png-seen.png") as picture:
+    with Image.open(seen / "0001-0.png-seen.png") as picture:
         right = np.asarray(picture)[:, -320:]
     pixels = read(shots / "0.png", Framing(size=(8, 8), channels=1)).pixels
     assert np.array_equal(right[20::40, 20::40, 0], pixels[..., 0])
@@ -245,13 +245,17 @@ def test_a_weights_file_is_known_again_by_its_content(store, shots, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"system": "deep-cnn"}, "got no finished deep-cnn run in"),
+        ({"system": "deep-cnn"}, "got no finished deep-cnn run of a built-in kind"),
         ({"weights": Path("none.safetensors")}, "a weights file must exist"),
         ({"weights": "text"}, "must be whole safetensors"),
         ({"weights": "bare"}, "must say what network it is of"),
         ({"weights": "renamed"}, "is damaged or of another network: .*head.bias"),
         ({"weights": "good", "system": "rasbt-mlp"}, "of the architecture of --system"),
         ({"weights": "good", "classes": "a,b"}, "each of the 10 classes .*, got 2"),
+        ({"classes": "a,b"}, "--classes names the labels of a --weights file"),
+        ({"weights": "nan"}, "weights must be finite numbers, got others in head.bias"),
+        ({"weights": "deep"}, "a spec must be one that twintrack wrote"),
+        ({"save": Path(__file__)}, "--save must be a folder"),
         ({"top": 0}, "--top must be above 0"),
         ({"how": "squeeze"}, "--how must be one of"),
     ],
@@ -267,6 +271,10 @@ def test_what_cannot_be_asked_is_refused(store, shots, tmp_path, options, says):
             write(file, weights, {})
         case "renamed":
             write(file, {n: w for n, w in weights.items() if n != "head.bias"}, header)
+        case "nan":
+            write(file, weights | {"head.bias": weights["head.bias"] * np.nan}, header)
+        case "deep":
+            write(file, weights, {"spec": "[" * 100_000})
         case "good":
             write(file, weights, {"spec": codec.dumps(codec.loads(header["spec"]))})
     if isinstance(options.get("weights"), str):
@@ -289,6 +297,23 @@ def test_a_pickle_is_never_opened(store, shots, tmp_path):
         with pytest.raises(Failed):
             classify([shots], tracks=TRACK, store=store)
     assert not trap.exists()
+
+
+def test_an_empty_folder_and_names_beyond_reason(store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Refused, match="classify needs a photo, got none in"):
+        classify([tmp_path / "empty"], tracks=TRACK, store=store)
+    with pytest.raises(Failed, match="1 of 1 could not"):
+        classify([Path("x" * 300)], tracks=TRACK, store=store)
+
+
+def test_names_that_are_alike_or_long_lose_no_picture(store, shots, tmp_path):
+    (shots / "sub").mkdir()
+    content = (shots / "0.png").read_bytes()
+    (shots / "sub" / "0.png").write_bytes(content)
+    (shots / ("y" * 240 + ".png")).write_bytes(content)
+    classify([shots], tracks=TRACK, store=store, save=tmp_path / "seen")
+    assert len(list((tmp_path / "seen").glob("*-seen.png"))) == 5
 
 
 def test_an_empty_store_says_what_to_do(shots, tmp_path):

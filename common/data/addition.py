@@ -20,6 +20,8 @@ from common.errors import Refused
 
 Images = NDArray[np.uint8]
 BARS_SEED = 0
+FOLDER = ".classes"  # of the cache; hidden, because it is no data set
+WHITE_SIDE = 0.6  # of a picture that is shrunk onto white
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ def keep(
     }
     content = files.pack(arrays)
     name = hashlib.sha256(content).hexdigest()[:24]
-    path = cache_folder(cache) / "classes" / f"{name}.safetensors"
+    path = cache_folder(cache) / FOLDER / f"{name}.safetensors"
     if not path.exists():
         files.write_atomic(path, content)
     return str(path)
@@ -126,14 +128,30 @@ def with_bars(images: Images, ratios: NDArray[np.float64], colour: Images) -> Im
     rng = np.random.default_rng(BARS_SEED)
     drawn = ratios[rng.integers(0, len(ratios), len(images))]
     _, h, w, c = images.shape
-    back = tuple(colour.tolist())
+    dot = Image.new("RGB", (1, 1), tuple(colour.tolist()))
+    fill: Any = dot.convert("RGB" if c == 3 else "L").getpixel((0, 0))
     out = np.empty_like(images)
     for k, (pixels, ratio) in enumerate(zip(images, drawn, strict=True)):
         picture = Image.fromarray(pixels if c == 3 else pixels[..., 0])
         wide = (w, max(1, round(w / ratio))) if ratio * h > w else None
         inner = wide or (max(1, round(h * ratio)), h)
         shrunk = picture.resize(inner, Image.Resampling.BICUBIC)
-        fill = back if c == 3 else back[0]
         padded = ImageOps.pad(shrunk, (w, h), Image.Resampling.BICUBIC, color=fill)
         out[k] = np.asarray(padded).reshape(h, w, c)
+    return out
+
+
+def on_white(images: Images) -> Images:
+    """Pictures (n, h, w, c), each shrunk and centred on white as in a studio."""
+    from PIL import Image
+
+    n, h, w, c = images.shape
+    inner = (round(WHITE_SIDE * w), round(WHITE_SIDE * h))
+    left, top = (w - inner[0]) // 2, (h - inner[1]) // 2
+    out = np.full((n, h, w, c), 255, np.uint8)
+    for k, pixels in enumerate(images):
+        picture = Image.fromarray(pixels if c == 3 else pixels[..., 0])
+        small = np.asarray(picture.resize(inner, Image.Resampling.BICUBIC))
+        box = slice(top, top + inner[1]), slice(left, left + inner[0])
+        out[k][box] = small.reshape(inner[1], inner[0], c)
     return out

@@ -22,6 +22,7 @@ COLUMNS, ROWS = 5, 4
 THUMB = 160  # pixels of a photo on a sheet
 SEEN = 320  # pixels that the network's picture is enlarged to
 GAP = 16
+NAME = 60  # characters of a photo's name that are kept in that of a picture of it
 WHITE = (255, 255, 255)
 COLOURS = {"torch": "#ee4c2c", "tensorflow": "#4f7dc9"}
 OTHER = "#777777"
@@ -107,7 +108,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 26 else f"{name[:12]}…{name[-12:]}"
 
 
-def save_seen(path: Path, pixels: NDArray[np.uint8], folder: Path) -> Path:
+def save_seen(path: Path, pixels: NDArray[np.uint8], target: Path) -> None:
     """Write the photo beside what the network saw of it, (h, w, c), enlarged."""
     from PIL import Image
 
@@ -118,14 +119,18 @@ def save_seen(path: Path, pixels: NDArray[np.uint8], folder: Path) -> Path:
     canvas.paste(original, (0, 0))
     enlarged = seen.resize((SEEN, SEEN), Image.Resampling.NEAREST)
     canvas.paste(enlarged, (SEEN + GAP, 0))
-    stem = re.sub(r"[^\w.-]+", "_", path.stem.encode("utf-8", "replace").decode())
-    # The suffix stays: cat.jpg and cat.png are two photos.
-    suffix = re.sub(r"\W+", "", path.suffix)
-    target = folder / f"{stem}-{suffix}-seen.png"
     page = BytesIO()
     canvas.save(page, "PNG")
     write_atomic(target, page.getvalue())
-    return target
+
+
+def seen_name(number: int, path: Path) -> str:
+    """A file name for what was seen of the photo of this number, from 1.
+
+    The number tells photos of one name in two folders apart.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.name)[:NAME]
+    return f"{number:04}-{stem}-seen.png"
 
 
 def save_row(

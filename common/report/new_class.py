@@ -25,6 +25,8 @@ WIDTH = 116
 SHOWN = 4  # labels of the photos that the text names; the others are in the JSON
 # Among so few photos even all or none found leaves a wide interval.
 FEW = 100
+# Shares of the recall from which a sign of the shortcut counts, and is most of it.
+COUNTS, MOST = 0.1, 0.5
 
 
 # --- before -----------------------------------------------------------------------
@@ -88,8 +90,10 @@ def after(
     """Judge the networks of all folds together.
 
     Every photo is judged once, by the network that did not see it; every old test
-    picture once per fold.  Intervals of recall and precision are Wilson's; the change
-    on the old classes is paired by picture and by seed, with the folds as runs.
+    picture once per fold.  Precision is that of all photos among the old test pictures
+    once: false alarms are the mean of the folds.  Intervals of recall and precision are
+    Wilson's; the change on the old classes is paired by picture and by seed, with the
+    folds as runs.
 
     Args:
         folds: One per fold.
@@ -102,27 +106,31 @@ def after(
     said = np.concatenate([fold.new for fold in folds])
     hits, n = int((said.argmax(axis=1) == new).sum()), len(said)
     answers = np.stack([fold.old.argmax(axis=1) for fold in folds])
-    alarms = int((answers == new).sum())
+    alarms = round(float((answers == new).sum(axis=1).mean()))
     right = answers == labels
     recalls = [wilson(hits, n)]
-    for label in range(new):
+    for label in np.unique(labels):
         mine = right[:, labels == label]
         recalls.append(wilson(round(float(mine.sum(axis=1).mean())), mine.shape[1]))
-    change = components(right.astype(np.int8) - old_correct.astype(np.int8))
-    low, high = change.interval()
+    named = hits + alarms
     return {
         "recall": asdict(recalls[0]),
-        "precision": asdict(wilson(hits, hits + alarms)) if hits + alarms else None,
+        "precision": asdict(wilson(hits, named)) if named else None,
         "balanced_accuracy": asdict(mean_of(recalls)),
-        "old_classes_change": asdict(
-            Interval(mean=float(change.mean), low=float(low), high=float(high))
-        ),
+        "old_classes_change": _mean(right.astype(np.int8) - old_correct),
         "hits": hits,
         "false_alarms": alarms,
         "called": _called(said, classes),
         "max_probability": float(probabilities(said).max(axis=1).mean()),
         "diverged": 0,
     }
+
+
+def _mean(table: NDArray[Any]) -> dict[str, float]:
+    """Mean of a table of runs and examples, with its 95 % interval (`common.stats`)."""
+    parts = components(table)
+    low, high = parts.interval()
+    return asdict(Interval(mean=float(parts.mean), low=float(low), high=float(high)))
 
 
 def diverged(folds: int) -> dict[str, Any]:
@@ -134,59 +142,95 @@ def diverged(folds: int) -> dict[str, Any]:
 # --- the shortcut -----------------------------------------------------------------
 
 
-def variant(
-    folds: Sequence[Fold],
-    barred: Sequence[Logits],
-    plain: Sequence[Logits],
-    turned: Sequence[Logits],
-) -> dict[str, Any]:
-    """How much networks rest on bars.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the network of a fold says of pictures that were made for the purpose.
 
-    Args:
-        folds: As in `after`.
-        barred: Per fold, logits of old test pictures that bars were put on.
-        plain: Per fold, logits of the same pictures without bars.
-        turned: Per fold, logits of its held-out photos the other way: without bars
-            where it was trained on photos with them, and with where without.
+    Attributes:
+        plain: (m, classes + 1), logits of old test pictures as they are.
+        barred: (m, classes + 1), of the same pictures with bars put on.
+        white: (m, classes + 1), of the same pictures shrunk onto white.
+        turned: (n, classes + 1), of the fold's held-out photos the other way: without
+            bars where it was trained on photos with them, and with where without.
+    """
+
+    plain: Logits
+    barred: Logits
+    white: Logits
+    turned: Logits
+
+
+def variant(folds: Sequence[Fold], asked: Sequence[Asked]) -> dict[str, Any]:
+    """How much networks rest on what surrounds the new class in its photos.
+
+    Shares of old test pictures that are called the new class are means over the folds;
+    what bars and white change is paired by picture, what the framing of the photos
+    changes by photo.
     """
     new = folds[0].new.shape[1] - 1
-    alarms = [_share(found, new) for found in (barred, plain)]
+
+    def called(found: Sequence[Logits]) -> NDArray[np.int8]:
+        return np.stack([x.argmax(axis=1) == new for x in found]).astype(np.int8)
+
+    plain, barred, white = (
+        called([getattr(one, what) for one in asked])
+        for what in ("plain", "barred", "white")
+    )
+    own = np.concatenate([fold.new.argmax(axis=1) == new for fold in folds])
+    other = np.concatenate([one.turned.argmax(axis=1) == new for one in asked])
     return {
-        "recall": _share([fold.new for fold in folds], new),
-        "recall_other_framing": _share(turned, new),
-        "bars_called_new": alarms[0],
-        "plain_called_new": alarms[1],
+        "recall": asdict(wilson(int(own.sum()), len(own))),
+        "recall_other_framing": asdict(wilson(int(other.sum()), len(other))),
+        "recall_lost": _mean((own.astype(np.int8) - other)[None]),
+        "plain_called_new": float(plain.mean()),
+        "bars_called_new": float(barred.mean()),
+        "white_called_new": float(white.mean()),
+        "bars_effect": _mean(barred - plain),
+        "white_effect": _mean(white - plain),
     }
 
 
-def _share(found: Sequence[Logits], label: int) -> dict[str, float]:
-    answers = np.concatenate([logits.argmax(axis=1) for logits in found])
-    return asdict(wilson(int((answers == label).sum()), len(answers)))
+def learned(name: str, padded: Mapping[str, Any]) -> str:
+    """Whether a network that was trained on padded photos learned them or their bars.
 
-
-def learned(name: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether a network learned the class or its bars, in a sentence."""
-    padded, cut = variants["pad"], variants["fit"]
-    with_bars, without = padded["bars_called_new"], padded["plain_called_new"]
-    if padded["recall"]["mean"] == 0:
+    Two signs: bars alone make other pictures the new class, and its own photos are no
+    longer found once their bars are cut off.  Each counts where its interval excludes
+    0 and it is no trifle, measured by the recall.
+    """
+    recall = padded["recall"]["mean"]
+    if recall == 0:
         return f"neither: trained on padded photos it finds no {name} at all"
+    signs = [padded["bars_effect"], padded["recall_lost"]]
+    strong = [s["low"] > 0 and s["mean"] >= MOST * recall for s in signs]
+    some = [s["low"] > 0 and s["mean"] >= COUNTS * recall for s in signs]
+    excluded = [s["high"] < MOST * recall for s in signs]
     figures = (
-        f"{_pc(with_bars)} of the other classes' pictures are called {name} once they "
-        f"have bars, {_pc(without)} without; recall {_pc(padded['recall'])} with bars, "
-        f"{_pc(padded['recall_other_framing'])} when the same photos are cut instead, "
-        f"{_pc(variants['pad, bars on all']['recall'])} with bars on all classes"
+        f"bars make {_pc(padded['bars_effect']['mean'])} of the other classes' "
+        f"pictures {name}; of its own photos {_pc(recall)} are found with bars and "
+        f"{_pc(padded['recall_other_framing']['mean'])} cut to shape"
     )
-    if with_bars["low"] <= without["high"]:
-        if cut["recall"]["mean"] == 0:
-            return f"not enough to tell, it finds no {name} without bars: {figures}"
-        return f"{name}, not bars: {figures}"
-    if with_bars["low"] > padded["recall"]["high"] / 2:
+    if all(strong):
         return f"bars, not {name}: {figures}"
-    return f"bars as well as {name}: {figures}"
+    if any(some):
+        return f"bars as well as {name}: {figures}"
+    if all(excluded):
+        return f"{name}, not bars: {figures}"
+    return f"too little to tell from so few photos: {figures}"
 
 
-def _pc(share: Mapping[str, float]) -> str:
-    return f"{share['mean']:.1%}"
+def on_white(name: str, cut: Mapping[str, Any]) -> str:
+    """What white backgrounds do to a network trained on photos without bars."""
+    effect = cut["white_effect"]
+    change = f"{points(effect['mean'])} points ({points(effect['low'])} to "
+    change += f"{points(effect['high'])})"
+    return (
+        f"shrunk onto white, {_pc(cut['white_called_new'])} of the other classes' "
+        f"pictures are called {name}, {change} more than as they are"
+    )
+
+
+def _pc(share: float) -> str:
+    return f"{share:.1%}"
 
 
 # --- text -------------------------------------------------------------------------
@@ -214,7 +258,10 @@ def text(result: Mapping[str, Any]) -> str:
     say("Strange pictures against the network's own test pictures")
     console.print(_detection(result["before"]))
     say()
-    say(f"After: {result['folds']} folds, each photo judged by a network without it")
+    say(
+        f"After: {result['folds']} folds, each photo judged by a network without it; "
+        f"precision of {_photos(result)} among {result['n_test']:,} other test pictures"
+    )
     console.print(_remedies(result["remedies"]))
     for row in result["remedies"]:
         say(f"  {row['remedy']:<18}{REMEDIES[row['remedy']]}")
@@ -229,6 +276,10 @@ def text(result: Mapping[str, Any]) -> str:
         console.print(_shortcut(result["shortcut"]))
         for track, sentence in result["shortcut"]["sentences"].items():
             say(f"  {track} learned {sentence}")
+        for track, sentence in result["shortcut"]["white"].items():
+            say(f"  {track}, trained on photos cut to shape: {sentence}")
+    elif result["shortcut"] is None and result["shortcut_asked"]:
+        say("the shortcut could not be measured: networks diverged")
     say()
     say(_closing(result))
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
@@ -294,14 +345,14 @@ def _remedies(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _shortcut(shortcut: Mapping[str, Any]) -> Table:
     headings = ("trained with", "track", "recall %", "other framing %")
-    table = _table((*headings, "bars called new %", "plain %"), 2)
+    table = _table((*headings, "plain %", "with bars %", "on white %"), 2)
     for name, tracks in shortcut["variants"].items():
         for track, found in tracks.items():
+            shares = ("plain_called_new", "bars_called_new", "white_called_new")
             table.add_row(
                 *(name, track, _percents(found["recall"], 0)),
                 _percents(found["recall_other_framing"], 0),
-                _percents(found["bars_called_new"]),
-                percent(found["plain_called_new"]["mean"]),
+                *(percent(found[share]) for share in shares),
             )
     return table
 
@@ -320,24 +371,30 @@ def _interval(interval: Mapping[str, float], digits: int) -> str:
     return f"{mean} ({low} to {high})"
 
 
-def best(rows: Sequence[Mapping[str, Any]], among: Sequence[str]) -> str:
-    """The remedy of `among` with the highest balanced accuracy, tracks averaged."""
+def best(rows: Sequence[Mapping[str, Any]], among: Sequence[str]) -> str | None:
+    """The remedy of `among` with the highest balanced accuracy, tracks averaged.
 
-    def height(row: Mapping[str, Any]) -> float:
-        found = row["tracks"].values()
-        if any(track["diverged"] for track in found):
-            return -1.0
-        return float(np.mean([t["balanced_accuracy"]["mean"] for t in found]))
-
-    return str(max((r for r in rows if r["remedy"] in among), key=height)["remedy"])
+    None if networks of all of them diverged.
+    """
+    heights = {
+        str(row["remedy"]): float(
+            np.mean([t["balanced_accuracy"]["mean"] for t in row["tracks"].values()])
+        )
+        for row in rows
+        if row["remedy"] in among
+        and not any(track["diverged"] for track in row["tracks"].values())
+    }
+    return max(heights, key=heights.__getitem__) if heights else None
 
 
 def _closing(result: Mapping[str, Any]) -> str:
     """Which networks now know the class."""
-    tracks = listed(list(result["final"]["tracks"]))
+    final = result["final"]
+    if final is None:
+        return "no last networks: with every remedy some diverged"
     n = result["photos"] - result["kept_out"]
     return (
-        f"{tracks} trained on {n} of {_photos(result)} with "
-        f"{result['final']['remedy']} are in the store now; twintrack classify asks "
-        "them"
+        f"{listed(list(final['tracks']))} trained on {n} of {_photos(result)} with "
+        f"{final['remedy']} are the newest in the store: twintrack classify asks them, "
+        f"and later on --weights {next(iter(final['tracks'].values()))}"
     )

@@ -99,7 +99,8 @@ class Labelled:
         tracks = {}
         for track, right in self.right.items():
             own = None
-            if test_labels is not None and track in test:
+            known = test_labels is not None and np.isin(mine, test_labels).all()
+            if test_labels is not None and known and track in test:
                 same = np.isin(test_labels, mine)
                 hits = test[track][same].argmax(axis=1) == test_labels[same]
                 own = asdict(wilson(int(hits.sum()), len(hits)))
