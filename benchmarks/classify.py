@@ -64,10 +64,7 @@ def classify(
     filter: options.Resampling = "bicubic",
     colour: options.Colour = "black",
     tracks: options.Tracks = "torch,tensorflow",
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Folder for what the network saw, and contact sheets."),
-    ] = None,
+    save: options.Save = None,
     json: options.Json = None,
     store: options.Store = None,
 ) -> dict[str, Any]:

@@ -40,12 +40,8 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Runs per track: seeds 0 to N-1.")] = 3,
     mode: Annotated[str, typer.Option(help="strict, aligned or native.")] = "aligned",
     tracks: options.Tracks = "torch,tensorflow",
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs, in place of the recipe's.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="At most so many training pictures, stratified.")
-    ] = None,
+    epochs: options.Epochs = None,
+    limit: options.Limit = None,
     valid: Annotated[
         int, typer.Option(help="Training pictures held out for validation.")
     ] = 0,
@@ -57,9 +53,7 @@ def compare(
     set: options.Set = None,
     system: options.System = None,
     margin: options.Margin = MARGIN,
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds after which a run is given up.")
-    ] = DAY,
+    time_limit: options.TimeLimit = DAY,
     json: options.Json = None,
     store: options.Store = None,
 ) -> dict[str, Any]:

@@ -89,24 +89,16 @@ def new_class(
     filter: options.Resampling = "bicubic",
     colour: options.Colour = "black",
     tracks: options.Tracks = "torch,tensorflow",
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs, in place of the recipe's.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="At most so many old training pictures.")
-    ] = None,
+    epochs: options.Epochs = None,
+    limit: options.Limit = None,
     skip_bad: options.SkipBad = False,
     size: options.Size = None,
     precision: options.Precision = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
     set: options.Set = None,
-    save: Annotated[
-        Path | None, typer.Option(help="Folder for contact sheets and the bars.")
-    ] = None,
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds after which a run is given up.")
-    ] = DAY,
+    save: options.Save = None,
+    time_limit: options.TimeLimit = DAY,
     keep_out: Annotated[
         list[Path] | None,
         typer.Option(help="A photo of the folder to be classified afterwards."),

@@ -51,6 +51,17 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field: recipe.lr=0.05."),
 ]
+Epochs = Annotated[int | None, typer.Option(help="Epochs, in place of the recipe's.")]
+Limit = Annotated[
+    int | None, typer.Option(help="At most so many training pictures, stratified.")
+]
+TimeLimit = Annotated[
+    float, typer.Option(help="Seconds after which a run is given up.")
+]
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Folder for contact sheets and other pictures of the result."),
+]
 Margin = Annotated[
     float, typer.Option(help="Largest difference that does not matter, a share.")
 ]
