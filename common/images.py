@@ -244,6 +244,8 @@ def _file(name: str, path: Path | str | os.PathLike[str]) -> bytes:
                 found = "no file of data but a pipe, socket or device"
                 raise BadPicture(name, found, "name a file")
             return file.read(MAX_BYTES + 1)
+    except BadPicture:
+        raise
     except IsADirectoryError as error:
         raise BadPicture(name, "a folder", "name a file") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
@@ -289,10 +291,10 @@ def _foreign(content: bytes) -> tuple[str, str]:
         if start.startswith(magic):
             return f"{kind}, which is not supported", CONVERT
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in text:
-        return "SVG, which is not supported", "export it as PNG"
     if text.startswith((b"<!doctype html", b"<html")):
         return "a web page", "save the picture that it shows"
+    if b"<svg" in text:
+        return "SVG, which is not supported", "export it as PNG"
     return "not a picture", "name a picture"
 
 

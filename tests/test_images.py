@@ -344,8 +344,9 @@ def test_special_files_are_refused_at_once(tmp_path):
         (tmp_path / "none.png", "No such file"),
         ("a\0b", "null"),
     ):
-        with pytest.raises(BadPicture, match=says):
+        with pytest.raises(BadPicture, match=says) as caught:
             read(path, AS_IS)
+        assert str(caught.value).count("a photo must be") == 1
 
 
 def test_a_name_that_is_not_utf8_can_be_printed(tmp_path):
