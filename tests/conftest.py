@@ -7,7 +7,12 @@ and torchvision come first.  Outside the tests each framework has its own proces
 
 import contextlib
 import os
+import sys
+from pathlib import Path
 
+# `pytest` does not put the checkout on the path as `python -m pytest` does, and the
+# processes that tests start are to find tests.numpy_track there.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with contextlib.suppress(ImportError):
     import torch

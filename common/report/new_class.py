@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ Logits = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
 WIDTH = 116
-SHOWN = 4  # labels of the photos that the text names; the others are in the JSON
 # Among so few photos even all or none found leaves a wide interval.
 FEW = 100
 # Shares of the recall from which a sign of the shortcut counts, and is most of it.
@@ -265,6 +264,8 @@ def text(result: Mapping[str, Any]) -> str:
     console.print(_remedies(result["remedies"]))
     for row in result["remedies"]:
         say(f"  {row['remedy']:<18}{REMEDIES[row['remedy']]}")
+    for line in _row(result):
+        say(line)
     if result["photos"] < FEW:
         say(
             f"{_photos(result)} are few: each is {100 / result['photos']:.1f} points "
@@ -285,17 +286,31 @@ def text(result: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
+def _row(result: Mapping[str, Any]) -> Iterator[str]:
+    """The photos' row of the confusion matrix, with the remedy that was best."""
+    if result["final"] is None:
+        return
+    remedy = result["final"]["remedy"]
+    row = next(row for row in result["remedies"] if row["remedy"] == remedy)
+    for track, found in row["tracks"].items():
+        yield f"with {remedy}, {track} calls the photos {_ranked(found['called'])}"
+
+
+def _ranked(called: Mapping[str, int]) -> str:
+    """The labels that are used, the most frequent first."""
+    ranked = sorted(called.items(), key=lambda item: -item[1])
+    return ", ".join(f"{label} {n}" for label, n in ranked if n)
+
+
 def _photos(result: Mapping[str, Any]) -> str:
     return count(result["photos"], "photo")
 
 
 def _before(found: Mapping[str, Any]) -> str:
-    ranked = sorted(found["called"].items(), key=lambda item: -item[1])
-    called = [f"{label} {n}" for label, n in ranked[:SHOWN] if n]
     rank = found["percentiles"]["energy"]
     return (
-        f"{', '.join(called)}; mean top probability {found['max_probability']:.1%}; "
-        f"by energy stranger than {rank:.0f} % of the test pictures, on average"
+        f"{_ranked(found['called'])}; mean top probability "
+        f"{found['max_probability']:.1%}; by energy stranger than {rank:.0f} % of the test pictures, on average"
     )
 
 
