@@ -308,9 +308,10 @@ def _photos(result: Mapping[str, Any]) -> str:
 
 def _before(found: Mapping[str, Any]) -> str:
     rank = found["percentiles"]["energy"]
+    sure = f"mean top probability {found['max_probability']:.1%}"
     return (
-        f"{_ranked(found['called'])}; mean top probability "
-        f"{found['max_probability']:.1%}; by energy stranger than {rank:.0f} % of the test pictures, on average"
+        f"{_ranked(found['called'])}; {sure}; by energy stranger than {rank:.0f} % of "
+        "the test pictures, on average"
     )
 
 
