@@ -108,10 +108,8 @@ def classify(
                 found.append(entry)
             if picture:
                 labelled.add(path.parent.name, entry["tracks"])
-            if picture and save and sheets:
-                target = save / drawings.seen_name(number, path)
-                drawings.save_seen(path, picture.pixels, target)
-                sheets.add(drawings.cell(path, entry["tracks"]))
+            if picture and sheets:
+                draw(sheets, number, path, picture, entry["tracks"])
     if sheets:
         sheets.close()
         pages = amount(sheets.pages, "contact sheet")
@@ -130,6 +128,22 @@ def classify(
             "each is named above with what to do, the others were answered"
         )
     return result
+
+
+def draw(
+    sheets: drawings.Sheets,
+    number: int,
+    path: Path,
+    picture: Picture,
+    said: Mapping[str, Any],
+) -> None:
+    """Write what was seen of a photo, and put it on a contact sheet."""
+    target = sheets.folder / drawings.seen_name(number, path)
+    try:
+        drawings.save_seen(path, picture.pixels, target)
+        sheets.add(drawings.cell(path, said))
+    except BadPicture as error:  # gone since, or too narrow for a sheet
+        print(f"answered but not drawn: {error}")
 
 
 def choose(

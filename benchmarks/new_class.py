@@ -288,8 +288,6 @@ class Study:
             "data": self.base.name,
             "n_test": len(self.base.test),
             "about": self._about(old),
-            "refused": [],
-            "notes": [],
             "before": self._answers_before(old),
             "remedies": rows,
             "shortcut_asked": shortcut,

@@ -109,7 +109,7 @@ def _delong(
 
     The variance is that of the mean placement values of both groups.  On the logit
     scale the ends stay within 0 and 1; an area of exactly 0 or 1 is taken to be half
-    a pair away from it, so that its interval is not empty.
+    a picture of the smaller group away from it, so that its interval is not empty.
     """
     from scipy.special import expit, logit
     from scipy.stats import norm
@@ -126,8 +126,8 @@ def _delong(
     variance = _variance(of_outside) / m + _variance(of_inside) / n
     nearest = 0.5 / min(n, m)
     middle = float(np.clip(area, nearest, 1 - nearest))
-    # Never below the binomial variance of as many pictures as the smaller group has
-    # when all pairs agree: no disagreement seen is not none possible.
+    # No disagreement seen is not none possible: then the variance is the binomial one
+    # of as many pictures as the smaller group has.
     if area in (0.0, 1.0):
         variance = middle * (1 - middle) / min(n, m)
     half = norm.ppf((1 + LEVEL) / 2) * np.sqrt(variance) / (middle * (1 - middle))

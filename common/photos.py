@@ -28,8 +28,8 @@ def files(paths: Sequence[Path]) -> Iterator[Path | BadPicture]:
     Hidden files are not looked at.  What cannot be walked comes as a BadPicture.
     """
     for path in paths:
-        # pathlib raises for names that are too long and for closed folders.
-        if os.path.isdir(path):  # noqa: PTH112
+        # pathlib's is_dir raises for names that are too long and for closed folders.
+        if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises)
             yield from _inside(path)
         else:
             yield path
@@ -47,7 +47,7 @@ def _inside(folder: Path) -> Iterator[Path | BadPicture]:
         if entry.name.startswith("."):
             continue
         path = Path(entry.path)
-        if entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112
+        if entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112 (pathlib's raises)
             # Following it could lead back here.
             told = "a link to a folder, which is not followed"
             yield BadPicture(printable(path), told, "name the folder itself")

@@ -241,7 +241,7 @@ def resolve(
 
 
 def check_fits(resolved: Resolved, n: int) -> None:
-    """Refuse a recipe whose batches `n` training pictures cannot fill.
+    """Refuse a recipe that does not fit its spec or `n` training pictures.
 
     Raises:
         Refused: A batch is larger than the data, the last one is a single picture

@@ -21,7 +21,7 @@ from benchmarks.network import Networks, Trained
 from common import codec
 from common.data import DataRequest, open_data
 from common.errors import Failed, Refused
-from common.images import Framing, read
+from common.images import BadPicture, Framing, read
 from common.ood import probabilities, scores
 from common.report.photos import answer, text, together
 from common.results import Store
@@ -314,6 +314,17 @@ def test_names_that_are_alike_or_long_lose_no_picture(store, shots, tmp_path):
     (shots / ("y" * 240 + ".png")).write_bytes(content)
     classify([shots], tracks=TRACK, store=store, save=tmp_path / "seen")
     assert len(list((tmp_path / "seen").glob("*-seen.png"))) == 5
+
+
+def test_a_photo_that_is_gone_when_it_is_drawn_is_one_line(
+    store, shots, tmp_path, monkeypatch, capsys
+):
+    def gone(*_):
+        raise BadPicture("0.png", "No such file", "name a file")
+
+    monkeypatch.setattr(command.drawings, "save_seen", gone)
+    classify([shots], tracks=TRACK, store=store, save=tmp_path / "seen")
+    assert capsys.readouterr().out.count("answered but not drawn: a photo must") == 3
 
 
 def test_an_empty_store_says_what_to_do(shots, tmp_path):
