@@ -27,17 +27,18 @@ from typing import Any
 
 import numpy as np
 
-from common import __version__, files, results
+from common import __version__, checkpoint, files, results
 from common.data import Dataset, open_data
 from common.errors import Refused
 from common.evaluate import predict_all, score
+from common.heads import transplanted
 from common.job import Job, versions
 from common.plan import Plan
 from common.results import Checkpoint, Damaged, Record, Store, figure
-from common.spec import parameters
+from common.spec import Spec, parameters
 from common.systems import Resolved, resolve
 from common.track import EpochScores, History, Progress, State, Track, load_track
-from common.weights import digest
+from common.weights import Weights, digest
 
 BORN = time.monotonic()
 HEARTBEAT = 0.2  # seconds between two looks at whether the parent still lives
@@ -202,13 +203,20 @@ class Attempt:
         self.tell("start", epoch=state.epoch if state else 0, epochs=job.epochs)
         track = load_track(job.track)
         track.configure(threads=job.threads, device=job.device, mode=job.mode)
-        system, data = self._system(), self._data()
+        start = self._start()
+        system, data = self._system(start[0] if start else None), self._data()
         native = job.mode == "native"
         if native:
             model = track.build_native(system.spec, seed=job.seed, device=job.device)
         else:
             model = track.build(
-                system.spec, seed=job.seed, dtype=job.precision, device=job.device
+                system.spec,
+                weights=transplanted(system.spec, start[1], job.seed)
+                if start
+                else None,
+                seed=job.seed,
+                dtype=job.precision,
+                device=job.device,
             )
         plan = Plan(
             seed=job.seed,
@@ -225,7 +233,18 @@ class Attempt:
         )
         self._write(track, model, data, system, history)
 
-    def _system(self) -> Resolved:
+    def _start(self) -> tuple[Spec, Weights] | None:
+        if self.job.start is None:
+            return None
+        spec, weights, _ = checkpoint.load(Path(self.job.start))
+        if digest(weights) != self.job.start_digest:
+            raise Refused(
+                "weights must stay as they are while they are used, "
+                f"{self.job.start} changed; repeat the command"
+            )
+        return spec, weights
+
+    def _system(self, base: Spec | None) -> Resolved:
         job = self.job
         system = resolve(
             job.module or job.system,
@@ -233,6 +252,7 @@ class Attempt:
             classes=job.classes,
             overrides=job.overrides,
             epochs=job.epochs,
+            base=base,
         )
         if (repr(system.spec), repr(system.recipe)) != (job.spec, job.recipe):
             raise Refused(

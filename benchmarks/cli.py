@@ -26,6 +26,7 @@ COMMANDS = {
     "new-class": ("benchmarks.new_class:new_class", "Add a class from a few photos."),
     "parity": ("benchmarks.parity:parity", "Prove that both compute the same."),
     "speed": ("benchmarks.speed:speed", "Measure training in both frameworks."),
+    "pretrain": ("benchmarks.pretrain:pretrain", "Train a base for transfer."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
     "data": ("benchmarks.data:app", "List, prepare and verify data sets."),

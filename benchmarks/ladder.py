@@ -31,6 +31,8 @@ from common.weights import Weights, draw, random_weights, write
 STAGES = ("build", "functions", "training", "float32")
 # Steps after which every tensor is kept for comparison.
 KEPT = (1, 2, 3, 5, 10, 20, 50, 100, 150, 200)
+# Pictures whose logits are compared.  Odd: a square batch hides transposes.
+LOOKED_AT = 3
 # A tensor is nudged by this much of its norm to see whether the logits move.
 NUDGE = 0.1
 # Steps of the float32 run; its first few are judged, the rest shown.
@@ -49,6 +51,10 @@ class Climb:
         seed: Where weights, pictures and the plan come from.
         threads: Of this process.
         folder: Where the stages are written.
+        tensors: Last step after which every tensor is kept.
+        tolerance: Of float64.
+        first: Of the first float32 losses.
+        judged: How many of those.
     """
 
     spec: str
@@ -59,6 +65,10 @@ class Climb:
     seed: int
     threads: int
     folder: str
+    tensors: int
+    tolerance: float
+    first: float
+    judged: int
 
 
 def main(job: Path, track: str) -> None:
@@ -131,6 +141,11 @@ def trainer_of(
     return track.Trainer(model, spec, recipe, rates)
 
 
+def kept_steps(climb: Climb) -> list[int]:
+    """The steps after which every tensor is compared."""
+    return sorted({step for step in KEPT if step < climb.tensors} | {climb.tensors})
+
+
 def functions(
     track: Track,
     spec: Spec,
@@ -143,7 +158,7 @@ def functions(
     found: dict[str, np.ndarray] = {}
     model = track.build(spec, weights=weights, dtype="float64")
     predict = track.predictor(model)
-    images = data.test.take(slice(0, 7))  # odd: a square batch hides transposes
+    images = data.test.take(slice(0, LOOKED_AT))
     found["logits"] = logits = predict(images)
     for name, value in weights.items():
         nudge = NUDGE * np.linalg.norm(value) / value.size**0.5
@@ -172,7 +187,7 @@ def training(
     losses = []
     for step, chunk in enumerate(chunks(spec, recipe, data, climb, "float64"), 1):
         losses.append(float(trainer.run(chunk)[0]))
-        if step in KEPT or step == climb.steps:
+        if step in kept_steps(climb):
             kept = {
                 name: value
                 for name, value in trainer.arrays().items()

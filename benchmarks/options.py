@@ -26,6 +26,10 @@ SkipBad = Annotated[
 Size = Annotated[
     str | None, typer.Option(help="HxW that a folder's pictures are fitted into.")
 ]
+Side = Annotated[
+    int | None,
+    typer.Option("--size", help="Pixels a side that every picture is resized to."),
+]
 HowToFit = Annotated[
     str,
     typer.Option(

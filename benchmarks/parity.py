@@ -26,28 +26,23 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks import options
-from benchmarks.compare import tracks_of
+from benchmarks.compare import check_positive, tracks_of
 from benchmarks.data import ensure_prepared
-from benchmarks.ladder import KEPT, STAGES, Climb
+from benchmarks.ladder import STAGES, Climb, kept_steps
 from benchmarks.runner import environment
 from common import codec, files
 from common import systems as registry
 from common.data import DataRequest, open_data
-from common.errors import Failed, Refused
+from common.errors import Failed
 from common.faults import FAULTS, plant
 from common.track import TRACKS
 from common.weights import Weights, read
 
-# float64, values of order one, sums of a few thousand terms: rounding reaches 1e-14;
-# 200 steps multiply it by at most some hundreds.  Plain loops measured 6e-15.
-ROUNDING = 1e-12
 # The same arrays: copied, not computed.
 EQUAL = 0.0
-# A tensor that moves the logits by less than this was not seen by the comparison.
-SEEN = 1e6 * ROUNDING
-# float32: the first steps, before one ReLU that flips sign sets the runs apart.
-FLOAT32 = 2e-6
-FLOAT32_JUDGED = 3
+# A tensor that moves the logits by less than so many tolerances was not seen by the
+# comparison.
+SEEN = 1e6
 # Gradients below this share of the global norm are zero but for rounding (a bias
 # before batch norm); such a tensor is judged against the norm of its layer.
 NO_GRADIENT = 1e-12
@@ -76,7 +71,10 @@ def parity(
     ] = None,
     *,
     data: options.MaybeData = None,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 200,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Training steps.  [default: 200; the system's own if fewer]"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, pictures and plan.")] = 0,
     fault: Annotated[
         str | None,
@@ -96,11 +94,7 @@ def parity(
         Refused: The request cannot be met.
         Failed: A rung did not hold.
     """
-    if steps < 1 or threads < 1:
-        raise Refused(
-            f"--steps and --threads must be 1 or more, got {steps} and {threads}; "
-            "use 200 steps for the full ladder"
-        )
+    check_positive(steps=steps, threads=threads)
     tracks_of(",".join(TRACKS))  # refuses a Keras on something else
     names = _names([*(systems or []), *(system or [])], fault)
     console = Console()
@@ -140,7 +134,7 @@ def plan_climbs(
     name: str,
     *,
     request: DataRequest | None,
-    steps: int,
+    steps: int | None,
     seed: int,
     threads: int,
     overrides: tuple[str, ...],
@@ -149,7 +143,10 @@ def plan_climbs(
 ) -> dict[str, Climb]:
     """What each track is to measure; a fault is planted in torch's alone."""
     system = registry.find(name)
-    image, classes = system.image, 10
+    ladder = system.ladder
+    image, classes = ladder.image or system.image, 10
+    if ladder.batch:
+        overrides = (f"recipe.batch={ladder.batch}", *overrides)
     if request:
         ensure_prepared(request)
         dataset = open_data(request)
@@ -167,10 +164,14 @@ def plan_climbs(
             recipe=codec.dumps(recipe),
             module=resolved.module,
             data=dataclasses.asdict(request) if request else None,
-            steps=steps,
+            steps=steps or ladder.steps,
             seed=seed,
             threads=threads,
             folder=str(folder),
+            tensors=min(ladder.tensors or steps or ladder.steps, steps or ladder.steps),
+            tolerance=ladder.tolerance,
+            first=ladder.first,
+            judged=ladder.judged,
         )
     return climbs
 
@@ -216,11 +217,11 @@ def compare_stage(stage: str, folder: Path, climb: Climb) -> Iterator[Rung]:
         case "build":
             yield from names_and_draw(torch, tensorflow, spec)
         case "functions":
-            yield from function_rungs(torch, tensorflow)
+            yield from function_rungs(torch, tensorflow, climb.tolerance)
         case "training":
             yield from training_rungs(torch, tensorflow, folder, climb)
         case "float32":
-            yield float32_rung(torch, tensorflow)
+            yield float32_rung(torch, tensorflow, climb)
 
 
 def names_and_draw(torch: Weights, tensorflow: Weights, spec: Any) -> Iterator[Rung]:
@@ -245,14 +246,16 @@ def names_and_draw(torch: Weights, tensorflow: Weights, spec: Any) -> Iterator[R
         yield Rung("draw", "float64", difference, EQUAL, where)
 
 
-def function_rungs(torch: Weights, tensorflow: Weights) -> Iterator[Rung]:
+def function_rungs(
+    torch: Weights, tensorflow: Weights, tolerance: float
+) -> Iterator[Rung]:
     """Logits at random weights, tensors that move nothing, gradients."""
     difference = relative(torch["logits"], tensorflow["logits"])
     zeros = int((tensorflow["logits"] == 0).sum() + (torch["logits"] == 0).sum())
     where = f"{tensorflow['logits'].shape} logits, {zeros} of them zero"
-    yield Rung("logits", "float64", np.inf if zeros else difference, ROUNDING, where)
+    yield Rung("logits", "float64", np.inf if zeros else difference, tolerance, where)
     moves = [name for name in tensorflow if name.startswith("moves/")]
-    still = [n for n in moves if min(torch[n], tensorflow[n]) < SEEN]
+    still = [n for n in moves if min(torch[n], tensorflow[n]) < SEEN * tolerance]
     where = still[0].removeprefix("moves/") if still else f"all {len(moves)} tensors"
     yield Rung("moves", None, len(still), EQUAL, where)
     names = [name for name in tensorflow if name.startswith("gradients/")]
@@ -262,17 +265,17 @@ def function_rungs(torch: Weights, tensorflow: Weights) -> Iterator[Rung]:
     ]
     difference, where = max(found)
     where = where.removeprefix("gradients/")
-    yield Rung("gradients", "float64", difference, ROUNDING, where)
+    yield Rung("gradients", "float64", difference, tolerance, where)
 
 
 def training_rungs(
     torch: Weights, tensorflow: Weights, folder: Path, climb: Climb
 ) -> Iterator[Rung]:
     """Losses at every step; weights, statistics, averages at some; evaluation."""
-    yield losses_rung(torch["losses"], tensorflow["losses"])
+    yield losses_rung(torch["losses"], tensorflow["losses"], climb.tolerance)
     scales = no_gradient(read(folder / "tensorflow" / "functions")[0])
     kinds: dict[str, list[tuple[float, str, int]]] = {}
-    for step in sorted({step for step in KEPT if step < climb.steps} | {climb.steps}):
+    for step in kept_steps(climb):
         a, b = (read(folder / track / f"step-{step}")[0] for track in TRACKS)
         for name in b:
             kind = kind_of(name)
@@ -282,32 +285,38 @@ def training_rungs(
             kinds.setdefault(kind, []).append((difference, bare, step))
     for kind in ("weights", "statistics", "averages"):
         if kind in kinds:
-            yield tensors_rung(kind, kinds[kind])
+            yield tensors_rung(kind, kinds[kind], climb.tolerance)
     difference = max(
         relative(torch["logits"], tensorflow["logits"]),
-        abs(float(torch["loss"]) - float(tensorflow["loss"])),
+        float(
+            abs(torch["loss"] - tensorflow["loss"]) / max(1, abs(tensorflow["loss"]))
+        ),
         abs(float(torch["accuracy"]) - float(tensorflow["accuracy"])),
     )
     where = f"logits, loss and accuracy of {len(tensorflow['logits'])} pictures"
-    yield Rung("evaluation", "float64", difference, ROUNDING, where)
+    yield Rung("evaluation", "float64", difference, climb.tolerance, where)
 
 
-def losses_rung(torch: NDArray[Any], tensorflow: NDArray[Any]) -> Rung:
+def losses_rung(
+    torch: NDArray[Any], tensorflow: NDArray[Any], tolerance: float
+) -> Rung:
     """|a - b| / max(1, |b|) at every step, and the first step past the tolerance."""
     differences = np.abs(torch - tensorflow) / np.maximum(1, np.abs(tensorflow))
     differences = np.where(np.isnan(differences), np.inf, differences)
-    over = np.flatnonzero(differences > ROUNDING)
+    over = np.flatnonzero(differences > tolerance)
     at = int(over[0]) if len(over) else int(differences.argmax())
     where = f"{'first at ' if len(over) else ''}step {at + 1} of {len(torch)}"
-    return Rung("losses", "float64", float(differences.max()), ROUNDING, where)
+    return Rung("losses", "float64", float(differences.max()), tolerance, where)
 
 
-def tensors_rung(kind: str, found: list[tuple[float, str, int]]) -> Rung:
+def tensors_rung(
+    kind: str, found: list[tuple[float, str, int]], tolerance: float
+) -> Rung:
     """The largest difference of these tensors, and the first past the tolerance."""
-    over = [row for row in found if not row[0] <= ROUNDING]
+    over = [row for row in found if not row[0] <= tolerance]
     _, name, step = min(over, key=lambda row: row[2]) if over else max(found)
     where = f"{'first in ' if over else ''}{name}, step {step}"
-    return Rung(kind, "float64", max(found)[0], ROUNDING, where)
+    return Rung(kind, "float64", max(found)[0], tolerance, where)
 
 
 def kind_of(name: str) -> str:
@@ -317,7 +326,7 @@ def kind_of(name: str) -> str:
     return "statistics" if name.endswith((".mean", ".var")) else "weights"
 
 
-def float32_rung(torch: Weights, tensorflow: Weights) -> Rung:
+def float32_rung(torch: Weights, tensorflow: Weights, climb: Climb) -> Rung:
     """The first steps in float32, beside the same start moved by one ulp."""
     a, b = torch["losses"], tensorflow["losses"]
     gap = np.abs(a - b) / np.maximum(1, np.abs(b))
@@ -325,14 +334,14 @@ def float32_rung(torch: Weights, tensorflow: Weights) -> Rung:
         np.abs(t["control"] - t["losses"]) / np.maximum(1, np.abs(t["losses"]))
         for t in (torch, tensorflow)
     ]
-    control = max(float(c[:FLOAT32_JUDGED].max()) for c in controls)
+    control = max(float(c[: climb.judged].max()) for c in controls)
     later = max(float(c.max()) for c in controls)
     where = (
-        f"steps 1 to {FLOAT32_JUDGED}, control {control:.1e}; "
+        f"steps 1 to {climb.judged}, control {control:.1e}; "
         f"to {len(a)}: {gap.max():.1e}, control {later:.1e}"
     )
-    difference = float(gap[:FLOAT32_JUDGED].max())
-    return Rung("float32", "float32", difference, FLOAT32, where)
+    difference = float(gap[: climb.judged].max())
+    return Rung("float32", "float32", difference, climb.first, where)
 
 
 def relative(

@@ -6,12 +6,12 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from common import recipe, spec, weights
+from common import inception, recipe, spec, weights
 from common.errors import Refused
 
 KNOWN: dict[str, type] = {
     name: kind
-    for home in (spec, recipe, weights)
+    for home in (spec, inception, recipe, weights)
     for name, kind in vars(home).items()
     if is_dataclass(kind) and isinstance(kind, type)
 }

@@ -13,9 +13,12 @@ from typing import Any
 
 from common.errors import Refused
 from common.recipe import SGD, Adam, Recipe
-from common.spec import LRN, CNNSpec, Conv, Dense, Flatten, Norm, Pool
+from common.spec import LRN, CNNSpec, Conv, Dense, Flatten, Norm, Pool, Scale, sides
 from common.weights import Normal
 
+# What torchvision's transforms use, as a share of white.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 Planted = tuple[Any, Recipe]
 
 
@@ -65,12 +68,26 @@ def _bn_variance(spec: Any, recipe: Recipe) -> Planted:
     return _norms(spec, other), recipe
 
 
+def _pool_border(spec: Any, recipe: Recipe) -> Planted:
+    if not hasattr(spec, "border"):
+        return spec, recipe
+    other = "include" if spec.border == "exclude" else "exclude"
+    return replace(spec, border=other), recipe
+
+
+def _preprocessing(spec: Any, recipe: Recipe) -> Planted:
+    if spec.image[2] != len(IMAGENET_MEAN):
+        return spec, recipe
+    return replace(spec, scale=Scale(mean=IMAGENET_MEAN, std=IMAGENET_STD)), recipe
+
+
 def _padding(spec: Any, recipe: Recipe) -> Planted:
     def symmetric(layer: Conv | Pool) -> Conv | Pool:
         size = layer.kernel if isinstance(layer, Conv) else layer.window
-        half = size // 2
+        tall, wide = (side // 2 for side in sides(size))
         uneven = any(a != b for a, b in layer.pad)
-        return replace(layer, pad=((half, half),) * 2) if uneven else layer
+        pad = ((tall, tall), (wide, wide))
+        return replace(layer, pad=pad) if uneven else layer
 
     return _layers(spec, Conv | Pool, symmetric), recipe  # type: ignore[arg-type]
 
@@ -136,6 +153,20 @@ FAULTS: dict[str, Fault] = {
         system="small-cnn",
         rung="logits",
         plant=_padding,
+    ),
+    "pool-border": Fault(
+        what="average pools count their padding (torchvision) where the mean leaves it "
+        "out (Keras), or the other way round",
+        system="inception-v3",
+        rung="logits",
+        plant=_pool_border,
+    ),
+    "preprocessing": Fault(
+        what="pixels are standardised with ImageNet's mean and deviation where the "
+        "network takes -1 to 1",
+        system="inception-v3",
+        rung="logits",
+        plant=_preprocessing,
     ),
     "adam-eps": Fault(
         what="Adam's epsilon is 1e-7 (Keras's default) for 1e-8 (torch's)",

@@ -24,7 +24,17 @@ ID_DIGITS = 16  # of the hash: 64 bits, so no two of a billion runs collide
 # The modules of `common` that decide a run's numbers.  The registry is not among
 # them: what a system says is in the repr of its spec and recipe, and a new system
 # must not make every old run look stale.
-NUMERICAL = ("evaluate", "loop", "native", "plan", "recipe", "spec", "weights")
+NUMERICAL = (
+    "evaluate",
+    "heads",
+    "inception",
+    "loop",
+    "native",
+    "plan",
+    "recipe",
+    "spec",
+    "weights",
+)
 # A track's module that decides none: it brings data, which have a fingerprint.
 NOT_NUMERICAL = ("data.py",)
 # The distributions whose version is part of a track's runs, by import name.
@@ -53,6 +63,9 @@ class Job:
         epochs: Passes over the training data.
         spec: repr of the spec.
         recipe: repr of the recipe.
+        start: File of weights to start from, their last layer replaced; none for
+            the spec's own draw.
+        start_digest: Of those weights, as `common.weights.digest` gives it.
     """
 
     system: str
@@ -72,6 +85,8 @@ class Job:
     epochs: int
     spec: str
     recipe: str
+    start: str | None = None
+    start_digest: str | None = None
 
     def __post_init__(self) -> None:
         if found := re.search(r"<[^<>]* at 0x[0-9a-f]+>", self.spec + self.recipe):
@@ -100,6 +115,7 @@ class Job:
             "spec": self.spec,
             "recipe": self.recipe,
             "data": self.fingerprint,
+            "start": self.start_digest,
             "mode": self.mode,
             "track": self.track,
             "seed": self.seed,

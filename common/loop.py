@@ -29,6 +29,8 @@ from common.track import (
     Trainer,
 )
 
+Arrays = dict[str, NDArray[Any]]
+BEST = "best/"  # before the names of the best epoch's weights in a `State`
 REPORT_EVERY = 1.0  # seconds between two reports of progress
 
 
@@ -150,10 +152,16 @@ def epochs(
     `train_epoch(epoch, clock)` starts a lap of the clock, adds every loss to it, and
     returns early at one that is not finite.
     """
+    if recipe.keep == "best" and not len(data.valid):
+        raise ValueError(
+            "the best epoch is chosen on a validation part, there is none; hold one out"
+        )
+    best: Arrays = {}
     per_epoch = recipe.steps_per_epoch(len(data.train))
     clock = Clock(per_epoch * recipe.epochs, recipe, on_progress)
     if state:
         _restore(trainer, clock, state)
+        best = {n: a for n, a in state.arrays.items() if n.startswith(BEST)}
     for epoch in range(state.epoch if state else 0, recipe.epochs):
         before = clock.seconds
         train_epoch(epoch, clock)
@@ -162,9 +170,24 @@ def epochs(
         seconds = clock.seconds - before
         mean = float(clock.losses[clock.step - per_epoch : clock.step].mean())
         clock.epochs.append(_scores(trainer, predict, data, epoch, mean, seconds))
+        if recipe.keep == "best" and _best_yet(clock.epochs):
+            best = {BEST + n: a for n, a in trainer.arrays().items() if _is_weight(n)}
         if on_epoch:
-            on_epoch(clock.epochs[-1], _state(trainer, clock, epoch))
+            on_epoch(clock.epochs[-1], _state(trainer, clock, epoch, best))
+    if best:
+        kept = {name.removeprefix(BEST): array for name, array in best.items()}
+        trainer.restore(trainer.arrays() | kept, clock.step)
     return clock.history()
+
+
+def _best_yet(epochs: list[EpochScores]) -> bool:
+    """Whether the last epoch is better than all before it."""
+    *before, last = [_nan(epoch.accuracy) for epoch in epochs]
+    return not any(last <= other for other in before)
+
+
+def _is_weight(name: str) -> bool:
+    return name.startswith("weights/")
 
 
 def replay(
@@ -211,7 +234,7 @@ def _scores(
     return EpochScores(epoch + 1, train_loss, scores.accuracy, loss, seconds)
 
 
-def _state(trainer: Keeper, clock: Clock, epoch: int) -> State:
+def _state(trainer: Keeper, clock: Clock, epoch: int, best: Arrays) -> State:
     rows = [
         (e.epoch, e.train_loss, _nan(e.accuracy), _nan(e.loss), e.seconds)
         for e in clock.epochs
@@ -221,7 +244,7 @@ def _state(trainer: Keeper, clock: Clock, epoch: int) -> State:
         "history/epochs": np.array(rows, np.float64),
         "history/clock": np.array([clock.images, clock.seconds, clock.first_step]),
     }
-    return State(epoch + 1, clock.step, trainer.arrays() | arrays)
+    return State(epoch + 1, clock.step, trainer.arrays() | arrays | best)
 
 
 def _nan(value: float | None) -> float:

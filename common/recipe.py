@@ -42,17 +42,21 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Staircase:
-    """Times `factor` after every `every` steps."""
+    """Times `factor` after every `every` steps or epochs, as `unit` says."""
 
     every: int
     factor: float
+    unit: Literal["step", "epoch"] = "step"
 
     def factors(self, steps: int, per_epoch: int) -> NDArray[np.float64]:
         """The factor at each of `steps` steps, (steps,)."""
-        return np.power(self.factor, np.arange(steps) // self.every)
+        every = self.every * (per_epoch if self.unit == "epoch" else 1)
+        return np.power(self.factor, np.arange(steps) // every)
 
     def compressed(self, steps: int) -> Staircase:
         """The same shape, made to change inside a run of `steps` steps."""
+        if self.unit == "epoch":
+            return Staircase(max(1, steps // 2), self.factor)
         return replace(self, every=max(1, min(self.every, steps // 2)))
 
 
@@ -210,6 +214,13 @@ class Recipe:
         sampling: "shuffled": an epoch is a permutation; "balanced": every batch has
             every class equally often, to within one, and an epoch as many examples.
         drop_last: Whether the short last batch of an epoch is left out.
+        auxiliary: Weight of an auxiliary head's loss, where the network has one.
+        statistics: "moving": batch norm uses the batch in training and keeps running
+            statistics; "frozen": it uses the ones it came with, and keeps them.
+        multipliers: Pairs of a prefix of canonical names and a factor on the learning
+            rate; the longest prefix counts ("" is one of all), 0 freezes.
+        keep: "last": the weights after the last epoch are judged; "best": those of
+            the first epoch with the highest accuracy on the validation part.
 
     Raises:
         ValueError: A number is out of its range.
@@ -228,6 +239,10 @@ class Recipe:
     class_weights: tuple[float, ...] = ()
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     drop_last: bool = False
+    auxiliary: float = 0.4
+    statistics: Literal["moving", "frozen"] = "moving"
+    multipliers: tuple[tuple[str, float], ...] = ()
+    keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
         if self.lr < 0 or self.batch < 1 or self.epochs < 1 or self.clip < 0:
@@ -246,6 +261,25 @@ class Recipe:
                 f"class weights must be above 0, got {self.class_weights}; "
                 "leave a class out of the data instead"
             )
+        if self.auxiliary < 0 or any(factor < 0 for _, factor in self.multipliers):
+            raise ValueError(
+                f"factors must be 0 or more, got auxiliary {self.auxiliary} and "
+                f"multipliers {self.multipliers}; use 0 for none of it"
+            )
+        if self.keep == "best" and self.average:
+            raise ValueError(
+                "the best epoch's weights and an average of all cannot both be kept, "
+                "got keep best and an average; leave one out"
+            )
+
+    def multiplier(self, name: str) -> float:
+        """Factor on the learning rate of the tensor called `name`."""
+        fitting = [
+            (len(prefix), factor)
+            for prefix, factor in self.multipliers
+            if prefix == "" or name == prefix or name.startswith(f"{prefix}.")
+        ]
+        return max(fitting)[1] if fitting else 1.0
 
     def steps_per_epoch(self, n: int) -> int:
         """Updates in one pass over `n` examples."""

@@ -22,9 +22,15 @@ NO_PAD: Pad = ((0, 0), (0, 0))
 ZEROS = Constant(0.0)
 
 
-def same(size: tuple[int, int], kernel: int, stride: int) -> Pad:
+def sides(window: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a window; one number stands for a square."""
+    return (window, window) if isinstance(window, int) else window
+
+
+def same(size: tuple[int, int], kernel: int | tuple[int, int], stride: int) -> Pad:
     """The explicit pads of TensorFlow's SAME rule: the odd pixel goes last."""
-    (top, bottom), (left, right) = (_same(s, kernel, stride) for s in size)
+    pairs = zip(size, sides(kernel), strict=True)
+    (top, bottom), (left, right) = (_same(s, k, stride) for s, k in pairs)
     return (top, bottom), (left, right)
 
 
@@ -33,9 +39,12 @@ def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def slid(size: tuple[int, int], kernel: int, stride: int, pad: Pad) -> tuple[int, int]:
+def slid(
+    size: tuple[int, int], kernel: int | tuple[int, int], stride: int, pad: Pad
+) -> tuple[int, int]:
     """Height and width after a window slides over `size`, whole windows only."""
-    h, w = ((s + sum(p) - kernel) // stride + 1 for s, p in zip(size, pad, strict=True))
+    axes = zip(size, sides(kernel), pad, strict=True)
+    h, w = ((s + sum(p) - k) // stride + 1 for s, k, p in axes)
     if min(h, w) < 1:
         raise ValueError(
             f"a window must fit its input: {kernel} px over {size} with pads {pad}; "
@@ -46,10 +55,13 @@ def slid(size: tuple[int, int], kernel: int, stride: int, pad: Pad) -> tuple[int
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """One convolution.  Pads are explicit pixels, never "same"."""
+    """One convolution.  Pads are explicit pixels, never "same".
+
+    `kernel` is (height, width), or one number for a square.
+    """
 
     out: int
-    kernel: int
+    kernel: int | tuple[int, int]
     stride: int = 1
     pad: Pad = NO_PAD
     bias: bool = True
@@ -77,11 +89,13 @@ class Norm:
         variance: Which variance of a batch enters the running one: "unbiased"
             as torch does, "biased" as Keras does.  (The batch itself is
             normalised by the biased one in both.)
+        scale: Whether there is a trained factor per channel (Keras's gamma).
     """
 
     decay: float = 0.9
     eps: float = 1e-3
     variance: Literal["biased", "unbiased"] = "biased"
+    scale: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +123,20 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class AveragePool:
+    """Average pooling.
+
+    `border` says what the padding is: "exclude" leaves it out of the mean, as Keras
+    does; "include" counts it as zeros, as torch does.
+    """
+
+    window: int
+    stride: int
+    pad: Pad = NO_PAD
+    border: Literal["exclude", "include"] = "exclude"
+
+
+@dataclass(frozen=True, slots=True)
 class Dropout:
     """Zeroes a share `rate` of the values in training, scales up the others."""
 
@@ -133,13 +161,14 @@ class Flatten:
     order: Literal["hwc", "chw"] = "hwc"
 
 
-Layer = Conv | Dense | Norm | LRN | Pool | Dropout | Relu | Flatten
+Layer = Conv | Dense | Norm | LRN | Pool | AveragePool | Dropout | Relu | Flatten
 NAMES: dict[type[Layer], str] = {
     Conv: "conv",
     Dense: "dense",
     Norm: "norm",
     LRN: "lrn",
     Pool: "pool",
+    AveragePool: "average",
     Dropout: "dropout",
     Relu: "relu",
     Flatten: "flatten",
@@ -195,8 +224,8 @@ def parameters(spec: Spec) -> int:
 
 def macs(spec: Spec) -> int | None:
     """Multiply-accumulates of one picture's forward pass, if they can be known."""
-    if isinstance(spec, CNNSpec):
-        return spec.macs
+    if counted := getattr(spec, "macs", None):
+        return int(counted)
     kernels = [w.shape for n, w in spec.weights.items() if n.endswith(".kernel")]
     dense = all(len(shape) == 2 for shape in kernels)
     return sum(prod(shape) for shape in kernels) if dense else None
@@ -211,10 +240,13 @@ def kernel_and_bias(
         yield f"{name}.bias", WeightRecord(shape[-1:], layer.bias_init)
 
 
-def norm_weights(name: str, channels: int) -> Iterator[tuple[str, WeightRecord]]:
+def norm_weights(
+    name: str, channels: int, layer: Norm
+) -> Iterator[tuple[str, WeightRecord]]:
     """The weights of a batch normalisation, the running statistics included."""
     one, zero = Constant(1.0), Constant(0.0)
-    yield f"{name}.scale", WeightRecord((channels,), one)
+    if layer.scale:
+        yield f"{name}.scale", WeightRecord((channels,), one)
     yield f"{name}.shift", WeightRecord((channels,), zero)
     yield f"{name}.mean", WeightRecord((channels,), zero, trained=False)
     yield f"{name}.var", WeightRecord((channels,), one, trained=False)
@@ -275,7 +307,7 @@ class MLPSpec:
             found |= dict(kernel_and_bias(name, shape, dense))
         if self.norm:
             for i, width in enumerate(self.hidden):
-                found |= dict(norm_weights(f"norms.{i}", width))
+                found |= dict(norm_weights(f"norms.{i}", width, self.norm))
         return found
 
     @property
@@ -354,12 +386,12 @@ class CNNSpec:
         ):
             match layer:
                 case Conv(out, kernel):
-                    full = (kernel, kernel, shape[-1], out)
+                    full = (*sides(kernel), shape[-1], out)
                     found |= dict(kernel_and_bias(name, full, layer))
                 case Dense(out):
                     found |= dict(kernel_and_bias(name, (shape[0], out), layer))
                 case Norm():
-                    found |= dict(norm_weights(name, shape[-1]))
+                    found |= dict(norm_weights(name, shape[-1], layer))
         return found
 
     @property
@@ -387,7 +419,7 @@ def _after(layer: Layer, shape: Shape) -> Shape:
     match layer:
         case Conv(out, kernel, stride, pad):
             return (*slid((shape[0], shape[1]), kernel, stride, pad), out)
-        case Pool(window, stride, pad):
+        case Pool(window, stride, pad) | AveragePool(window, stride, pad):
             return (*slid((shape[0], shape[1]), window, stride, pad), shape[2])
         case Dense(out):
             if len(shape) != 1:

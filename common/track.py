@@ -6,7 +6,7 @@ page is the interface; the tracks' own functions carry no second description.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -166,6 +166,18 @@ class Track(Protocol):
 
     def predictor(self, model: Model) -> Predict:
         """A function from uint8 images (n, h, w, c) to logits (n, classes)."""
+
+    def estimate_statistics(
+        self, model: Model, batches: Iterable[NDArray[np.uint8]]
+    ) -> None:
+        """Set batch norm's running statistics to the mean of each batch's own.
+
+        After a short training the running ones still remember the start.
+
+        Args:
+            model: From `build`.
+            batches: uint8 images (n, h, w, c) each.
+        """
 
     def get_weights(self, model: Model) -> Weights:
         """Canonical weights, running statistics included, copied."""

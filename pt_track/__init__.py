@@ -17,13 +17,16 @@ with suppress(ImportError):  # before TensorFlow, should it follow; CPU builds l
     import triton  # noqa: F401
 
 from common import codec, systems
+from common.inception import InceptionSpec
 from common.spec import CNNSpec, MLPSpec, Spec
 from common.weights import Weights, draw, read, write
 from pt_track.cnn import CNN
 from pt_track.data import load_dataset
+from pt_track.inception import Inception
 from pt_track.mlp import MLP
 from pt_track.native import build_native, train_native
 from pt_track.predict import predictor
+from pt_track.statistics import estimate_statistics
 from pt_track.train import Trainer, train
 from pt_track.weights import get_weights, set_weights
 
@@ -33,6 +36,7 @@ __all__ = [
     "build_native",
     "configure",
     "describe",
+    "estimate_statistics",
     "get_weights",
     "load",
     "load_dataset",
@@ -44,7 +48,7 @@ __all__ = [
     "train_native",
 ]
 
-BUILDERS = {MLPSpec: MLP, CNNSpec: CNN}
+BUILDERS = {MLPSpec: MLP, CNNSpec: CNN, InceptionSpec: Inception}
 PLACES = {"cpu": "cpu", "gpu": "cuda"}
 
 

@@ -9,6 +9,7 @@ from pt_track.layers import (
     Flatten,
     Relu,
     Scale,
+    average,
     conv,
     crop,
     dense,
@@ -57,6 +58,8 @@ def module(layer: spec.Layer, channels: int, dtype: str) -> nn.Module:
             return LRN(channels, layer, dtype)
         case spec.Pool():
             return pool(layer, dtype)
+        case spec.AveragePool():
+            return average(layer, dtype)
         case spec.Dropout(rate):
             return Dropout(rate, dtype)
         case spec.Flatten(order):

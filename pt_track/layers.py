@@ -60,6 +60,34 @@ class Pool(nn.MaxPool2d):
         return super().forward(x)
 
 
+def average(layer: spec.AveragePool, dtype: str) -> nn.Module:
+    """Average pooling with explicit pads."""
+    return AveragePool(layer, dtype)
+
+
+class AveragePool(nn.Module):
+    """Average pooling; the spec says whether the padding is counted."""
+
+    def __init__(self, layer: spec.AveragePool, dtype: str) -> None:
+        super().__init__()
+        self.numbers = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        (top, bottom), (left, right) = self.numbers.pad
+        window, stride = self.numbers.window, self.numbers.stride
+        if top == bottom and left == right:
+            counted = self.numbers.border == "include"
+            return F.avg_pool2d(
+                x, window, stride, (top, left), count_include_pad=counted
+            )
+        pads = (left, right, top, bottom)
+        mean = F.avg_pool2d(F.pad(x, pads), window, stride)
+        if self.numbers.border == "include":
+            return mean
+        share = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), pads), window, stride)
+        return mean / share
+
+
 def norm(channels: int, layer: spec.Norm, dtype: str) -> nn.Module:
     """Batch normalisation.  Torch's momentum weighs the new statistic."""
     return Norm(channels, layer, dtype)
@@ -75,6 +103,9 @@ class Norm(nn.modules.batchnorm._BatchNorm):
     def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
         super().__init__(channels, layer.eps, 1 - layer.decay, dtype=stored(dtype))
         self.variance = layer.variance
+        self.frozen = False  # whether training leaves the running statistics alone
+        if not layer.scale:
+            self.register_parameter("weight", None)
         del self.num_batches_tracked  # momentum is given, nothing reads the count
         self.num_batches_tracked = None
 
@@ -82,7 +113,10 @@ class Norm(nn.modules.batchnorm._BatchNorm):
         """Maps (n, c, h, w) and vectors (n, c) alike."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.variance == "unbiased" or not self.training:
+        if self.frozen or not self.training:
+            mean, var = self.running_mean, self.running_var
+            return F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+        if self.variance == "unbiased":
             return super().forward(x)
         mean, var = self.running_mean.clone(), self.running_var.clone()
         y = F.batch_norm(

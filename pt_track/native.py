@@ -78,7 +78,11 @@ def as_written(spec_: spec.Spec) -> spec.Spec:
 
 def _as_written(layer: spec.Layer, shape: spec.Shape) -> spec.Layer:
     match layer:
-        case spec.Conv(kernel=side) | spec.Pool(window=side):
+        case (
+            spec.Conv(kernel=side)
+            | spec.Pool(window=side)
+            | spec.AveragePool(window=side)
+        ):
             (top, bottom), (left, right) = layer.pad
             half = side // 2  # how PyTorch users say "same"
             even = top == bottom and left == right
@@ -109,6 +113,8 @@ def stock(layer: spec.Layer, shape: spec.Shape) -> nn.Module:
             return nn.LocalResponseNorm(2 * radius + 1)
         case spec.Pool(window, stride, pad):
             return nn.MaxPool2d(window, stride, (pad[0][0], pad[1][0]))
+        case spec.AveragePool(window, stride, pad):
+            return nn.AvgPool2d(window, stride, (pad[0][0], pad[1][0]))
         case spec.Dropout(rate):
             return nn.Dropout(rate)
         case spec.Flatten():

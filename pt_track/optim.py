@@ -21,7 +21,8 @@ class Rule(torch.optim.Optimizer):
     """What every rule does around its formula: learning rate, decay, average.
 
     Args:
-        params: Tensors, or groups with a "decay" of their own.
+        params: Tensors, or groups with a "decay" and a "factor" (on the learning
+            rate) of their own.
         rates: Learning rate of each update, or one for all.
         decay: Strength of weight decay where a group names none.
         decoupled: Whether decay shrinks the weights instead of the gradient.
@@ -39,7 +40,7 @@ class Rule(torch.optim.Optimizer):
         averages: np.ndarray | None = None,
         slots: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(params, {"decay": decay})
+        super().__init__(params, {"decay": decay, "factor": 1.0})
         self.rates = rates
         self.decoupled = decoupled
         self.averages = averages
@@ -56,8 +57,9 @@ class Rule(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every tensor by its gradient."""
         loss = closure() if closure else None
-        lr = float(self.rates[self.updates]) if np.ndim(self.rates) else self.rates
+        rate = float(self.rates[self.updates]) if np.ndim(self.rates) else self.rates
         for group in self.param_groups:
+            lr = rate * group["factor"]
             weights = [p for p in group["params"] if p.grad is not None]
             gradients = [p.grad for p in weights]
             if group["decay"] and self.decoupled:
@@ -165,16 +167,18 @@ def optimizer(
     named = trained(model)
     chosen = recipe.decay.chosen(spec.weights) if recipe.decay else ()
     strength = recipe.decay.rate if recipe.decay else 0.0
+    kinds: dict[tuple[float, float], list[Tensor]] = {}
+    for name, (p, _) in named.items():
+        kind = (strength if name in chosen else 0.0, recipe.multiplier(name))
+        kinds.setdefault(kind, []).append(p)
     groups = [
-        {"params": [named[name][0] for name in named if name in chosen]}
-        | {"decay": strength},
-        {"params": [named[name][0] for name in named if name not in chosen]},
+        {"params": params, "decay": decay, "factor": factor}
+        for (decay, factor), params in kinds.items()
     ]
     common: dict[str, Any] = {
         "decoupled": bool(recipe.decay and recipe.decay.kind == "decoupled"),
         "averages": recipe.average.decays(len(rates)) if recipe.average else None,
     }
-    groups = [group for group in groups if group["params"]]
     match recipe.optimizer:
         case r.SGD(momentum=momentum, nesterov=nesterov, form=form):
             return SGD(

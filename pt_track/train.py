@@ -14,9 +14,16 @@ from common.plan import Chunk, Plan
 from common.recipe import Recipe
 from common.spec import Spec
 from common.track import History, OnEpoch, OnProgress, State
+from pt_track.layers import Norm
 from pt_track.optim import clip, get_slots, optimizer, set_slots
 from pt_track.predict import predictor
-from pt_track.weights import get_weights, set_weights, to_canonical, trained
+from pt_track.weights import (
+    get_weights,
+    parameters,
+    set_weights,
+    to_canonical,
+    trained,
+)
 
 
 class Trainer:
@@ -28,6 +35,7 @@ class Trainer:
         self.model = model
         self.recipe = recipe
         self.masked = bool(spec.masks)
+        prepare(model, recipe)
         self.rule = optimizer(model, spec, recipe, rates)
         self.weights = [p for p, _ in trained(model).values()]
         self.device = self.weights[0].device
@@ -67,8 +75,8 @@ class Trainer:
         """Gradient of each trained tensor, in the model's order, and the data loss."""
         for p in self.weights:
             p.grad = None
-        logits = self.model(images, masks) if self.masked else self.model(images)
-        value = cross_entropy(logits, labels, self.recipe)
+        output = self.model(images, masks) if self.masked else self.model(images)
+        value = objective(output, labels, self.recipe)
         value.backward()
         return [p.grad for p in self.weights], value.detach()
 
@@ -122,6 +130,25 @@ class Trainer:
             parts.get(part, {})[rest] = value
         set_weights(self.model, parts["weights"])
         set_slots(self.model, self.rule, parts["slots"], step)
+
+
+def prepare(model: nn.Module, recipe: Recipe) -> None:
+    """Freeze what the recipe does not train."""
+    for name, (p, _) in parameters(model).items():
+        p.requires_grad_(recipe.multiplier(name) > 0)
+    for layer in model.modules():
+        if isinstance(layer, Norm):
+            layer.frozen = recipe.statistics == "frozen"
+
+
+def objective(
+    output: Tensor | tuple[Tensor, Tensor], labels: Tensor, recipe: Recipe
+) -> Tensor:
+    """The loss of the data, an auxiliary head's share included."""
+    if not isinstance(output, tuple):
+        return cross_entropy(output, labels, recipe)
+    main, aux = (cross_entropy(logits, labels, recipe) for logits in output)
+    return main + recipe.auxiliary * aux
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:

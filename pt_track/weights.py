@@ -50,10 +50,16 @@ def native(model: nn.Module) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
     return found
 
 
-def trained(model: nn.Module) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
-    """The part of `native` that has gradients, in the model's order."""
+def parameters(model: nn.Module) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    """The part of `native` that can have gradients, in the model's order."""
     rows = native(model).items()
     return {name: row for name, row in rows if isinstance(row[0], nn.Parameter)}
+
+
+def trained(model: nn.Module) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    """The part of `parameters` that is not frozen."""
+    rows = parameters(model).items()
+    return {name: row for name, row in rows if row[0].requires_grad}
 
 
 def to_canonical(tensor: Tensor, axes: tuple[int, ...]) -> np.ndarray:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from benchmarks.ladder import STAGES, measure
-from benchmarks.parity import ROUNDING, compare_stage, plan_climbs
+from benchmarks.parity import compare_stage, plan_climbs
 from common.data import DataRequest, open_data
 from common.errors import Refused
 from common.evaluate import cross_entropy
 from common.faults import FAULTS
 from common.plan import Chunk, Plan
-from common.systems import SYSTEMS, resolve
+from common.systems import ROUNDING, SYSTEMS, resolve
 from common.track import load_track
 
 STEPS = 12

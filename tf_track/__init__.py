@@ -9,13 +9,16 @@ import tensorflow as tf
 
 from common import codec, systems
 from common.errors import Refused
+from common.inception import InceptionSpec
 from common.spec import CNNSpec, MLPSpec, Spec
 from common.weights import Weights, draw, read, write
 from tf_track.cnn import CNN
 from tf_track.data import load_dataset
+from tf_track.inception import Inception
 from tf_track.mlp import MLP
 from tf_track.native import build_native, train_native
 from tf_track.predict import predictor
+from tf_track.statistics import estimate_statistics
 from tf_track.train import Trainer, train
 from tf_track.weights import get_weights, set_weights
 
@@ -25,6 +28,7 @@ __all__ = [
     "build_native",
     "configure",
     "describe",
+    "estimate_statistics",
     "get_weights",
     "load",
     "load_dataset",
@@ -41,7 +45,7 @@ keras.config.set_floatx("float32")
 keras.config.set_image_data_format("channels_last")
 keras.config.set_epsilon(1e-7)
 
-BUILDERS = {MLPSpec: MLP, CNNSpec: CNN}
+BUILDERS = {MLPSpec: MLP, CNNSpec: CNN, InceptionSpec: Inception}
 PLACES = {"cpu": "CPU:0", "gpu": "GPU:0"}
 if keras.backend.backend() != "tensorflow":
     raise Refused(

@@ -11,6 +11,7 @@ from tf_track.layers import (
     Norm,
     Relu,
     Scale,
+    average,
     conv,
     crop,
     dense,
@@ -63,6 +64,8 @@ def module(layer: spec.Layer, channels: int, dtype: str) -> keras.layers.Layer:
             return LRN(channels, layer, dtype)
         case spec.Pool():
             return pool(layer, dtype)
+        case spec.AveragePool():
+            return average(layer, dtype)
         case spec.Dropout(rate):
             return Dropout(rate, dtype)
         case spec.Flatten(order):

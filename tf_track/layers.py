@@ -53,10 +53,35 @@ class Pool(keras.layers.MaxPooling2D):
         plain = layer.pad == spec.NO_PAD
         self.uneven = None if plain else ((0, 0), *layer.pad, (0, 0))
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         if self.uneven:
             x = tf.pad(x, self.uneven, constant_values=x.dtype.min)
         return super().call(x)
+
+
+def average(layer: spec.AveragePool, dtype: str) -> keras.layers.Layer:
+    """Average pooling with explicit pads."""
+    return AveragePool(layer, dtype)
+
+
+class AveragePool(keras.layers.Layer):
+    """Average pooling; the spec says whether the padding is counted."""
+
+    def __init__(self, layer: spec.AveragePool, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.numbers = layer
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        window, stride, pad = self.numbers.window, self.numbers.stride, self.numbers.pad
+        counted = self.numbers.border == "include"
+        if not counted and pad == spec.same(x.shape[1:3], window, stride):
+            return tf.nn.avg_pool2d(x, window, stride, "SAME")
+        pads = ((0, 0), *pad, (0, 0))
+        mean = tf.nn.avg_pool2d(tf.pad(x, pads), window, stride, "VALID")
+        if counted:
+            return mean
+        ones = tf.pad(tf.ones_like(x[:1, :, :, :1]), pads)
+        return mean / tf.nn.avg_pool2d(ones, window, stride, "VALID")
 
 
 def norm(channels: int, layer: spec.Norm, dtype: str) -> keras.layers.Layer:
@@ -72,10 +97,17 @@ class Norm(keras.layers.BatchNormalization):
     """
 
     def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
-        super().__init__(momentum=layer.decay, epsilon=layer.eps, dtype=policy(dtype))
+        super().__init__(
+            momentum=layer.decay,
+            epsilon=layer.eps,
+            scale=layer.scale,
+            dtype=policy(dtype),
+        )
         self.variance = layer.variance
+        self.frozen = False  # whether training leaves the running statistics alone
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
+        training = training and not self.frozen
         if self.variance == "biased" or not training:
             return super().call(x, training=training)
         before = tf.identity(self.moving_variance)

@@ -56,7 +56,11 @@ def as_written(spec_: spec.Spec) -> spec.Spec:
 
 def _as_written(layer: spec.Layer, shape: spec.Shape) -> spec.Layer:
     match layer:
-        case spec.Conv(kernel=side) | spec.Pool(window=side):
+        case (
+            spec.Conv(kernel=side)
+            | spec.Pool(window=side)
+            | spec.AveragePool(window=side)
+        ):
             size = shape[:2]
             pad = spec.same(size, side, layer.stride)  # how Keras says "same"
             kept = spec.slid(size, side, layer.stride, layer.pad)
@@ -99,6 +103,9 @@ def stock(name: str, layer: spec.Layer, shape: spec.Shape) -> list[k.Layer]:
         case spec.Pool(window, stride, pad):
             before, word = padding(pad, spec.same(shape[:2], window, stride))
             return [*before, k.MaxPooling2D(window, stride, word, name=name)]
+        case spec.AveragePool(window, stride, pad):
+            before, word = padding(pad, spec.same(shape[:2], window, stride))
+            return [*before, k.AveragePooling2D(window, stride, word, name=name)]
         case spec.Dropout(rate):
             return [k.Dropout(rate, name=name)]
         case spec.Flatten():

@@ -37,6 +37,7 @@ class Rule(keras.optimizers.Optimizer):
         rates: Learning rate of each update, or one for all.
         decay: Strength of weight decay.
         decayed: The variables that decay, or none for all.
+        factors: On the learning rate, one per variable in the order of `build`.
         decoupled: Whether decay shrinks the weights instead of the gradient.
         averages: Share that stays in the average of the weights at each update.
         slots: Names of what the rule remembers of each tensor.
@@ -48,11 +49,13 @@ class Rule(keras.optimizers.Optimizer):
         *,
         decay: float = 0.0,
         decayed: Iterable[Variable] | None = None,
+        factors: Iterable[float] | None = None,
         decoupled: bool = False,
         averages: np.ndarray | None = None,
         slots: tuple[str, ...] = (),
     ) -> None:
         super().__init__(learning_rate=Table(rates))
+        self.factors = None if factors is None else list(factors)
         self.decay = decay
         self.decayed = None if decayed is None else list(decayed)
         self.decoupled = decoupled
@@ -77,6 +80,8 @@ class Rule(keras.optimizers.Optimizer):
     def update_step(self, gradient: Tensor, variable: Variable, lr: Tensor) -> None:
         """Update one variable by its gradient."""
         gradient = tf.convert_to_tensor(gradient)
+        if self.factors is not None:
+            lr = lr * self.factors[self._get_variable_index(variable)]
         decays = self.decays(variable)
         if decays and self.decoupled:
             variable.assign(variable * tf.cast(1 - lr * self.decay, variable.dtype))
@@ -184,6 +189,9 @@ def optimizer(
     common: dict[str, Any] = {
         "decay": recipe.decay.rate if recipe.decay else 0.0,
         "decayed": [named[name] for name in named if name in chosen],
+        "factors": [recipe.multiplier(n) for n in named]
+        if recipe.multipliers
+        else None,
         "decoupled": bool(recipe.decay and recipe.decay.kind == "decoupled"),
         "averages": recipe.average.decays(len(rates)) if recipe.average else None,
     }

@@ -14,9 +14,16 @@ from common.plan import Chunk, Plan
 from common.recipe import Recipe
 from common.spec import Spec
 from common.track import History, OnEpoch, OnProgress, State
+from tf_track.layers import Norm
 from tf_track.optim import clip, get_slots, optimizer, set_slots
 from tf_track.predict import predictor
-from tf_track.weights import get_weights, set_weights, trained
+from tf_track.weights import (
+    get_weights,
+    named_layers,
+    parameters,
+    set_weights,
+    trained,
+)
 
 
 class Trainer:
@@ -28,6 +35,7 @@ class Trainer:
         self.model = model
         self.recipe = recipe
         self.masked = bool(spec.masks)
+        prepare(model, recipe)
         self.rule = optimizer(model, spec, recipe, rates)
         self.weights = list(trained(model).values())
         self.graphs: dict[int, tf.types.experimental.PolymorphicFunction] = {}
@@ -77,8 +85,8 @@ class Trainer:
         """Gradient of each trained tensor, in the model's order, and the data loss."""
         given = {"masks": masks} if self.masked else {}
         with tf.GradientTape() as tape:
-            logits = self.model(images, training=True, **given)
-            value = cross_entropy(logits, labels, self.recipe)
+            output = self.model(images, training=True, **given)
+            value = objective(output, labels, self.recipe)
         return tape.gradient(value, [v.value for v in self.weights]), value
 
     def canonical_gradients(self, chunk: Chunk) -> dict[str, np.ndarray]:
@@ -130,6 +138,25 @@ class Trainer:
             parts.get(part, {})[rest] = value
         set_weights(self.model, parts["weights"])
         set_slots(self.model, self.rule, parts["slots"], step)
+
+
+def prepare(model: keras.Model, recipe: Recipe) -> None:
+    """Freeze what the recipe does not train."""
+    for name, variable in parameters(model).items():
+        variable.trainable = recipe.multiplier(name) > 0
+    for _, layer in named_layers(model):
+        if isinstance(layer, Norm):
+            layer.frozen = recipe.statistics == "frozen"
+
+
+def objective(
+    output: Tensor | tuple[Tensor, Tensor], labels: Tensor, recipe: Recipe
+) -> Tensor:
+    """The loss of the data, an auxiliary head's share included."""
+    if not isinstance(output, tuple):
+        return cross_entropy(output, labels, recipe)
+    main, aux = (cross_entropy(logits, labels, recipe) for logits in output)
+    return main + recipe.auxiliary * aux
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:

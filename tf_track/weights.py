@@ -19,6 +19,7 @@ LAYOUT: dict[type, list[tuple[str, str]]] = {
         ("var", "moving_variance"),
     ],
 }
+STATISTICS = (".mean", ".var")  # what batch norm keeps without a gradient
 
 
 def named_layers(
@@ -70,9 +71,15 @@ def native(model: keras.Model) -> dict[str, Variable]:
     return found
 
 
-def trained(model: keras.Model) -> dict[str, Variable]:
-    """The part of `native` that has gradients, in the model's order."""
+def parameters(model: keras.Model) -> dict[str, Variable]:
+    """The part of `native` that can have gradients, in the model's order."""
     rows = native(model).items()
+    return {name: row for name, row in rows if not name.endswith(STATISTICS)}
+
+
+def trained(model: keras.Model) -> dict[str, Variable]:
+    """The part of `parameters` that is not frozen."""
+    rows = parameters(model).items()
     return {name: variable for name, variable in rows if variable.trainable}
 
 

@@ -8,12 +8,14 @@ pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import Refused
+from common.images import resized
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +26,32 @@ class Part:
         images: (m, h, w, c), uint8; possibly a memory map, shared by parts.
         labels: (n,), int64, the class of each selected image.
         rows: (n,), int64, which rows of `images` are selected, in order.
+        size: (h, w) that images are resized to when they are taken, or none: small
+            pictures for a large network would fill the disk if they were kept so.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
     rows: NDArray[np.int64]
+    size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one image, as it is taken."""
+        h, w, c = self.images.shape[1:]
+        return (*(self.size or (h, w)), c)
+
+    def take(self, index: NDArray[np.integer] | slice) -> NDArray[Any]:
         """Images (k, h, w, c) at `index` of this part, copied and contiguous."""
-        return np.take(self.images, self.rows[index], axis=0)
+        images = np.take(self.images, self.rows[index], axis=0)
+        return images if self.size is None else resized(images, self.size)
 
     def choose(self, index: NDArray[np.integer] | slice) -> Part:
         """The examples at `index` of this part, with the same `images`."""
-        return Part(self.images, self.labels[index], self.rows[index])
+        return replace(self, labels=self.labels[index], rows=self.rows[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +66,8 @@ class Dataset:
         test: What is reported.
         fingerprint: SHA-256 (hex) of the content: pixels, labels, class names, splits.
         note: What a table must say of it ("2,000 of 50,000 training images"), or "".
+        features: Whether the "images" are another network's features: (n, 1, views,
+            channels), float16 or float32.
 
     Raises:
         Refused: A part is not uint8 (n, h, w, c), the parts differ in image shape, or
@@ -67,24 +81,25 @@ class Dataset:
     test: Part
     fingerprint: str
     note: str = ""
+    features: bool = False
 
     def __post_init__(self) -> None:
         for split in ("train", "valid", "test"):
             part: Part = getattr(self, split)
-            check_images(part.images, f"{split} images of {self.name}")
+            kinds = ("float16", "float32") if self.features else ("uint8",)
+            check_images(part.images, f"{split} images of {self.name}", kinds)
             check_labels(part.labels, self.classes, f"{split} labels of {self.name}")
-            if part.images.shape[1:] != self.train.images.shape[1:]:
+            if part.image != self.train.image:
                 raise Refused(
                     f"all parts of {self.name} must have one image shape, got "
-                    f"{self.train.images.shape[1:]} in train and "
-                    f"{part.images.shape[1:]} in {split}; convert one of them"
+                    f"{self.train.image} in train and {part.image} in {split}; convert "
+                    "one of them"
                 )
 
     @property
     def image(self) -> tuple[int, int, int]:
         """(height, width, channels) of one image."""
-        _, h, w, c = self.train.images.shape
-        return h, w, c
+        return self.train.image
 
 
 def whole(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> Part:
@@ -97,16 +112,18 @@ def whole(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> Part:
     return Part(images, labels.astype(np.int64), np.arange(len(labels)))
 
 
-def check_images(images: NDArray[np.generic], what: str) -> None:
-    """Refuse `images` that are not uint8 (n, h, w, c).
+def check_images(
+    images: NDArray[np.generic], what: str, kinds: Sequence[str] = ("uint8",)
+) -> None:
+    """Refuse `images` that are not uint8 (n, h, w, c), or of the `kinds` given.
 
     Raises:
         Refused: `what` has another dtype or number of axes.
     """
-    if images.dtype != np.uint8 or images.ndim != 4:
+    if images.dtype not in kinds or images.ndim != 4:
         raise Refused(
-            f"{what} must be uint8 (n, h, w, c), got {images.dtype} {images.shape}; "
-            "convert with np.moveaxis and astype"
+            f"{what} must be {' or '.join(kinds)} (n, h, w, c), got {images.dtype} "
+            f"{images.shape}; convert with np.moveaxis and astype"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.dataset import Part
+from common.images import RESIZED
 
 # Changing anything below changes every fingerprint, so it changes this number.
 VERSION = 1
@@ -33,12 +34,14 @@ def fingerprint(classes: Sequence[str], parts: Sequence[Part]) -> str:
         A hash of the content alone: the same for a memory map, an array, and rows
         chosen from a larger array.
     """
-    header = {
+    header: dict[str, object] = {
         "twintrack data": VERSION,
         "classes": list(classes),
         "image": list(parts[0].images.shape[1:]),
         "sizes": [len(part) for part in parts],
     }
+    if parts[0].size:
+        header["resized"] = [*parts[0].size, RESIZED]
     total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for part in parts:

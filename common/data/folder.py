@@ -69,6 +69,10 @@ class Progress:
     first: tuple[tuple[int, ...], Path] | None = None
 
 
+class SizesDiffer(Refused):
+    """Pictures of several sizes, where no size was given."""
+
+
 class _Coloured(Exception):
     """A picture with colours came after grey ones: all of them must be RGB."""
 
@@ -254,7 +258,7 @@ def _check_size(seen: Progress, shape: tuple[int, ...], path: Path) -> None:
         seen.first = shape, path
     first, where = seen.first
     if shape != first:
-        raise Refused(
+        raise SizesDiffer(
             f"the pictures of a data set must have one size, got {shape[0]}x{shape[1]} "
             f"in {path.parent.name}/{path.name} after {first[0]}x{first[1]} in "
             f"{where.parent.name}/{where.name} (height x width); give one with --size "

@@ -57,6 +57,36 @@ def subset(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return _relabel(dataset, tuple(classes), table, said)
 
 
+def leave_out(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """All classes but `classes`.
+
+    Raises:
+        Refused: A class is unknown, or fewer than two are left.
+    """
+    for name in classes:
+        _known(dataset, name)
+    return subset(dataset, [name for name in dataset.classes if name not in classes])
+
+
+def resize(dataset: Dataset, side: int) -> Dataset:
+    """Every picture resized to (side, side) when it is taken, bilinear.
+
+    Raises:
+        Refused: The side is not positive.
+    """
+    if side < 1:
+        raise Refused(f"a side is 1 pixel or more, got {side}; choose one like 75")
+    if dataset.image[:2] == (side, side):
+        return dataset
+    train, valid, test = (
+        replace(part, size=(side, side))
+        for part in (dataset.train, dataset.valid, dataset.test)
+    )
+    said = f"{dataset.image[0]}x{dataset.image[1]} resized to {side}x{side}"
+    note = _joined(dataset.note, said)
+    return _derived(dataset, train=train, valid=valid, test=test, note=note)
+
+
 def remap(dataset: Dataset, mapping: Mapping[str, str]) -> Dataset:
     """Rename or merge classes: `mapping` says old name -> new name.
 
@@ -176,7 +206,8 @@ def _relabel(
 
     def moved(part: Part) -> Part:
         labels = table[part.labels]
-        return Part(part.images, labels[labels >= 0], part.rows[labels >= 0])
+        kept = part.choose(np.flatnonzero(labels >= 0))
+        return replace(kept, labels=labels[labels >= 0])
 
     return _derived(
         dataset,
@@ -190,9 +221,9 @@ def _relabel(
 
 def _appended(part: Part, images: NDArray[np.uint8], label: int, what: str) -> Part:
     check_images(images, what)
-    if images.shape[1:] != part.images.shape[1:]:
+    if images.shape[1:] != part.image:
         raise Refused(
-            f"{what} must have the data set's shape {part.images.shape[1:]}, got "
+            f"{what} must have the data set's shape {part.image}, got "
             f"{images.shape[1:]}; resize them first"
         )
     labels = np.r_[part.labels, np.full(len(images), label)]

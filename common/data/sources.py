@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from common.data.cache import (
 from common.data.canonical import PUBLIC, Canonical
 from common.data.dataset import Dataset
 from common.data.digits import build_digits
-from common.data.folder import Listing, build_folder, scan
-from common.data.parts import hold_out, limit
+from common.data.folder import Listing, SizesDiffer, build_folder, scan
+from common.data.parts import hold_out, leave_out, limit, resize, subset
 from common.errors import Refused
 
 NAMED = ("digits", *PUBLIC)
@@ -50,6 +50,11 @@ class DataRequest:
         skip_bad: Leave out files that are no pictures, instead of refusing them.
         size: (h, w) that a folder's pictures are fitted into; None if they agree.
         addition: One more class, added last; None for none.
+        classes: Only these, labelled in this order; empty for all.
+        leave_out: All but these.
+        side: Every picture is resized to so many pixels a side when it is taken (one
+            of a folder whose pictures differ in size when it is decoded); None for as
+            it is.
 
     Raises:
         Refused: A number is negative, or a size is not positive.
@@ -61,6 +66,9 @@ class DataRequest:
     skip_bad: bool = False
     size: tuple[int, int] | None = None
     addition: Addition | None = None
+    classes: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    side: int | None = None
 
     def __post_init__(self) -> None:
         if self.valid < 0:
@@ -82,8 +90,10 @@ class DataRequest:
     def from_dict(cls, values: dict[str, Any]) -> DataRequest:
         """What `to_dict` gave, also after JSON has made a list of the size."""
         size, extra = values.get("size"), values.get("addition")
+        names = {key: tuple(values.get(key, ())) for key in ("classes", "leave_out")}
         return cls(
             **values
+            | names
             | {"size": tuple(size) if size else None}
             | {"addition": Addition(**extra) if extra else None}
         )
@@ -103,6 +113,12 @@ def open_data(request: DataRequest, *, cache: Path | None = None) -> Dataset:
             fit to be a data set.
     """
     dataset = open_entry(request, cache=cache).dataset
+    if request.classes:
+        dataset = subset(dataset, request.classes)
+    if request.leave_out:
+        dataset = leave_out(dataset, request.leave_out)
+    if request.side:
+        dataset = resize(dataset, request.side)
     if request.limit is not None:
         dataset = limit(dataset, request.limit)
     if request.valid:
@@ -123,7 +139,13 @@ def open_entry(request: DataRequest, *, cache: Path | None = None) -> Entry:
         return find_or_build(path, build_digits, source="digits")
     if request.source in PUBLIC:
         return _prepared(path, request.source)
-    return _open_folder(request, path)
+    try:
+        return _open_folder(request, path)
+    except SizesDiffer:
+        if request.side is None:
+            raise
+        fitted = replace(request, size=(request.side, request.side), side=None)
+        return open_entry(fitted, cache=cache)
 
 
 def entry_path(request: DataRequest, *, cache: Path | None = None) -> Path:

@@ -1,0 +1,84 @@
+"""A network in one file: weights, spec, and what its logits and pixels mean.
+
+safetensors with a header of strings.  Either track opens it with `load`; commands read
+it here, without a framework.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common import codec
+from common.errors import Refused
+from common.spec import Spec
+from common.weights import Weights, check_names, read, write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a file says of its network beside spec and weights.
+
+    Attributes:
+        classes: Name of each logit, the first first; empty where unknown.
+        source: Where the weights come from, in words.
+        preprocessing: How a photo becomes the network's pixels, in words.
+        facts: What else was measured or done, by name.
+    """
+
+    classes: tuple[str, ...] = ()
+    source: str = ""
+    preprocessing: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def save(path: Path, spec: Spec, weights: Weights, about: About) -> None:
+    """Write the file, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    header = {
+        "spec": codec.dumps(spec),
+        "classes": json.dumps(about.classes),
+        "source": about.source,
+        "preprocessing": about.preprocessing,
+        "facts": json.dumps(about.facts, allow_nan=False),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, weights, header)
+
+
+def load(path: Path) -> tuple[Any, Weights, About]:
+    """Spec, weights and the rest of what `save`, or a track's `save`, wrote.
+
+    Raises:
+        Refused: The file is damaged, or its parts do not fit each other.
+    """
+    weights, header = read(path)
+    if "spec" not in header:
+        raise Refused(
+            f"a weights file must say what network it is for, {path} does not; import "
+            "it with twintrack weights import"
+        )
+    spec = codec.loads(header["spec"])
+    try:
+        check_names({n: r.shape for n, r in spec.weights.items()}, weights)
+        classes = tuple(json.loads(header.get("classes", "[]")))
+        facts = json.loads(header.get("facts", "{}"))
+        if classes and len(classes) != spec.classes:
+            raise ValueError(f"{len(classes)} names for {spec.classes} classes")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Refused(
+            f"a weights file must fit the spec in its header, {path} does not ({error})"
+            "; write it again"
+        ) from error
+    about = About(
+        classes=classes,
+        source=header.get("source", ""),
+        preprocessing=header.get("preprocessing", ""),
+        facts=facts,
+    )
+    return spec, weights, about
