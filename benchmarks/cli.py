@@ -27,6 +27,7 @@ COMMANDS = {
     "parity": ("benchmarks.parity:parity", "Prove that both compute the same."),
     "speed": ("benchmarks.speed:speed", "Measure training in both frameworks."),
     "pretrain": ("benchmarks.pretrain:pretrain", "Train a base for transfer."),
+    "transfer": ("benchmarks.transfer:transfer", "Teach new classes to a base."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
     "data": ("benchmarks.data:app", "List, prepare and verify data sets."),

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import devices, options
-from benchmarks.data import ensure_prepared, size_of
+from benchmarks.data import ensure_prepared, framing_of
 from benchmarks.progress import screen as fitting_screen
 from benchmarks.runner import DAY, RunsFailed, run_jobs
 from common import files, report
@@ -26,6 +26,7 @@ from common.data import DataRequest, Dataset, open_data
 from common.errors import Refused
 from common.job import Job
 from common.results import Store
+from common.spec import Spec
 from common.stats import MARGIN
 from common.systems import BUILDERS, Resolved, check_fits, resolve
 from common.track import check_track
@@ -74,7 +75,7 @@ def compare(
     place, dtype = devices.settle(device, precision, mode=mode, tracks=names)
     overrides = tuple(set or ())
     request = DataRequest(
-        source=data, limit=limit, valid=valid, skip_bad=skip_bad, size=size_of(size)
+        source=data, limit=limit, valid=valid, skip_bad=skip_bad, **framing_of(size)
     )
     ensure_prepared(request)
     pictures = open_data(request)
@@ -142,8 +143,9 @@ def job(
     precision: str,
     device: str,
     threads: int,
+    start: tuple[Path, str] | None = None,
 ) -> Job:
-    """One run of a system on some data."""
+    """One run of a system on some data; `start`: weights and their digest."""
     builders = BUILDERS.get(type(resolved.spec), {})
     return Job(
         system=resolved.name,
@@ -163,6 +165,8 @@ def job(
         epochs=resolved.recipe.epochs,
         spec=repr(resolved.spec),
         recipe=repr(resolved.recipe),
+        start=str(start[0].resolve()) if start else None,
+        start_digest=start[1] if start else None,
     )
 
 
@@ -178,9 +182,14 @@ def chosen_systems(
 
 
 def fitted(
-    name: str, pictures: Dataset, overrides: tuple[str, ...], epochs: int | None
+    name: str,
+    pictures: Dataset,
+    overrides: tuple[str, ...],
+    epochs: int | None,
+    *,
+    base: Spec | None = None,
 ) -> Resolved:
-    """The system for these pictures.
+    """The system for these pictures; `base`: the spec of weights to start from.
 
     Raises:
         Refused: It is unknown, or it does not fit the pictures or their number.
@@ -191,7 +200,13 @@ def fitted(
         classes=len(pictures.classes),
         overrides=overrides,
         epochs=epochs,
+        base=base,
     )
+    if resolved.recipe.keep == "best" and not len(pictures.valid):
+        raise Refused(
+            "the best epoch is chosen on a validation part, there is none; hold one "
+            "out with --valid"
+        )
     check_fits(resolved, len(pictures.train))
     return resolved
 

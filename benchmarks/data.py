@@ -154,6 +154,17 @@ def ensure_prepared(request: DataRequest, *, cache: Path | None = None) -> None:
         _prepare_public(request.source, "torch", cache)
 
 
+def framing_of(text: str | None) -> dict[str, Any]:
+    """Fields of a request: "32x32" fits a folder's photos, "75" resizes any pictures.
+
+    Raises:
+        Refused: It is neither.
+    """
+    if text and text.isdecimal() and int(text):
+        return {"side": int(text)}
+    return {"size": size_of(text)}
+
+
 def size_of(text: str | None) -> tuple[int, int] | None:
     """(h, w) from "32x32".
 

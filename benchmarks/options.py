@@ -24,7 +24,10 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out files that are no pictures.")
 ]
 Size = Annotated[
-    str | None, typer.Option(help="HxW that a folder's pictures are fitted into.")
+    str | None,
+    typer.Option(
+        help="HxW that a folder's photos are fitted into; N resizes any to N x N."
+    ),
 ]
 Side = Annotated[
     int | None,

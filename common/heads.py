@@ -55,6 +55,19 @@ def with_classes(spec: Any, classes: int, *, image: Image | None = None) -> Any:
     return replace(spec, image=image, classes=classes)
 
 
+def base_for(spec: Any, image: Image, classes: int) -> Any:
+    """The network of a weights file, for other pictures and classes.
+
+    An auxiliary head is left out: pictures of less than 299 px have no room for it.
+    "spec.aux=True" asks for it again.
+
+    Raises:
+        ValueError: The network does not fit the pictures.
+    """
+    bare = replace(spec, aux=False) if isinstance(spec, InceptionSpec) else spec
+    return with_classes(bare, classes, image=image)
+
+
 def transplanted(spec: Spec, weights: Weights, seed: int) -> Weights:
     """`weights` of the same network, but the last layers drawn anew from `seed`.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from common import codec
 from common.errors import Refused
-from common.heads import with_classes
+from common.heads import base_for
 from common.inception import InceptionSpec
 from common.overrides import apply
 from common.recipe import (
@@ -260,11 +260,7 @@ def resolve(
     """
     system = find(name)
     try:
-        bare = (
-            with_classes(base, classes, image=image)
-            if base
-            else system.spec(image, classes)
-        )
+        bare = base_for(base, image, classes) if base else system.spec(image, classes)
         spec = apply(bare, "spec", overrides)
         recipe = apply(system.recipe, "recipe", overrides)
         if epochs is not None:
@@ -305,7 +301,8 @@ def check_fits(resolved: Resolved, n: int) -> None:
             f"{n} pictures; use more data or --set recipe.batch={n}"
         )
     alone = batch == 1 or (n % batch == 1 and not resolved.recipe.drop_last)
-    if alone and normalises_vectors(resolved.spec):
+    moving = resolved.recipe.statistics == "moving"
+    if alone and moving and normalises_vectors(resolved.spec):
         raise Refused(
             f"batch norm needs two pictures or more, {resolved.name} has a batch of 1 "
             f"from {n} pictures in batches of {batch}; use --set recipe.drop_last=True"
@@ -314,6 +311,8 @@ def check_fits(resolved: Resolved, n: int) -> None:
 
 def normalises_vectors(spec: Spec) -> bool:
     """Whether batch norm meets values that have one number per picture and channel."""
+    if isinstance(spec, InceptionSpec):
+        return spec.aux or any(prod(s[:-1]) == 1 for s in spec.maps.values())
     if isinstance(spec, CNNSpec):
         pairs = zip(spec.layers, spec.shapes[:-1], strict=True)
         return any(isinstance(x, Norm) and prod(s[:-1]) == 1 for x, s in pairs)
@@ -544,12 +543,11 @@ for _system in (
         summary="Inception v3: 94 convolutions with BN, 11 blocks, 2,048 features",
         spec=_inception,
         recipe=Recipe(
-            lr=0.05,
+            lr=0.001,
             batch=64,
             epochs=5,
-            optimizer=SGD(momentum=0.9, nesterov=True),
+            optimizer=Adam(eps=1e-8),
             schedule=WarmCosine(0.2),
-            decay=Decay(rate=4e-5),
             augment=Augment(flip=True),
             smoothing=0.1,
         ),

@@ -29,6 +29,7 @@ from common.data.cache import (
 from common.data.canonical import PUBLIC, Canonical
 from common.data.dataset import Dataset
 from common.data.digits import build_digits
+from common.data.features import open_features
 from common.data.folder import Listing, SizesDiffer, build_folder, scan
 from common.data.parts import hold_out, leave_out, limit, resize, subset
 from common.errors import Refused
@@ -55,6 +56,9 @@ class DataRequest:
         side: Every picture is resized to so many pixels a side when it is taken (one
             of a folder whose pictures differ in size when it is decoded); None for as
             it is.
+        features: Folder of a network's features of these pictures, to stand in their
+            place; None for the pictures themselves.
+        shared: Whether both tracks are given these very features.
 
     Raises:
         Refused: A number is negative, or a size is not positive.
@@ -69,6 +73,8 @@ class DataRequest:
     classes: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
     side: int | None = None
+    features: str | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if self.valid < 0:
@@ -121,8 +127,16 @@ def open_data(request: DataRequest, *, cache: Path | None = None) -> Dataset:
         dataset = resize(dataset, request.side)
     if request.limit is not None:
         dataset = limit(dataset, request.limit)
+    if request.features:
+        path = Path(request.features)
+        dataset = open_features(path, dataset, shared=request.shared)
     if request.valid:
+        fingerprint = dataset.fingerprint
         dataset = hold_out(dataset, request.valid, VALID_SEED)
+        if request.features:  # not their content: see `open_features`
+            told = f"{fingerprint} {request.valid}"
+            hashed = hashlib.sha256(told.encode()).hexdigest()
+            dataset = replace(dataset, fingerprint=hashed)
     if request.addition:
         dataset = add(dataset, request.addition)
     return dataset

@@ -54,6 +54,9 @@ class Finished(Protocol):
     def correct(self) -> NDArray[np.bool_]:
         """Which test examples it gets right; only where it has scores."""
 
+    def labels(self) -> NDArray[np.int64]:
+        """The right label of each test example; only where it has scores."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -278,7 +281,9 @@ def _command(group: Group, seeds: list[int], margin: float) -> str | None:
         job = Job.from_json((group.runs[0].path / JOB).read_bytes())
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    size = "x".join(map(str, job.data.size)) if job.data.size else None
+    if job.start or job.data.features or job.data.classes or job.data.leave_out:
+        return None  # another command than compare made it
+    size = "x".join(map(str, job.data.size)) if job.data.size else job.data.side
     tracks = [track for track, runs in group.tracks.items() if runs]
     options = {
         "--system": job.module,
