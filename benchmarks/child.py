@@ -341,6 +341,7 @@ class Attempt:
                 "test": len(data.test),
                 "note": data.note,
                 "classes": list(data.classes),
+                "features": data.features,
             },
             "mode": job.mode,
             "precision": job.precision,

@@ -29,6 +29,7 @@ from benchmarks.compare import (
 from benchmarks.network import Networks
 from benchmarks.progress import amount
 from benchmarks.trained import Choice, from_file, from_store
+from benchmarks.weights import PREPROCESSING, SYSTEM, imported
 from common import files, photos
 from common.errors import Failed, Refused
 from common.images import (
@@ -51,7 +52,10 @@ def classify(
     photo: Annotated[list[Path], typer.Argument(help="Photos, and folders of them.")],
     *,
     system: Annotated[
-        str | None, typer.Option(help="Only runs of this system.")
+        str | None,
+        typer.Option(
+            help="Only runs of this system; inception-v3: ImageNet's weights."
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="A weights file, in place of the store's runs.")
@@ -59,9 +63,11 @@ def classify(
     classes: Annotated[
         str | None, typer.Option(help="Names for --weights, with commas between.")
     ] = None,
-    top: Annotated[int, typer.Option(help="Labels per photo.")] = 3,
-    how: options.HowToFit = "fit",
-    filter: options.Resampling = "bicubic",
+    top: Annotated[
+        int | None, typer.Option(help="Labels per photo.  [3, or 5 of ImageNet]")
+    ] = None,
+    how: options.MaybeHowToFit = None,
+    filter: options.MaybeResampling = None,
     colour: options.Colour = "black",
     tracks: options.Tracks = "torch,tensorflow",
     save: options.Save = None,
@@ -84,7 +90,11 @@ def classify(
     check_folder(save)
     names = tracks_of(tracks)
     chosen = choose(Store(store), system, weights, classes, names)
-    framing = framing_for(chosen.spec.image, how, filter, colour)
+    # ImageNet's networks are judged on the middle of a picture, not on all of it.
+    imagenet = chosen.preprocessing == PREPROCESSING
+    top = top or (5 if imagenet else 3)
+    own = ("centre", "bilinear") if imagenet else ("fit", "bicubic")
+    framing = framing_for(chosen.spec.image, how or own[0], filter or own[1], colour)
     print(f"asked: {chosen.about}")
     for track in names:
         if track not in chosen.networks:
@@ -103,7 +113,8 @@ def classify(
         for number, (path, entry, picture) in enumerate(asked, 1):
             step()
             bad += "error" in entry
-            print(f"\n{entry['error'] if 'error' in entry else report.text(entry)}")
+            said = entry.get("error") or report.text(entry, scores=imagenet)
+            print(f"\n{said}")
             if json:
                 found.append(entry)
             if picture:
@@ -159,6 +170,8 @@ def choose(
             "--classes names the labels of a --weights file, got no such file; leave "
             "it out, a run knows its classes"
         )
+    if weights is None and system == SYSTEM:
+        return from_file(imported(system), store, None, None, tracks)
     if weights is None:
         return from_store(store, system, tracks)
     named = [name.strip() for name in classes.split(",")] if classes else None

@@ -28,6 +28,8 @@ COMMANDS = {
     "speed": ("benchmarks.speed:speed", "Measure training in both frameworks."),
     "pretrain": ("benchmarks.pretrain:pretrain", "Train a base for transfer."),
     "transfer": ("benchmarks.transfer:transfer", "Teach new classes to a base."),
+    "weights": ("benchmarks.weights:app", "Import and export weights."),
+    "official": ("benchmarks.official:official", "Compare the libraries' own nets."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
     "data": ("benchmarks.data:app", "List, prepare and verify data sets."),

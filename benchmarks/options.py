@@ -36,7 +36,21 @@ Side = Annotated[
 HowToFit = Annotated[
     str,
     typer.Option(
-        help="fit cuts the longer side, as data sets did; pad adds bars; stretch."
+        help="fit cuts the longer side, as data sets did; pad adds bars; stretch; "
+        "centre, as for ImageNet."
+    ),
+]
+MaybeHowToFit = Annotated[
+    str | None,
+    typer.Option(
+        help="fit cuts the longer side, as data sets did; pad adds bars; stretch; "
+        "centre, as for ImageNet.  [the network's own]"
+    ),
+]
+MaybeResampling = Annotated[
+    str | None,
+    typer.Option(
+        help="nearest, box, bilinear, hamming, bicubic or lanczos.  [the network's own]"
     ),
 ]
 Resampling = Annotated[

@@ -145,8 +145,7 @@ def plan_climbs(
     system = registry.find(name)
     ladder = system.ladder
     image, classes = ladder.image or system.image, 10
-    if ladder.batch:
-        overrides = (f"recipe.batch={ladder.batch}", *overrides)
+    overrides = (*ladder.overrides, *overrides)
     if request:
         ensure_prepared(request)
         dataset = open_data(request)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from benchmarks.devices import available_cores
 from benchmarks.network import Trained
-from common import codec
+from common import checkpoint, codec
+from common.checkpoint import About
 from common.errors import Refused
 from common.results import WEIGHTS, Run, Store
 from common.spec import Spec
 from common.systems import resolve
-from common.weights import check_names, read
+from common.weights import read
 
 FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's folds
 # Of two runs that only the track tells apart.
@@ -38,6 +39,7 @@ class Choice:
         same_weights: Whether all have one weights file.
         about: What they are, in a line.
         runs: Track -> the run in the store it comes from, where it comes from one.
+        preprocessing: How a photo becomes their pixels, where a file says it.
     """
 
     networks: Mapping[str, Trained]
@@ -48,6 +50,7 @@ class Choice:
     same_weights: bool
     about: str
     runs: Mapping[str, Run]
+    preprocessing: str = ""
 
 
 def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choice:
@@ -65,6 +68,8 @@ def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choic
         record = run.record
         ours = record["spec"].partition("(")[0] in codec.KNOWN
         if run.diverged or record["mode"] == "native" or not ours:
+            continue
+        if record["data"].get("features"):  # it sees no photos
             continue
         if record["track"] not in tracks:
             continue
@@ -135,7 +140,7 @@ def from_file(
         Refused: It is no such file, does not fit its own spec, is not of `system`, or
             has another number of classes.
     """
-    spec, content = _checked(path)
+    spec, about, content = _checked(path)
     if system:
         expected = resolve(system, image=spec.image, classes=spec.classes).spec
         if expected != spec:
@@ -144,7 +149,8 @@ def from_file(
                 f"another one in {path}; leave out --system to use the file's own"
             )
     known = _run_of(content, store)
-    named = tuple(classes or (known.record["data"]["classes"] if known else ()))
+    kept = known.record["data"]["classes"] if known else about.classes
+    named = tuple(classes or kept)
     if named and len(named) != spec.classes:
         raise Refused(
             f"--classes must name each of the {spec.classes} classes of {path}, got "
@@ -163,11 +169,12 @@ def from_file(
         same_weights=len(tracks) > 1,
         about=f"{path}, the same weights in every track",
         runs={},
+        preprocessing=about.preprocessing,
     )
 
 
-def _checked(path: Path) -> tuple[Spec, bytes]:
-    """The spec in a weights file, which its tensors must fit; the file's bytes."""
+def _checked(path: Path) -> tuple[Spec, About, bytes]:
+    """The spec in a weights file, which its tensors must fit, and the file's bytes."""
     try:
         weights, header = read(path)
     except OSError as error:
@@ -180,17 +187,13 @@ def _checked(path: Path) -> tuple[Spec, bytes]:
             f"a weights file must say what network it is of, {path} does not; "
             "use one that twintrack saved"
         )
-    spec: Spec = codec.loads(header["spec"])
-    try:
-        check_names({name: r.shape for name, r in spec.weights.items()}, weights)
-    except (ValueError, AttributeError) as error:
-        raise Refused(f"{path} is damaged or of another network: {error}") from error
+    spec, about = checkpoint.said(path, weights, header)
     if bad := [name for name, w in weights.items() if not np.isfinite(w).all()]:
         raise Refused(
             f"weights must be finite numbers, got others in {bad[0]} of {path}; "
             "use a file of a network that did not diverge"
         )
-    return spec, path.read_bytes()
+    return spec, about, path.read_bytes()
 
 
 def _run_of(content: bytes, store: Store) -> Run | None:

@@ -60,9 +60,19 @@ def load(path: Path) -> tuple[Any, Weights, About]:
     weights, header = read(path)
     if "spec" not in header:
         raise Refused(
-            f"a weights file must say what network it is for, {path} does not; import "
+            f"a weights file must say what network it is of, {path} does not; import "
             "it with twintrack weights import"
         )
+    spec, about = said(path, weights, header)
+    return spec, weights, about
+
+
+def said(path: Path, weights: Weights, header: dict[str, str]) -> tuple[Any, About]:
+    """The spec and the rest of a file's header, which has a spec.
+
+    Raises:
+        Refused: Header and weights do not fit each other.
+    """
     spec = codec.loads(header["spec"])
     try:
         check_names({n: r.shape for n, r in spec.weights.items()}, weights)
@@ -71,14 +81,11 @@ def load(path: Path) -> tuple[Any, Weights, About]:
         if classes and len(classes) != spec.classes:
             raise ValueError(f"{len(classes)} names for {spec.classes} classes")
     except (ValueError, TypeError, AttributeError) as error:
-        raise Refused(
-            f"a weights file must fit the spec in its header, {path} does not ({error})"
-            "; write it again"
-        ) from error
+        raise Refused(f"{path} is damaged or of another network: {error}") from error
     about = About(
         classes=classes,
         source=header.get("source", ""),
         preprocessing=header.get("preprocessing", ""),
         facts=facts,
     )
-    return spec, weights, about
+    return spec, about

@@ -45,8 +45,9 @@ MAX_PIXELS = 64_000_000  # a phone's 48 megapixels, with room
 # no less than so many times the wanted size: the filter still has enough to average.
 DRAFT_PIXELS = 8_000_000
 DRAFT_TIMES = 4
+CENTRE = 342 / 299  # torchvision's IMAGENET1K_V1 of Inception v3: resize, then crop
 
-How = Literal["pad", "fit", "stretch"]
+How = Literal["pad", "fit", "stretch", "centre"]
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Colour = tuple[int, int, int]
 BLACK: Colour = (0, 0, 0)
@@ -83,7 +84,9 @@ class Framing:
     Attributes:
         size: (height, width) in pixels, or none to leave it as it is.
         how: "fit" cuts the longer side off; "pad" keeps all of it, centred on
-            `colour`; "stretch" gives up its proportions.
+            `colour`; "stretch" gives up its proportions; "centre" cuts the middle out
+            of the picture whose short side has CENTRE times the size, as ImageNet's
+            networks are judged (342 for 299 px in torchvision): nothing is padded.
         filter: Of the resampling; all but "nearest" average when they shrink.
         colour: (red, green, blue), 0 to 255, behind transparent parts and padding.
         channels: 3 for RGB, 1 for grey, none for grey where it is stored as grey.
@@ -404,9 +407,23 @@ def _framed(picture: Image.Image, framing: Framing) -> Image.Image:
         return picture.resize(size, method)
     if framing.how == "fit":
         return ImageOps.fit(picture, size, method)
+    if framing.how == "centre":
+        return _centre(picture, size, method)
     dot = Image.new("RGB", (1, 1), framing.colour).convert(picture.mode)
     fill: Any = dot.getpixel((0, 0))  # one number for a grey picture, else three
     return ImageOps.pad(picture, size, method, color=fill)
+
+
+def _centre(
+    picture: Image.Image, size: tuple[int, int], method: Image.Resampling
+) -> Image.Image:
+    """The middle, (width, height), of the picture made a little larger than that."""
+    pairs = list(zip(size, picture.size, strict=True))
+    scale = max(round(CENTRE * side) / had for side, had in pairs)
+    w, h = (max(round(scale * had), side) for side, had in pairs)
+    large = picture.resize((w, h), method)
+    left, top = (w - size[0]) // 2, (h - size[1]) // 2
+    return large.crop((left, top, left + size[0], top + size[1]))
 
 
 RESIZED = "Pillow, bilinear"  # what `resized` does, for fingerprints

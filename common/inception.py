@@ -32,7 +32,14 @@ from common.spec import (
     sides,
     slid,
 )
-from common.weights import GlorotUniform, HeNormal, Init, Normal, WeightRecord
+from common.weights import (
+    GlorotUniform,
+    HeNormal,
+    Init,
+    Normal,
+    WeightRecord,
+    Weights,
+)
 
 SMALLEST = 75  # px; below it the last reduction has nothing to slide over
 FEATURES = 2048  # values per picture that the last layer is given
@@ -359,3 +366,24 @@ def _slid(row: Row, shape: Shape) -> Shape:
 def aux_needs() -> int:
     """Smallest side of the maps the auxiliary head can be given."""
     return (AUX_WINDOW - 1) * AUX_POOL.stride + AUX_POOL.window
+
+
+def units(spec: InceptionSpec) -> list[str]:
+    """Every convolution with its batch norm, in the order of the table."""
+    return [n.removesuffix(".conv.kernel") for n in spec.weights if ".conv.k" in n]
+
+
+def folded(weights: Weights) -> Weights:
+    """The same function without batch norm's factors, in inference.
+
+    With d the deviation, (x k s - m s) / d + b is ((x k - m) / d) s + b: kernel and
+    mean take the factor, of any sign, and the variance stays.
+    """
+    found = dict(weights)
+    for name, scale in weights.items():
+        if name.endswith(".bn.scale"):
+            unit = name.removesuffix(".bn.scale")
+            found[f"{unit}.conv.kernel"] = weights[f"{unit}.conv.kernel"] * scale
+            found[f"{unit}.bn.mean"] = weights[f"{unit}.bn.mean"] * scale
+            del found[name]
+    return found

@@ -138,6 +138,13 @@ class Track(Protocol):
     def build_native(self, spec: Spec, *, seed: int, device: str = "cpu") -> Model:
         """The same architecture with the framework's own defaults and draws."""
 
+    def replace_head(self, model: Model, classes: int, *, seed: int = 0) -> Model:
+        """A network like `model`, its last layer anew: the others keep their weights.
+
+        How many features the last layer is given is counted, for every kind of spec
+        that `common.heads` knows; an auxiliary head's last layer is replaced too.
+        """
+
     def train(
         self,
         model: Model,
@@ -197,6 +204,36 @@ class Track(Protocol):
 
         Raises:
             ValueError: The file is damaged or names another kind of model.
+        """
+
+    def download(self) -> Path:
+        """The framework's own ImageNet file of Inception v3, checked by its hash.
+
+        Raises:
+            Refused: Without a network; the line says where to put the file by hand.
+        """
+
+    def imagenet_names(self) -> tuple[str, ...]:
+        """Name of each of ImageNet's 1,000 classes, in the usual order."""
+
+    def read_native(self, path: Path) -> tuple[Any, Weights]:
+        """Spec and canonical weights of the framework's own file of Inception v3.
+
+        Raises:
+            Refused: The file is damaged or of another network; nothing in it is run.
+        """
+
+    def official(self, path: Path, side: int) -> Predict:
+        """The framework's own Inception v3 with a native file, called as most call it.
+
+        A function from uint8 images (n, side, side, 3) to float32 logits (n, classes).
+        """
+
+    def write_native(self, path: Path, spec: Any, weights: Weights) -> list[str]:
+        """Write a file that the framework's own builder loads; what was lost.
+
+        Raises:
+            Refused: The disk does not take it.
         """
 
     def load_dataset(self, name: str, root: Path) -> Any:

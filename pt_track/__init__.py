@@ -17,6 +17,7 @@ with suppress(ImportError):  # before TensorFlow, should it follow; CPU builds l
     import triton  # noqa: F401
 
 from common import codec, systems
+from common.heads import transplanted, with_classes
 from common.inception import InceptionSpec
 from common.spec import CNNSpec, MLPSpec, Spec
 from common.weights import Weights, draw, read, write
@@ -25,6 +26,13 @@ from pt_track.data import load_dataset
 from pt_track.inception import Inception
 from pt_track.mlp import MLP
 from pt_track.native import build_native, train_native
+from pt_track.native_weights import (
+    download,
+    imagenet_names,
+    official,
+    read_native,
+    write_native,
+)
 from pt_track.predict import predictor
 from pt_track.statistics import estimate_statistics
 from pt_track.train import Trainer, train
@@ -36,16 +44,22 @@ __all__ = [
     "build_native",
     "configure",
     "describe",
+    "download",
     "estimate_statistics",
     "get_weights",
+    "imagenet_names",
     "load",
     "load_dataset",
+    "official",
     "peak_gpu_memory",
     "predictor",
+    "read_native",
+    "replace_head",
     "save",
     "set_weights",
     "train",
     "train_native",
+    "write_native",
 ]
 
 BUILDERS = {MLPSpec: MLP, CNNSpec: CNN, InceptionSpec: Inception}
@@ -69,9 +83,16 @@ def build(
     """The network `spec` describes, with `weights` or the spec's draw for `seed`."""
     builder = BUILDERS.get(type(spec)) or systems.builder(spec, "torch")
     model = builder(spec, dtype)
-    model.spec = spec
+    model.spec, model.arithmetic, model.place = spec, dtype, device
     set_weights(model, draw(spec.weights, seed) if weights is None else weights)
     return model.to(PLACES[device], memory_format=torch.channels_last)
+
+
+def replace_head(model: nn.Module, classes: int, *, seed: int = 0) -> nn.Module:
+    """A network like `model` whose last layer, drawn from `seed`, has `classes`."""
+    spec = with_classes(model.spec, classes)
+    weights = transplanted(spec, get_weights(model), seed)
+    return build(spec, weights=weights, dtype=model.arithmetic, device=model.place)
 
 
 def save(model: nn.Module, path: Path) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from common import codec, systems
 from common.errors import Refused
+from common.heads import transplanted, with_classes
 from common.inception import InceptionSpec
 from common.spec import CNNSpec, MLPSpec, Spec
 from common.weights import Weights, draw, read, write
@@ -17,6 +18,13 @@ from tf_track.data import load_dataset
 from tf_track.inception import Inception
 from tf_track.mlp import MLP
 from tf_track.native import build_native, train_native
+from tf_track.native_weights import (
+    download,
+    imagenet_names,
+    official,
+    read_native,
+    write_native,
+)
 from tf_track.predict import predictor
 from tf_track.statistics import estimate_statistics
 from tf_track.train import Trainer, train
@@ -28,16 +36,22 @@ __all__ = [
     "build_native",
     "configure",
     "describe",
+    "download",
     "estimate_statistics",
     "get_weights",
+    "imagenet_names",
     "load",
     "load_dataset",
+    "official",
     "peak_gpu_memory",
     "predictor",
+    "read_native",
+    "replace_head",
     "save",
     "set_weights",
     "train",
     "train_native",
+    "write_native",
 ]
 
 # A user's ~/.keras/keras.json may say otherwise.
@@ -79,9 +93,16 @@ def build(
     with tf.device(PLACES[device]):
         model = builder(spec, dtype)
         model(np.zeros((1, *spec.image), np.float32))  # Keras makes weights when called
-    model.spec = spec
+    model.spec, model.arithmetic, model.place = spec, dtype, device
     set_weights(model, draw(spec.weights, seed) if weights is None else weights)
     return model
+
+
+def replace_head(model: keras.Model, classes: int, *, seed: int = 0) -> keras.Model:
+    """A network like `model` whose last layer, drawn from `seed`, has `classes`."""
+    spec = with_classes(model.spec, classes)
+    weights = transplanted(spec, get_weights(model), seed)
+    return build(spec, weights=weights, dtype=model.arithmetic, device=model.place)
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -51,8 +51,8 @@ class Inception(keras.Model):
         x = self.scale(x)
         for name in self.order:
             x = getattr(self, name)(x, training=training)
-            if name == table.AUX_AFTER and hasattr(self, "AuxLogits"):
-                aux = self.AuxLogits(x, training=training)  # Keras: weights when called
+            if name == table.AUX_AFTER and self.wants_aux(training):
+                aux = self.AuxLogits(x, training=training)
         x = tf.reduce_mean(x, AXES)
         x = self.dropout(x, (masks or {}).get("dropout"), training=training)
         x = self.fc(x)  # (n, classes)
@@ -60,6 +60,11 @@ class Inception(keras.Model):
         if aux is None or not training:
             return x
         return x, cast(aux, float32) if self.mixed else aux
+
+    def wants_aux(self, training: bool) -> bool:
+        """In training, and once before: Keras makes weights when called."""
+        head = getattr(self, "AuxLogits", None)
+        return head is not None and (training or not head.built)
 
 
 class Block(keras.layers.Layer):

@@ -28,7 +28,7 @@ def answer(
 
     Args:
         logits: (classes,).
-        classes: Name of each label.
+        classes: Name of each label; one that is not there has an empty name.
         among: Scores of the network's own test pictures, or none.
         top: How many labels, the likeliest first; ties in the order of the labels.
     """
@@ -38,8 +38,12 @@ def answer(
     ranks = None
     if among is not None:
         ranks = {n: percentile(n, values[n], among[n]) for n in SCORES}
+    names = [classes[k] if k < len(classes) else "" for k in order]
     return {
-        "top": [{"label": classes[k], "probability": float(chances[k])} for k in order],
+        "top": [
+            {"label": name, "probability": float(chances[k])}
+            for name, k in zip(names, order, strict=True)
+        ],
         **values,
         "percentiles": ranks,
         "strangeness": ranks[HEADLINE] if ranks else None,
@@ -130,15 +134,21 @@ def _share(interval: Mapping[str, float]) -> str:
     return f"{100 * interval['mean']:.1f} % ({low} to {high})"
 
 
-def text(photo: Mapping[str, Any]) -> str:
-    """One photo's answers, tracks side by side."""
+def text(photo: Mapping[str, Any], *, scores: bool = False) -> str:
+    """One photo's answers, tracks side by side.
+
+    Args:
+        photo: As `together` returns it.
+        scores: Probabilities with five decimals, as TensorFlow's `classify_image`
+            prints them, in place of percents.
+    """
     about = [f"{photo['width']} x {photo['height']}", *photo["notes"]]
     lines = [f"{photo['file']}  ({', '.join(about)})"]
     tracks = photo["tracks"]
     lines.append(" " * LEFT + "".join(f"{name:<{WIDTH}}" for name in tracks))
     answers = list(tracks.values())
     for k in range(len(answers[0]["top"])):
-        cells = (_label(found["top"][k]) for found in answers)
+        cells = (_label(found["top"][k], scores) for found in answers)
         lines.append(f"{k + 1:>{LEFT - 2}}  " + "".join(cells))
     for name in SCORES:
         cells = (_score(name, found) for found in answers)
@@ -147,9 +157,10 @@ def text(photo: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _label(row: Mapping[str, Any]) -> str:
+def _label(row: Mapping[str, Any], scores: bool) -> str:
     name = row["label"][: WIDTH - 12]
-    cell = f"{name} {row['probability']:.1%}"
+    form = ".5f" if scores else ".1%"
+    cell = f"{name} {row['probability']:{form}}"
     return f"{cell:<{WIDTH}}"
 
 

@@ -1,0 +1,215 @@
+"""Inception v3's weights: from either library's file to one for both, and back.
+
+    twintrack weights import inception-v3 --from torchvision
+    twintrack weights import inception-v3 --from inception_v3_weights.h5
+    twintrack weights export FILE --to keras --output weights.h5
+
+The file in between is safetensors with spec (the pools' border, batch norm, scaling),
+preprocessing and class names in its header; either track opens it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import options
+from benchmarks.task import Tell, Values, in_child
+from common import checkpoint, files
+from common.checkpoint import About
+from common.data.cache import cache_folder
+from common.errors import Refused
+from common.inception import InceptionSpec
+from common.track import load_track
+from common.weights import digest
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+SYSTEM = "inception-v3"
+FOLDER = ".weights"  # of the cache; hidden, because it is no data set
+# Where weights come from -> the track that reads them, the border its pools have.
+TRACK = {"torchvision": "torch", "keras": "tensorflow"}
+BORDER = {"torchvision": "include", "keras": "exclude"}
+PREPROCESSING = "Pillow: short side to 342 bilinear, centre crop 299; then -1 to 1"
+ZIP, PICKLE, HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n"
+BACKGROUND = 1001  # classes of TensorFlow's 2016 graph: every name is off by one
+
+
+@app.command("import")
+def import_weights(
+    system: Annotated[str, typer.Argument(help="inception-v3.")],
+    *,
+    source: Annotated[
+        str, typer.Option("--from", help="torchvision, keras, or a file of either.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write.  [in the cache]")
+    ] = None,
+    json: options.Json = None,
+) -> dict[str, Any]:
+    """Turn a library's weights into one file that both tracks open.
+
+    Returns:
+        What --json writes: {"output", "source", "classes", "border", ...}.
+
+    Raises:
+        Refused: There is no such file, or it is not one of Inception v3.
+    """
+    check_system(system)
+    kind = source if source in TRACK else kind_of(Path(source))
+    path = output or default_path(kind)
+    values = {"kind": kind, "output": str(path), "names": []}
+    values["file"] = None if source in TRACK else source
+    if kind == "keras":  # Keras downloads the names; torchvision brings them along
+        names = in_child("benchmarks.weights:names", {}, threads=1, device="cpu")
+        values |= names
+    found = in_child("benchmarks.weights:convert", values, threads=1, device="cpu")
+    print(
+        f"{path}: {system} from {found['source']}, {found['classes']:,} classes, pools "
+        f"{found['border']} their padding"
+    )
+    if json:
+        files.write_atomic(json, files.readable(found))
+    return found
+
+
+@app.command("export")
+def export_weights(
+    file: Annotated[Path, typer.Argument(help="A file of Inception v3.")],
+    *,
+    to: Annotated[str, typer.Option(help="torchvision or keras.")],
+    output: Annotated[Path, typer.Option(help="The file to write.")],
+    other_border: Annotated[
+        bool, typer.Option("--other-border", help="Even if the pools will differ.")
+    ] = False,
+) -> dict[str, Any]:
+    """Write weights as a library's own builder loads them.
+
+    Raises:
+        Refused: The file is not one of Inception v3, or the library's pools differ.
+    """
+    if to not in TRACK:
+        raise Refused(f"--to must be one of {', '.join(TRACK)}, got {to}; choose one")
+    spec, _, _ = checkpoint.load(file)
+    if not isinstance(spec, InceptionSpec):
+        raise Refused(
+            f"weights to export must be Inception v3's, {file} has those of a "
+            f"{type(spec).__name__}; both tracks open it with load()"
+        )
+    if spec.border != BORDER[to] and not other_border:
+        raise Refused(
+            f"{to}'s pools {BORDER[to]} their padding and those of {file} "
+            f"{spec.border} it: its logits would be others (31 % at 299 px); add "
+            "--other-border if that is what you want"
+        )
+    values = {"file": str(file), "to": to, "output": str(output)}
+    found = in_child("benchmarks.weights:write", values, threads=1, device="cpu")
+    print("; ".join([f"{output}: for {to}", *found["said"]]))
+    return found
+
+
+def imported(system: str, weights: Path | None = None) -> Path:
+    """The file to use: the one that is given, or what was imported.
+
+    Raises:
+        Refused: Nothing was.
+    """
+    check_system(system)
+    paths = [weights] if weights else [default_path(kind) for kind in TRACK]
+    for path in paths:
+        if weights or path.exists():
+            return path
+    raise Refused(
+        f"{system} needs weights, none are in {paths[0].parent}; run twintrack weights "
+        f"import {system} --from torchvision, or name a file with --weights"
+    )
+
+
+def default_path(kind: str) -> Path:
+    """Where an import goes."""
+    return cache_folder() / FOLDER / f"{SYSTEM}-{kind}.safetensors"
+
+
+def check_system(system: str) -> None:
+    """Refuse a system that has no official weights."""
+    if system != SYSTEM:
+        raise Refused(f"only {SYSTEM} has official weights, got {system}; name that")
+
+
+def kind_of(path: Path) -> str:
+    """Whose file it is, by its first bytes.
+
+    Raises:
+        Refused: There is no such file, or it is neither's.
+    """
+    if not path.is_file():
+        raise Refused(
+            f"--from must be torchvision, keras or a file, got {path}; check the path"
+        )
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith((ZIP, PICKLE)):
+        return "torchvision"
+    if start == HDF5:
+        return "keras"
+    raise Refused(
+        f"a weights file must be torch's or Keras's .h5, {path} begins as neither; use "
+        "one that torch.save or Keras wrote"
+    )
+
+
+# --- in a child -------------------------------------------------------------------
+
+
+def names(values: Values, tell: Tell) -> Values:
+    """ImageNet's names, from the library that brings them along."""
+    return {"names": load_track("torch").imagenet_names()}
+
+
+def convert(values: Values, tell: Tell) -> Values:
+    """Read a native file, downloaded if none is given; write ours."""
+    kind = values["kind"]
+    track = load_track(TRACK[kind])
+    path = Path(values["file"]) if values["file"] else track.download()
+    spec, weights = track.read_native(path)
+    if spec.classes == BACKGROUND:
+        raise Refused(
+            f"ImageNet's weights must have 1,000 classes, {path} has 1,001: its first "
+            "is a background, which would shift every name by one; use weights "
+            "without it"
+        )
+    known = values["names"] or track.imagenet_names()
+    about = About(
+        classes=tuple(known) if len(known) == spec.classes else (),
+        source=f"{kind}, {path.name}",
+        preprocessing=PREPROCESSING,
+        facts={"digest": digest(weights)},
+    )
+    checkpoint.save(Path(values["output"]), spec, weights, about)
+    return {
+        "output": values["output"],
+        "source": about.source,
+        "classes": spec.classes,
+        "border": spec.border,
+        "weights_sha256": digest(weights),
+    }
+
+
+def write(values: Values, tell: Tell) -> Values:
+    """Write a native file from ours."""
+    spec, weights, _ = checkpoint.load(Path(values["file"]))
+    track = load_track(TRACK[values["to"]])
+    said = track.write_native(Path(values["output"]), spec, weights)
+    return {"output": values["output"], "said": said}
+
+
+def main() -> int:
+    """Run `python -m benchmarks.weights`."""
+    from benchmarks.cli import run
+
+    return run(app)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,256 @@
+"""Bases and what is learned from them, as commands; small networks stand for Inception.
+
+The digits 3 and 8 are left out of the base and learned from it.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from benchmarks.pretrain import pretrain
+from benchmarks.transfer import transfer
+from common import checkpoint
+from common.data import DataRequest, open_data
+from common.errors import Refused
+from common.results import Store
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = json.loads((ROOT / "common/schema/compare.json").read_text())
+ASKED = {"data": "digits", "classes": "3,8", "limit": 120, "threads": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """One cache of the data for all commands."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWINTRACK_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, cache):
+    """A small CNN that knows eight digits, from the torch track."""
+    folder = tmp_path_factory.mktemp("base")
+    pretrain(
+        "small-cnn",
+        data="digits",
+        leave_out="3,8",
+        output=folder / "base.safetensors",
+        epochs=4,
+        threads=1,
+        precision="float32",
+        store=folder,
+    )
+    return folder / "base.safetensors"
+
+
+@pytest.fixture(scope="module")
+def heads(base, tmp_path_factory):
+    """What transfer finds with features, two seeds."""
+    store = tmp_path_factory.mktemp("heads")
+    output = store / "heads.json"
+    found = transfer(
+        **ASKED, weights=base, seeds=2, epochs=6, flip=True, store=store, json=output
+    )
+    return found, output, store
+
+
+def test_a_base_says_what_it_learned_and_from_what(base):
+    spec, weights, about = checkpoint.load(base)
+    assert about.classes == ("0", "1", "2", "4", "5", "6", "7", "9")
+    assert spec.classes == 8
+    assert about.facts["track"] == "torch"
+    assert about.facts["test"]["accuracy"] > 0.8
+    assert weights["norm1.var"].min() > 0
+
+
+def test_either_track_can_make_a_base(base, tmp_path):
+    found = pretrain(
+        "small-cnn",
+        data="digits",
+        leave_out="3,8",
+        output=tmp_path / "base.safetensors",
+        track="tensorflow",
+        epochs=4,
+        threads=1,
+        precision="float32",
+        store=tmp_path,
+    )
+    torch = checkpoint.load(base)[2].facts["test"]["accuracy"]
+    assert found["accuracy"] == pytest.approx(torch, abs=0.02)
+
+
+def test_heads_learn_from_features_in_both_tracks(heads):
+    found, output, _ = heads
+    assert json.loads(output.read_text()) == found
+    Draft202012Validator(SCHEMA).validate(found)
+    (row,) = found["systems"]
+    assert row["seeds"] == [0, 1]
+    assert row["difference"]["mean"] is not None
+    for track in ("torch", "tensorflow"):
+        assert row["tracks"][track]["accuracy"]["mean"] > 0.65  # of two
+        assert set(found["recalls"][track]) == {"3", "8"}
+        assert found["cache"][track]["hit"] is False
+    assert (found["mode"], found["features"]) == ("features", 64)
+
+
+def test_the_recalls_are_those_of_the_kept_logits(heads):
+    found, _, store = heads
+    runs = [r for r in Store(store).runs() if r.record["track"] == "torch"]
+    shares = [
+        (run.logits().argmax(1) == run.labels())[run.labels() == 1].mean()
+        for run in runs
+    ]
+    assert found["recalls"]["torch"]["8"]["mean"] == pytest.approx(np.mean(shares))
+
+
+def test_the_features_are_computed_once_and_seeds_are_added(base, heads):
+    before, _, store = heads
+    found = transfer(**ASKED, weights=base, seeds=3, epochs=6, flip=True, store=store)
+    assert all(found["cache"][track]["hit"] for track in found["cache"])
+    runs = found["systems"][0]["tracks"]["torch"]["runs"]
+    assert runs[:2] == before["systems"][0]["tracks"]["torch"]["runs"]
+    assert len(runs) == 3
+
+
+def test_heads_on_the_same_features_end_alike(base, tmp_path):
+    found = transfer(
+        **ASKED,
+        weights=base,
+        seeds=1,
+        epochs=3,
+        share_features="tensorflow",
+        keep_in="float16",
+        store=tmp_path,
+    )
+    assert list(found["cache"]) == ["tensorflow"]
+    torch, tensorflow = (run.logits() for run in Store(tmp_path).runs())
+    assert np.abs(torch - tensorflow).max() < 1e-4
+
+
+@pytest.mark.parametrize("mode", ["finetune", "scratch"])
+def test_the_whole_network_learns_too(mode, base, tmp_path):
+    found = transfer(
+        **ASKED,
+        mode=mode,
+        weights=base,
+        seeds=1,
+        epochs=2,
+        precision="float32",
+        statistics="moving",
+        base_rate=0.5,
+        store=tmp_path,
+    )
+    (row,) = found["systems"]
+    assert row["system"] == "small-cnn"
+    assert found["cache"] is None
+    starts = {run.record["identity"]["start"] for run in Store(tmp_path).runs()}
+    assert (starts == {None}) == (mode == "scratch")
+    told = " ".join(Store(tmp_path).runs()[0].record["overrides"])
+    assert ("recipe.multipliers=(('', 0.5)" in told) == (mode == "finetune")
+
+
+def test_both_tracks_finetune_from_the_same_weights(base, tmp_path):
+    """One small float64 step's worth: the runs start alike."""
+    transfer(
+        **ASKED,
+        mode="finetune",
+        weights=base,
+        seeds=1,
+        epochs=1,
+        precision="float64",
+        store=tmp_path,
+    )
+    torch, tensorflow = (run.record["losses"] for run in Store(tmp_path).runs())
+    assert np.allclose(torch, tensorflow, rtol=1e-11, atol=0)
+
+
+def test_killed_while_computing_features_the_command_goes_on(base, tmp_path):
+    command = [
+        *(sys.executable, "-m", "benchmarks.transfer", "--data=digits"),
+        *("--classes=3,8", f"--weights={base}", "--seeds=1", "--epochs=2"),
+        *("--threads=1", f"--store={tmp_path}"),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    time.sleep(3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes": "3"}, "two or more different classes, got 3"),
+        ({"classes": "3,cat"}, "a class must be one of digits's, got cat"),
+        ({"mode": "freeze"}, "--mode must be one of features, finetune, scratch"),
+        ({"keep_in": "int8"}, "--keep-in must be one of float16, float32"),
+        ({"mode": "finetune", "aux": True}, "--aux needs weights with an aux"),
+        ({"mode": "finetune", "base_rate": -1.0}, "--base-rate must be 0 or more"),
+        ({"size": 0}, "--size must be above 0"),
+        ({"device": "gpu"}, "a GPU must be seen by every track"),
+        ({"seeds": 0}, "--seeds must be above 0"),
+    ],
+)
+def test_a_wrong_request_is_one_line(changed, message, base, tmp_path):
+    with pytest.raises(Refused, match=message):
+        transfer(**ASKED | {"weights": base, "store": tmp_path} | changed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_there_are_refused(tmp_path):
+    with pytest.raises(Refused, match="a weights file must exist"):
+        transfer(**ASKED, weights=tmp_path / "none.safetensors", store=tmp_path)
+
+
+def test_pictures_are_resized_when_they_are_taken():
+    small = open_data(DataRequest(source="digits"))
+    large = open_data(DataRequest(source="digits", side=20))
+    assert large.image == (20, 20, 1)
+    assert large.train.images is not None
+    assert large.train.images.shape[1:] == (8, 8, 1)
+    assert large.train.take(slice(0, 3)).shape == (3, 20, 20, 1)
+    assert large.fingerprint != small.fingerprint
+    assert large.note == "8x8 resized to 20x20"
+    from PIL import Image
+
+    first = Image.fromarray(small.train.take(slice(0, 1))[0, :, :, 0])
+    expected = np.asarray(first.resize((20, 20), Image.Resampling.BILINEAR))
+    assert np.array_equal(large.train.take(slice(0, 1))[0, :, :, 0], expected)
+
+
+def test_classes_are_chosen_or_left_out_by_name():
+    two = open_data(DataRequest(source="digits", classes=("8", "3")))
+    assert two.classes == ("8", "3")
+    rest = open_data(DataRequest(source="digits", leave_out=("3", "8")))
+    whole = open_data(DataRequest(source="digits"))
+    assert len(two.train) + len(rest.train) == len(whole.train)
+    again = DataRequest.from_dict(json.loads(json.dumps(two_request().to_dict())))
+    assert again == two_request()
+
+
+def two_request():
+    return DataRequest(source="digits", classes=("8", "3"), side=20, features="x")
+
+
+def test_photos_of_several_sizes_are_fitted_when_decoded(tmp_path):
+    from PIL import Image
+
+    for name, size in (("a", (40, 30)), ("b", (31, 50))):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for i in range(4):
+            colour = (60 * i, 20, 90)
+            Image.new("RGB", size, colour).save(folder / f"{i}.png")
+    found = open_data(DataRequest(source=str(tmp_path / "photos"), side=24))
+    assert found.image == (24, 24, 3)
+    assert found.train.size is None
