@@ -30,6 +30,10 @@ COMMANDS = {
     "transfer": ("benchmarks.transfer:transfer", "Teach new classes to a base."),
     "weights": ("benchmarks.weights:app", "Import and export weights."),
     "official": ("benchmarks.official:official", "Compare the libraries' own nets."),
+    "transfer-speed": (
+        "benchmarks.tutorial:transfer_speed",
+        "Measure transfer beside the tutorials.",
+    ),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
     "data": ("benchmarks.data:app", "List, prepare and verify data sets."),

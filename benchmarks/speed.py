@@ -30,7 +30,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks import devices, options
+from benchmarks import devices, inference, options
 from benchmarks.compare import check_output, check_positive, tracks_of
 from benchmarks.data import ensure_prepared
 from benchmarks.runner import ended, environment, tail
@@ -43,6 +43,7 @@ from common.spec import Spec, macs
 from common.systems import Resolved
 from common.track import TRACKS, load_track
 
+PREDICTS = "inception-v3"  # the system whose speed is that of its answers
 LOOPS = ("ours", "bare", "naive")
 # Least share of the bare loop's speed.
 BARE_BAR = 0.97
@@ -86,11 +87,18 @@ def speed(
     precision: options.Precision = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
+    size: Annotated[
+        int, typer.Option(help="inception-v3: pixels a side.")
+    ] = inference.FULL_SIZE,
+    batch: Annotated[int, typer.Option(help="inception-v3: pictures per call.")] = 16,
+    weights: Annotated[
+        Path | None, typer.Option(help="inception-v3: a file; random unless given.")
+    ] = None,
     set: options.Set = None,
     system: options.System = None,
     json: options.Json = None,
 ) -> dict[str, Any]:
-    """Measure training beside a bare loop, a naive one and the machine's peak.
+    """Measure training, or Inception v3's answers, beside what most people write.
 
     Returns:
         What --json writes: {"systems": [...]}.
@@ -100,13 +108,28 @@ def speed(
         Failed: A bar was missed, or a measurement failed.
     """
     names = tracks_of(tracks)
-    check_positive(rounds=rounds, steps=steps, threads=threads)
+    check_positive(rounds=rounds, steps=steps, threads=threads, size=size, batch=batch)
     check_output(json)
     place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
     request = DataRequest(source=data) if data else None
     if request:
         ensure_prepared(request)
     asked = [*(systems or ()), *(system or ())] or ["rosetta-cnn"]
+    rows = []
+    if PREDICTS in asked:  # trained here it would say nothing of how it is used
+        told = DataRequest(source=data, side=size).to_dict() if data else None
+        question = inference.Asked(
+            size=size,
+            batch=batch,
+            rounds=rounds,
+            weights=str(weights) if weights else None,
+            data=told,
+            precision=dtype,
+            device=place,
+            threads=threads or devices.available_cores(),
+        )
+        rows.append(inference.row(question, names))
+        inference.show(rows[-1])
     plans = [
         Measurement(
             system=name,
@@ -119,9 +142,9 @@ def speed(
             steps=steps,
         )
         for name in (registry.SYSTEMS if asked == ["all"] else dict.fromkeys(asked))
+        if name != PREDICTS
     ]
     systems_for = [(plan, resolve(plan, data_at_hand(plan))) for plan in plans]
-    rows = []
     for plan, resolved in systems_for:
         rows.append(system_row(plan, resolved, names))
         show(rows[-1])

@@ -11,7 +11,7 @@ from urllib.error import URLError
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import Inception_V3_Weights, inception_v3
 
 from common import files
@@ -163,6 +163,11 @@ def official(path: Path, side: int) -> Predict:
     A function from uint8 images (n, h, w, c), scaled to -1 to 1 as its pretrained
     weights want them, to logits (n, classes): `model(x)`, channels first.
     """
+    return whole(path, side)[1]
+
+
+def whole(path: Path, side: int) -> tuple[nn.Module, Predict]:
+    """The same, and the network itself."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     model = inception_v3(
         weights=None,
@@ -178,4 +183,4 @@ def official(path: Path, side: int) -> Predict:
         x = torch.from_numpy(np.moveaxis(images, -1, 1).astype(np.float32))
         return model(x.contiguous() / 127.5 - 1).numpy()
 
-    return predict
+    return model, predict

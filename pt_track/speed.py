@@ -4,6 +4,7 @@ Every loop here is a function: updates to make -> seconds they took.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from common import recipe as r
+from common.evaluate import Predict
+from pt_track.native_weights import whole
 
 Loop = Callable[[int], float]
 
@@ -99,6 +102,57 @@ def naive(
         return perf_counter() - start
 
     return loop
+
+
+def tutorial(
+    path: Path,
+    recipe: r.Recipe,
+    head: tuple[np.ndarray, np.ndarray],
+    train: tuple[np.ndarray, np.ndarray],
+    valid: tuple[np.ndarray, np.ndarray],
+) -> tuple[Callable[[], float], Predict]:
+    """The transfer tutorial's loop: the frozen network runs in every epoch.
+
+    Args:
+        path: torchvision's file of Inception v3.
+        recipe: Its epochs, batch, SGD and schedule.
+        head: Kernel (2048, classes) and bias that the new layer starts from.
+        train: uint8 images (n, h, w, c) and labels (n,) to learn from.
+        valid: The same, looked at after every epoch.
+
+    Returns:
+        The loop, which gives its seconds, and the network's predictor.
+    """
+    model, call = whole(path, train[0].shape[1])
+    kernel, bias = (torch.from_numpy(np.asarray(v, np.float32)) for v in head)
+    for p in model.parameters():
+        p.requires_grad_(False)
+    model.fc = nn.Linear(*kernel.shape)
+    with torch.no_grad():
+        model.fc.weight.copy_(kernel.T)
+        model.fc.bias.copy_(bias)
+    rule = torch.optim.SGD(
+        model.fc.parameters(), lr=recipe.lr, momentum=recipe.optimizer.momentum
+    )
+    drop = recipe.schedule
+    schedule = torch.optim.lr_scheduler.StepLR(rule, drop.every, drop.factor)
+    x = torch.from_numpy(np.moveaxis(train[0], -1, 1).astype(np.float32)) / 127.5 - 1
+    pictures = TensorDataset(x, torch.from_numpy(train[1]))
+    batches = DataLoader(pictures, batch_size=recipe.batch, shuffle=True)
+
+    def loop() -> float:
+        start = perf_counter()
+        for _ in range(recipe.epochs):
+            for x, y in batches:
+                rule.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                rule.step()
+            schedule.step()
+            for i in range(0, len(valid[0]), recipe.batch):
+                call(valid[0][i : i + recipe.batch])
+        return perf_counter() - start
+
+    return loop, call
 
 
 def stock(model: nn.Module, recipe: r.Recipe) -> torch.optim.Optimizer:

@@ -47,14 +47,14 @@ def test_the_short_side_becomes_342_and_the_middle_299_are_cut_out(size, tmp_pat
 
 
 def test_nothing_is_padded(tmp_path):
-    """The published bug: resized to 256, then "centre cropped" to 299 with black bars."""
+    """The published bug: resized to 256, then "cropped" to 299 with black bars."""
     path = tmp_path / "white.png"
     Image.new("RGB", (640, 480), "white").save(path)
     assert (read(path, IMAGENET).pixels == 255).all()
     small = Image.open(path).resize((341, 256), Image.Resampling.BILINEAR)
     left, top = (small.width - 299) // 2, (small.height - 299) // 2
     buggy = np.asarray(small.crop((left, top, left + 299, top + 299)))
-    assert (buggy[:20] == 0).all()  # pixels that are not there
+    assert (buggy[:20] == 0).all()  # nothing is there
 
 
 def test_answers_are_ordered_ties_by_label_and_k_may_exceed_n():

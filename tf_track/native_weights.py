@@ -194,6 +194,11 @@ def official(path: Path, side: int) -> Predict:
     A function from uint8 images (n, h, w, c), scaled to -1 to 1 by Keras's own
     `preprocess_input`, to logits (n, classes): `model.predict`.
     """
+    return whole(path, side)[1]
+
+
+def whole(path: Path, side: int) -> tuple[keras.Model, Predict]:
+    """The same, and the network itself."""
     with h5py.File(path) as file:
         classes = len(file["predictions"]["predictions/bias:0"])
     model = inception_v3.InceptionV3(
@@ -208,4 +213,4 @@ def official(path: Path, side: int) -> Predict:
         x = inception_v3.preprocess_input(images.astype(np.float32))
         return model.predict(x, batch_size=len(x), verbose=0)
 
-    return predict
+    return model, predict

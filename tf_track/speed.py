@@ -4,14 +4,18 @@ Every loop here is a function: updates to make -> seconds they took.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.applications import inception_v3
 from tensorflow import Tensor
 
 from common import recipe as r
+from common.evaluate import Predict
+from tf_track.native_weights import whole
 
 Loop = Callable[[int], float]
 # `fit` builds its pipeline anew at each call, which real training does once: the
@@ -94,6 +98,65 @@ def naive(
         return timed.seconds
 
     return loop
+
+
+def tutorial(
+    path: Path,
+    recipe: r.Recipe,
+    head: tuple[np.ndarray, np.ndarray],
+    train: tuple[np.ndarray, np.ndarray],
+    valid: tuple[np.ndarray, np.ndarray],
+) -> tuple[Callable[[], float], Predict]:
+    """The transfer tutorial's loop: the frozen network runs in every epoch.
+
+    Args:
+        path: Keras's file of Inception v3.
+        recipe: Its epochs, batch, SGD and schedule.
+        head: Kernel (2048, classes) and bias that the new layer starts from.
+        train: uint8 images (n, h, w, c) and labels (n,) to learn from.
+        valid: The same, looked at after every epoch.
+
+    Returns:
+        The loop, which gives its seconds, and the network's predictor.
+    """
+    full, _ = whole(path, train[0].shape[1])
+    base = keras.Model(full.input, full.get_layer("avg_pool").output)
+    base.trainable = False
+    new = keras.layers.Dense(head[0].shape[1])
+    model = keras.Sequential([base, new])
+    model.build((None, *train[0].shape[1:]))
+    new.set_weights(list(head))
+    model.compile(
+        keras.optimizers.SGD(recipe.lr, momentum=recipe.optimizer.momentum),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    drop = recipe.schedule
+
+    def rate(epoch: int, _: float) -> float:
+        return recipe.lr * drop.factor ** (epoch // drop.every)
+
+    def call(images: np.ndarray) -> np.ndarray:
+        x = inception_v3.preprocess_input(images.astype(np.float32))
+        return model.predict(x, batch_size=recipe.batch, verbose=0)
+
+    scaled = [
+        inception_v3.preprocess_input(p[0].astype(np.float32)) for p in (train, valid)
+    ]
+
+    def loop() -> float:
+        start = perf_counter()
+        model.fit(
+            scaled[0],
+            train[1],
+            batch_size=recipe.batch,
+            epochs=recipe.epochs,
+            validation_data=(scaled[1], valid[1]),
+            callbacks=[keras.callbacks.LearningRateScheduler(rate)],
+            verbose=0,
+        )
+        return perf_counter() - start
+
+    return loop, call
 
 
 def stock(recipe: r.Recipe, *, average: bool = False) -> keras.optimizers.Optimizer:
