@@ -66,7 +66,9 @@ def pretrain(
         Refused: The request cannot be met.
         RunsFailed: The training failed or diverged.
     """
-    (name,) = tracks_of(track) if "," not in track else (track,)
+    if "," in track:
+        raise Refused(f"--track must be one, got {track}; a base is trained in one")
+    (name,) = tracks_of(track)
     check_positive(size=size, epochs=epochs, threads=threads, time_limit=time_limit)
     check_output(json)
     if output.is_dir():

@@ -338,3 +338,17 @@ def test_folding_takes_factors_of_any_sign(ours):
     )
     assert far(b(images), a(images)) < FLOAT64
     assert digest(signed) != digest(folded(signed))
+
+
+def test_the_official_table_shows_where_the_difference_is(tmp_path):
+    """Official with official differ, ours agree with either: the command."""
+    from benchmarks.official import official
+
+    found = official(size=75, json=tmp_path / "official.json")
+    rows = {(row["a"], row["b"]): row["difference"] for row in found["pairs"]}
+    theirs = rows.pop(("official keras, exclude", "official torchvision, include"))
+    assert theirs > 0.05
+    assert len(rows) == 6
+    assert max(rows.values()) < FLOAT32
+    with pytest.raises(Refused, match="75 px or more"):
+        official(size=60)
