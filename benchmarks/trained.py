@@ -100,7 +100,7 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
     """The networks of finished runs, one per track."""
     first = next(iter(runs.values())).record
     hashes = {run.record["weights_sha256"] for run in runs.values()}
-    spec, _ = _checked(next(iter(runs.values())).path / WEIGHTS)
+    spec, *_ = _checked(next(iter(runs.values())).path / WEIGHTS)
     data, seed = first["data"], first["seed"]
     note = f" ({data['note']})" if data["note"] else ""
     return Choice(

@@ -1,7 +1,4 @@
-"""Inception v3 as torchvision's state dict <-> canonical weights, in PyTorch.
-
-Twin: tf_track/native_weights.py.
-"""
+"""torchvision's files of Inception v3.  Twin: tf_track/native_weights.py."""
 
 import hashlib
 import io

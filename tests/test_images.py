@@ -367,7 +367,10 @@ def test_no_setting_of_pillow_is_changed():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"how": "squeeze"}, "--how must be one of pad, fit, stretch, got squeeze"),
+        (
+            {"how": "squeeze"},
+            "--how must be one of pad, fit, stretch, centre, got squeeze",
+        ),
         ({"filter": "cubic"}, "--filter must be one of nearest"),
         ({"colour": (0, 0, 256)}, "three numbers 0 to 255"),
         ({"colour": (127,)}, "three numbers 0 to 255"),

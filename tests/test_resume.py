@@ -291,7 +291,7 @@ def test_a_damaged_checkpoint_is_named_and_its_run_starts_from_nothing(whole, ha
         ({"epochs": -1}, "--epochs must be above 0"),
         ({"threads": 0}, "--threads must be above 0"),
         ({"margin": 5}, "--margin must be a share"),
-        ({"size": "32"}, "32x32"),
+        ({"size": "32by32"}, "32x32"),
         ({"json": ROOT}, "--json must be a file"),
     ],
 )

@@ -1,7 +1,4 @@
-"""Inception v3 as Keras's .h5 file <-> canonical weights, in Keras.
-
-Twin: pt_track/native_weights.py.
-"""
+"""Keras's files of Inception v3.  Twin: pt_track/native_weights.py."""
 
 import io
 import json

@@ -1,7 +1,4 @@
-"""Batch norm's running statistics, measured anew, in Keras.
-
-Twin: pt_track/statistics.py.
-"""
+"""Batch norm's statistics anew, in Keras.  Twin: pt_track/statistics.py."""
 
 from collections.abc import Iterable
 
