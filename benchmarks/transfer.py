@@ -233,7 +233,7 @@ def transfer(
         "weights": base.source if base else None,
         "recalls": recalls,
         "features": features_of(base.spec) if lesson.cache and base else None,
-        "cache": lesson.cache,
+        "cache": together(lesson.cache) if lesson.cache else None,
     }
     if json:
         files.write_atomic(json, files.readable(summary))
@@ -421,6 +421,17 @@ def from_features(
         machine=Machine(precision="float32", device=machine.device, threads=1),
         cache=cache,
     )
+
+
+def together(cache: dict[str, Any]) -> dict[str, Any]:
+    """What the features of all tracks cost, and those of each."""
+    costs = cache.values()
+    return {
+        "seconds": sum(cost["seconds"] for cost in costs),
+        "bytes": sum(cost["bytes"] for cost in costs),
+        "hit": all(cost["hit"] for cost in costs),
+        "tracks": cache,
+    }
 
 
 def check_base(base: Base, pictures: Dataset) -> None:
