@@ -6,9 +6,12 @@ and torchvision come first.  Outside the tests each framework has its own proces
 """
 
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
+
+import pytest
 
 # `pytest` does not put the checkout on the path as `python -m pytest` does, and the
 # processes that tests start are to find tests.numpy_track there.
@@ -21,3 +24,23 @@ with contextlib.suppress(ImportError):
     import triton  # noqa: F401
 with contextlib.suppress(ImportError):
     import torchvision  # noqa: F401
+
+
+HEAVY = 500e6  # bytes; what a test may leave to be collected later
+
+
+@pytest.fixture(autouse=True)
+def _no_model_outlives_its_test():
+    """Keras's models are in cycles: without this, dozens of Inceptions pile up."""
+    before = resident()
+    yield
+    if resident() - before > HEAVY:
+        gc.collect()
+
+
+def resident():
+    """Bytes of memory that this process holds, where the system tells."""
+    path = Path("/proc/self/statm")
+    if not path.exists():
+        return 0
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
