@@ -92,12 +92,17 @@ def measure(track: Track, climb: Climb, folder: Path) -> Iterator[str]:
     data = dataset(climb, spec, recipe)
     recipe = compressed(recipe, len(data.train), climb.steps)
 
-    model = track.build(spec, seed=climb.seed, dtype="float64")
-    write(folder / "build", track.get_weights(model), {})
+    # Nothing is held from stage to stage: Inception's tensors are 190 MB in float64.
+    drawn = track.get_weights(track.build(spec, seed=climb.seed, dtype="float64"))
+    write(folder / "build", drawn, {})
+    del drawn
     yield "build"
 
-    random = random_weights(spec.weights, climb.seed)
-    write(folder / "functions", functions(track, spec, recipe, data, random, climb), {})
+    found = functions(
+        track, spec, recipe, data, random_weights(spec.weights, climb.seed), climb
+    )
+    write(folder / "functions", found, {})
+    del found
     yield "functions"
 
     write(folder / "training", training(track, spec, recipe, data, climb, folder), {})
