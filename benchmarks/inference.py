@@ -99,7 +99,7 @@ def measure(values: Values, tell: Tell) -> Values:
     fast = track.build(spec, weights=weights, dtype=values["precision"], device=place)
     calls = {
         "ours": track.predictor(fast),
-        "naive": track.official(native, values["size"]),
+        "naive": track.official(native, values["size"], device=place),
     }
     batch = images[: values["batch"]]
     for call in calls.values():
@@ -146,9 +146,9 @@ def labels(predict: Predict, images: NDArray[np.uint8], batch: int) -> NDArray[A
     return np.concatenate(logits).argmax(axis=1)
 
 
-def summary(raw: Row, batch: int) -> Row:
-    """Rates and ratios from a child's seconds."""
-    rates = {name: batch / np.array(found) for name, found in raw["seconds"].items()}
+def summary(raw: Row, images: int) -> Row:
+    """Rates and ratios from a child's seconds for `images`, and what else it found."""
+    rates = {name: images / np.array(found) for name, found in raw["seconds"].items()}
     values = rates | {"ours_over_naive": rates["ours"] / rates["naive"]}
     ends = {n: np.percentile(v, [10, 90]).tolist() for n, v in values.items()}
     medians = {name: float(np.median(v)) for name, v in values.items()}
@@ -156,11 +156,8 @@ def summary(raw: Row, batch: int) -> Row:
     return (
         nothing
         | medians
-        | {
-            "ranges": {n: {"low": a, "high": b} for n, (a, b) in ends.items()},
-            "same_top1": raw["same_top1"],
-            "environment": raw["environment"],
-        }
+        | {"ranges": {n: {"low": a, "high": b} for n, (a, b) in ends.items()}}
+        | {name: value for name, value in raw.items() if name != "seconds"}
     )
 
 

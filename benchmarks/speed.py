@@ -1,6 +1,7 @@
-"""Training speed beside a bare loop, what most people write, and the machine's peak.
+"""Speed beside a bare loop, what most people write, and the machine's peak.
 
     twintrack speed rosetta-cnn
+    twintrack speed inception-v3 --data photos/ --classes ants,bees
     twintrack speed rasbt-mlp --tracks torch --rounds 20 --json speed.json
 
 In a process per framework, one after the other, rounds of three loops take turns:
@@ -11,6 +12,9 @@ eager loop, or `model.fit`).  Each is warmed up first, by `WARM_UP` updates and 
 round.  Ratios are taken round by round, so that a slow moment of the machine counts
 on both sides; figures are medians, and the range beside them is p10 to p90.  That the
 quicker loop is as accurate is `compare`'s to show.
+
+Inception v3 is used rather than trained: its answers and its transfer are measured, in
+`benchmarks.inference` and `benchmarks.tutorial`.
 """
 
 from __future__ import annotations
@@ -30,9 +34,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks import devices, inference, options
+from benchmarks import devices, inference, options, tutorial
 from benchmarks.compare import check_output, check_positive, tracks_of
 from benchmarks.data import ensure_prepared
+from benchmarks.pretrain import listed
 from benchmarks.runner import ended, environment, tail
 from common import files, loop
 from common import systems as registry
@@ -43,7 +48,8 @@ from common.spec import Spec, macs
 from common.systems import Resolved
 from common.track import TRACKS, load_track
 
-PREDICTS = "inception-v3"  # the system whose speed is that of its answers
+INCEPTION = "inception-v3"  # the system whose speed is that of its use
+USES = ("predict", "transfer")
 LOOPS = ("ours", "bare", "naive")
 # Least share of the bare loop's speed.
 BARE_BAR = 0.97
@@ -87,6 +93,9 @@ def speed(
     precision: options.Precision = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
+    what: Annotated[
+        str, typer.Option(help="inception-v3: predict, transfer, or both with a comma.")
+    ] = "predict,transfer",
     size: Annotated[
         int, typer.Option(help="inception-v3: pixels a side.")
     ] = inference.FULL_SIZE,
@@ -94,11 +103,23 @@ def speed(
     weights: Annotated[
         Path | None, typer.Option(help="inception-v3: a file; random unless given.")
     ] = None,
+    classes: Annotated[
+        str, typer.Option(help="inception-v3, transfer: classes, with commas between.")
+    ] = "",
+    epochs: Annotated[
+        int, typer.Option(help="inception-v3, transfer: of both loops.")
+    ] = tutorial.EPOCHS,
+    limit: Annotated[
+        int, typer.Option(help="inception-v3, transfer: training pictures.")
+    ] = 100,
+    test: Annotated[
+        int, typer.Option(help="inception-v3, transfer: test pictures.")
+    ] = 200,
     set: options.Set = None,
     system: options.System = None,
     json: options.Json = None,
 ) -> dict[str, Any]:
-    """Measure training, or Inception v3's answers, beside what most people write.
+    """Measure training, or Inception v3's answers and transfer, beside naive code.
 
     Returns:
         What --json writes: {"systems": [...]}.
@@ -109,27 +130,42 @@ def speed(
     """
     names = tracks_of(tracks)
     check_positive(rounds=rounds, steps=steps, threads=threads, size=size, batch=batch)
+    check_positive(epochs=epochs, limit=limit, test=test)
     check_output(json)
+    uses = listed(what)
+    if not uses or any(use not in USES for use in uses):
+        raise Refused(
+            f"--what must be {', '.join(USES)} or both, got {what!r}; choose of them"
+        )
     place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
     request = DataRequest(source=data) if data else None
     if request:
         ensure_prepared(request)
     asked = [*(systems or ()), *(system or ())] or ["rosetta-cnn"]
+    if asked == ["all"]:
+        asked = list(registry.SYSTEMS)
     rows = []
-    if PREDICTS in asked:  # trained here it would say nothing of how it is used
-        told = DataRequest(source=data, side=size).to_dict() if data else None
-        question = inference.Asked(
-            size=size,
-            batch=batch,
-            rounds=rounds,
-            weights=str(weights) if weights else None,
-            data=told,
-            precision=dtype,
-            device=place,
-            threads=threads or devices.available_cores(),
-        )
-        rows.append(inference.row(question, names))
-        inference.show(rows[-1])
+    if INCEPTION in asked:  # trained here it would say nothing of how it is used
+        seen = None
+        if request:
+            seen = replace(request, side=size, classes=listed(classes)).to_dict()
+        shared: dict[str, Any] = {
+            "size": size,
+            "rounds": rounds,
+            "weights": str(weights) if weights else None,
+            "data": seen,
+            "precision": dtype,
+            "device": place,
+            "threads": threads or devices.available_cores(),
+        }
+        if "predict" in uses:
+            answers = inference.Asked(batch=batch, **shared)
+            rows.append(inference.row(answers, names))
+            inference.show(rows[-1])
+        if "transfer" in uses:
+            transfer = tutorial.Asked(epochs=epochs, train=limit, test=test, **shared)
+            rows.append(tutorial.row(transfer, names))
+            tutorial.show(rows[-1])
     plans = [
         Measurement(
             system=name,
@@ -141,8 +177,8 @@ def speed(
             rounds=rounds,
             steps=steps,
         )
-        for name in (registry.SYSTEMS if asked == ["all"] else dict.fromkeys(asked))
-        if name != PREDICTS
+        for name in dict.fromkeys(asked)
+        if name != INCEPTION
     ]
     systems_for = [(plan, resolve(plan, data_at_hand(plan))) for plan in plans]
     for plan, resolved in systems_for:

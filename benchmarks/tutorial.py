@@ -1,118 +1,109 @@
 """How long a transfer takes beside the tutorials' loop, and whether it is as good.
 
-    twintrack transfer-speed --data cifar10 --classes automobile,truck
-
-On the same pictures, from the same weights and the same
-new layer, with the same recipe: ours runs the frozen network once per picture, keeps
-its features and trains the new layer on them; the tutorials' loop runs it in every
-epoch.  Building the networks and judging the result are left out of both.
+For `twintrack speed inception-v3`.  On the same pictures, from the same weights and
+the same new layer, with the same recipe: ours runs the frozen network once per picture,
+keeps its features and trains the new layer on them; the tutorials' loop runs it in
+every epoch.  Rounds take turns: some epochs of their loop, then a whole transfer of
+ours.  Building the networks and judging the result are left out of both.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
+from numpy.typing import NDArray
 
-from benchmarks import devices, options
-from benchmarks.child import peak_memory
-from benchmarks.compare import check_output, check_positive, tracks_of
-from benchmarks.data import ensure_prepared
+from benchmarks.child import peak_memory, processor
+from benchmarks.inference import summary
 from benchmarks.official import subject
-from benchmarks.pretrain import listed
 from benchmarks.task import Tell, Values, in_child
-from benchmarks.weights import imported
-from common import checkpoint, files, stats
+from benchmarks.transfer import HEAD
+from common import checkpoint, stats
 from common.checkpoint import About
-from common.data import DataRequest, Dataset, hold_out, open_data
+from common.data import DataRequest, Dataset, hold_out, open_data, pictures
 from common.data.features import Key, ensure, open_features
 from common.data.sources import VALID_SEED
 from common.data.split import stratified
-from common.errors import Failed
 from common.evaluate import predict_all
 from common.heads import headless
+from common.job import versions
 from common.plan import Plan
-from common.recipe import SGD, Recipe, Staircase
-from common.spec import CNNSpec, Dense, Flatten, Scale
+from common.systems import resolve
 from common.track import TRACKS, load_track
 from common.weights import draw
 
-BAR = 15.0  # least multiple of the tutorials' speed, for 25 epochs
+BAR = 15.0  # least multiple of the tutorials' speed, for so many epochs:
+EPOCHS = 25
 BATCH = 32
 VALID = 10  # of so many training pictures one is for validation
+CLASSES = 2  # of seeded pictures
 
 Row = dict[str, Any]
 
 
-def transfer_speed(
-    *,
-    data: options.Data = "cifar10",
-    classes: Annotated[str, typer.Option(help="With commas between.")] = "",
-    weights: Annotated[
-        Path | None, typer.Option(help="A file of Inception v3.  [ImageNet's]")
-    ] = None,
-    size: Annotated[int, typer.Option(help="Pixels a side.")] = 299,
-    limit: Annotated[int, typer.Option(help="Training pictures.")] = 200,
-    test: Annotated[int, typer.Option(help="Test pictures.")] = 500,
-    epochs: Annotated[int, typer.Option(help="Of both.")] = 25,
-    tracks: options.Tracks = "torch,tensorflow",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    json: options.Json = None,
-) -> dict[str, Any]:
-    """Measure a transfer beside the tutorials' loop, which runs the base every epoch.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is measured.
 
-    Returns:
-        What --json writes: {"tracks": {track: {"ours", "tutorial", "ratio", ...}}}.
-
-    Raises:
-        Refused: The request cannot be met.
-        Failed: The bar was missed, or the accuracies differ.
+    Attributes:
+        size: Pixels a side.
+        epochs: Of both.
+        rounds: Turns, at most one per epoch.
+        train, test: At most so many pictures.
+        weights: A file, or none for random weights.
+        data: A request of pictures, or none for seeded ones.
+        precision, device, threads: Of ours, resolved.
     """
-    names = tracks_of(tracks)
-    check_positive(size=size, limit=limit, test=test, epochs=epochs, threads=threads)
-    check_output(json)
-    place, dtype = devices.settle("cpu", precision, mode="aligned", tracks=names)
-    request = DataRequest(source=data, classes=listed(classes), side=size, limit=limit)
-    ensure_prepared(request)
-    pictures = open_data(request)
-    spec, given = subject(imported("inception-v3", weights), size, 0)
-    found: Row = {"size": size, "epochs": epochs, "train": len(pictures.train)}
-    found |= {"test": min(test, len(pictures.test)), "precision": dtype, "tracks": {}}
+
+    size: int
+    epochs: int
+    rounds: int
+    train: int
+    test: int
+    weights: str | None
+    data: dict[str, Any] | None
+    precision: str
+    device: str
+    threads: int
+
+
+def row(asked: Asked, tracks: list[str]) -> Row:
+    """What all tracks make of it, and how that stands to the bars."""
+    path = Path(asked.weights) if asked.weights else None
+    spec, given = subject(path, asked.size, 0)
+    found = {}
     with tempfile.TemporaryDirectory(prefix="twintrack-") as folder:
         file = Path(folder) / "ours"
-        checkpoint.save(file, spec, given, About())
-        for track in names:
-            values = {
-                "track": track,
-                "file": str(file),
-                "data": request.to_dict(),
-                "epochs": epochs,
-                "test": test,
-                "precision": dtype,
-                "device": place,
-                "threads": threads or devices.available_cores(),
-            }
-            found["tracks"][track] = in_child(
+        source = str(path or "random")
+        checkpoint.save(file, spec, given, About(source=source))
+        for track in tracks:
+            raw = in_child(
                 "benchmarks.tutorial:measure",
-                values,
-                threads=values["threads"],
-                device=place,
+                asdict(asked) | {"track": track, "file": str(file)},
+                threads=asked.threads,
+                device=asked.device,
             )
-    said = list(verdicts(found))
-    print("\n".join(line for line, _ in said))
-    if json:
-        files.write_atomic(json, files.readable(found))
-    if short := [line for line, holds in said if not holds]:
-        raise Failed("; ".join(short))
-    return found
+            found[track] = summary(raw, asked.epochs * raw["train"])
+    counts = {name: next(iter(found.values()))[name] for name in ("train", "test")}
+    return (
+        {k: v for k, v in asdict(asked).items() if k != "data"}
+        | counts
+        | {
+            "system": "inception-v3",
+            "what": "transfer",
+            "weights": source,
+            "batch": BATCH,
+            "tracks": found,
+            "bars": list(bars(found, asked.epochs)),
+        }
+    )
 
 
 def measure(values: Values, tell: Tell) -> Values:
@@ -121,41 +112,28 @@ def measure(values: Values, tell: Tell) -> Values:
     track = load_track(name)
     track.configure(threads=values["threads"], device=values["device"], mode="aligned")
     spec, weights, _ = checkpoint.load(Path(values["file"]))
-    data = fewer(open_data(DataRequest.from_dict(values["data"])), values["test"])
-    recipe = Recipe(
-        lr=0.001,
-        batch=BATCH,
-        epochs=values["epochs"],
-        optimizer=SGD(momentum=0.9),
-        schedule=Staircase(7, 0.1, "epoch"),
-    )
-    head = CNNSpec(
-        image=(1, 1, spec.weights["fc.kernel"].shape[0]),
-        classes=len(data.classes),
-        layers=(Flatten(), Dense(len(data.classes))),
-        scale=Scale(divide=1.0),
-    )
-    start = draw(head.weights, 0)
-    ours, right = transferred(track, values, spec, weights, data, head, recipe)
+    data = shown(values, spec.image)
     held = split(data)
-    companion = import_module(f"{TRACKS[name]}.speed")
+    ours = Ours(track, values, spec, weights, data)
     native = Path(values["file"]).with_name(f"{name}.h5")
     track.write_native(native, spec, weights)
-    loop, predict = companion.tutorial(
+    loop, predict = import_module(f"{TRACKS[name]}.speed").tutorial(
         native,
-        recipe,
-        (start["dense1.kernel"], start["dense1.bias"]),
+        ours.recipe,
+        (ours.start["dense1.kernel"], ours.start["dense1.bias"]),
         *((p.take(slice(None)), p.labels) for p in (held.train, held.valid)),
+        device=values["device"],
     )
-    seconds = loop()
-    theirs = predict_all(predict, data.test, batch_size=100).argmax(1)
-    hits = theirs == data.test.labels
+    mine, theirs = in_turns(ours.once, loop, values["rounds"], values["epochs"])
+    right = ours.right()
+    hits = predict_all(predict, data.test, batch_size=100).argmax(1) == data.test.labels
     found = stats.compare(right[None], hits[None], paired=True)
     return {
-        "ours": ours,
-        "tutorial": seconds,
-        "ratio": seconds / ours,
-        "accuracy": {"ours": float(right.mean()), "tutorial": float(hits.mean())},
+        "seconds": {"ours": mine, "naive": theirs},
+        "train": len(data.train),
+        "test": len(data.test),
+        "accuracy": {"ours": float(right.mean()), "naive": float(hits.mean())},
+        "guess": float(np.bincount(data.test.labels).max() / len(data.test)),
         "difference": {
             "mean": found.difference.mean,
             "low": found.difference.low,
@@ -163,58 +141,108 @@ def measure(values: Values, tell: Tell) -> Values:
         },
         "mcnemar_p": stats.mcnemar(right, hits).p,
         "peak_memory": peak_memory(),
+        "environment": {"processor": processor(), "versions": versions(name)},
     }
 
 
-def transferred(
-    track: Any,
-    values: Values,
-    spec: Any,
-    weights: Any,
-    data: Dataset,
-    head: CNNSpec,
-    recipe: Recipe,
-) -> tuple[float, Any]:
-    """Seconds of features and head together; which test pictures are right."""
-    bare, given = headless(spec, weights)
-    predict = track.predictor(
-        track.build(bare, weights=given, dtype=values["precision"])
-    )
-    new = track.build(head, weights=draw(head.weights, 0))
-    key = Key(
-        track=values["track"],
-        weights="",
-        spec=repr(spec),
-        data=data.fingerprint,
-        precision=values["precision"],
-        device=values["device"],
-        flip=False,
-        dtype="float32",
-        versions={},
-        code="",
-    )
-    cache = Path(values["file"]).parent / values["track"]
+def in_turns(
+    ours: Callable[[], float],
+    theirs: Callable[[Callable[[], None]], list[float]],
+    rounds: int,
+    epochs: int,
+) -> tuple[list[float], list[float]]:
+    """Seconds of each round: one transfer of ours, and all epochs at their pace."""
+    parts = np.array_split(np.arange(epochs), min(rounds, epochs))
+    last = {int(part[-1]) for part in parts}
+    mine: list[float] = []
+    done = iter(range(epochs))
 
-    def features(part: Dataset) -> Dataset:
-        kept = ensure(key, part, bare.classes, lambda: predict, cache=cache)
-        return open_features(kept.path, part, shared=False)
+    def between() -> None:
+        if next(done) in last:
+            mine.append(ours())
 
-    learned = replace(data, test=data.test.choose(slice(0, 0)))
-    begin = perf_counter()
-    held = split(features(learned))
-    track.train(new, held, recipe, Plan(seed=0))
-    seconds = perf_counter() - begin
-    key = replace(key, weights="test")
-    judged = features(replace(learned, train=data.test)).train
-    logits = predict_all(track.predictor(new), judged)
-    return seconds, np.asarray(logits.argmax(1) == judged.labels)
+    laps = np.array(theirs(between))
+    return mine, [float(laps[part].mean() * epochs) for part in parts]
 
 
-def fewer(data: Dataset, n: int) -> Dataset:
-    """The same with at most `n` test pictures, classes in proportion."""
-    if n >= len(data.test):
-        return data
-    return replace(data, test=data.test.choose(stratified(data.test.labels, n, 0)))
+class Ours:
+    """The transfer of twintrack: features, kept, then a layer that learns from them."""
+
+    def __init__(
+        self,
+        track: Any,
+        values: Values,
+        spec: Any,
+        weights: Any,
+        data: Dataset,
+    ) -> None:
+        bare, given = headless(spec, weights)
+        self.track, self.data, self.width = track, data, bare.classes
+        kind, device = values["precision"], values["device"]
+        self.predict = track.predictor(
+            track.build(bare, weights=given, dtype=kind, device=device)
+        )
+        layer = resolve(
+            HEAD,
+            image=(1, 1, self.width),
+            classes=len(data.classes),
+            overrides=("spec.scale=Scale(divide=1.0)", f"recipe.batch={BATCH}"),
+            epochs=values["epochs"],
+        )
+        self.head, self.recipe = layer.spec, layer.recipe
+        self.start = draw(self.head.weights, 0)
+        self.key = Key(
+            track=values["track"],
+            weights="",
+            spec=repr(spec),
+            data=data.fingerprint,
+            precision=kind,
+            device=device,
+            flip=False,
+            dtype="float32",
+            versions={},
+            code="",
+        )
+        self.folder = Path(values["file"]).parent / values["track"]
+        self.model: Any = None
+
+    def once(self) -> float:
+        """Seconds of a whole transfer, its features in no cache before."""
+        self.model = self.track.build(self.head, weights=self.start)
+        learned = replace(self.data, test=self.data.test.choose(slice(0, 0)))
+        with tempfile.TemporaryDirectory(prefix=f"{self.folder}-") as cache:
+            begin = perf_counter()
+            held = split(self.features(learned, Path(cache)))
+            self.track.train(self.model, held, self.recipe, Plan(seed=0))
+            return perf_counter() - begin
+
+    def right(self) -> NDArray[np.bool_]:
+        """Which test pictures the last transfer names."""
+        none = self.data.test.choose(slice(0, 0))
+        judged = replace(self.data, train=self.data.test, test=none)
+        part = self.features(judged, self.folder).train
+        logits = predict_all(self.track.predictor(self.model), part)
+        return np.asarray(logits.argmax(1) == part.labels)
+
+    def features(self, data: Dataset, cache: Path) -> Dataset:
+        """What the frozen network makes of the pictures, as a data set."""
+        kept = ensure(self.key, data, self.width, lambda: self.predict, cache=cache)
+        return open_features(kept.path, data, shared=False)
+
+
+def shown(values: Values, image: tuple[int, int, int]) -> Dataset:
+    """The pictures at hand, or seeded ones."""
+    train, test = values["train"], values["test"]
+    if values["data"]:
+        data = open_data(DataRequest.from_dict(values["data"]))
+    else:
+        data = pictures(image, CLASSES, max(train, 4 * test), 0)
+    return replace(data, train=fewer(data.train, train), test=fewer(data.test, test))
+
+
+def fewer(part: Any, n: int) -> Any:
+    """At most `n` of the pictures, classes in proportion."""
+    return part if n >= len(part) else part.choose(stratified(part.labels, n, 0))
 
 
 def split(data: Dataset) -> Dataset:
@@ -223,31 +251,62 @@ def split(data: Dataset) -> Dataset:
     return hold_out(data, n, VALID_SEED)
 
 
-def verdicts(found: Row) -> Iterator[tuple[str, bool]]:
-    """A line per track and bar, and whether it holds."""
-    what = f"{found['epochs']} epochs of {found['train']:,} pictures"
-    for track, row in found["tracks"].items():
-        enough = row["ratio"] >= BAR
-        yield (
-            f"{track}: {what} at {found['size']} px in {row['ours']:.1f} s, the "
-            f"tutorials' loop takes {row['tutorial']:.1f} s: {row['ratio']:.1f} times, "
-            f"bar {BAR:g}: {'holds' if enough else 'falls short'}",
-            enough,
-        )
+def bars(tracks: dict[str, Row], epochs: int) -> Iterator[Row]:
+    """Every bar, whether it holds, and what to say of it; the speed's for 25 epochs."""
+    for track, row in tracks.items():
+        ratio, spread = row["ours_over_naive"], row["ranges"]["ours_over_naive"]
         gap = row["difference"]
-        same = gap["low"] <= 0 <= gap["high"]
         mean, low, high = (100 * gap[end] for end in ("mean", "low", "high"))
-        yield (
-            f"{track}: accuracy {row['accuracy']['ours']:.1%} and "
-            f"{row['accuracy']['tutorial']:.1%} of {found['test']:,}, difference "
-            f"{mean:.2f} points (95 % interval {low:.2f} to {high:.2f}): "
-            f"{'the same' if same else 'not the same'}; peak memory "
-            f"{row['peak_memory'] / 1e9:.1f} GB",
-            same,
-        )
+        judged = [
+            (
+                "ours_over_naive",
+                f"{ratio:.1f} of the tutorials' loop ({spread['low']:.1f} to "
+                f"{spread['high']:.1f})",
+                BAR,
+                ratio >= BAR,
+            ),
+            (
+                "same_accuracy",
+                f"accuracy {row['accuracy']['ours']:.1%} and "
+                f"{row['accuracy']['naive']:.1%} of {row['test']:,} (a guess gives "
+                f"{row['guess']:.1%}), difference {mean:.2f} points (95 % interval "
+                f"{low:.2f} to {high:.2f})",
+                0.0,
+                gap["low"] <= 0 <= gap["high"],
+            ),
+        ]
+        for name, text, bar, holds in judged if epochs == EPOCHS else judged[1:]:
+            word = "holds" if holds else "falls short"
+            said = f"inception-v3 transfer in {track}: {text}, bar {bar:g}: {word}"
+            yield {"track": track, "name": name, "bar": bar, "holds": holds} | {
+                "said": said
+            }
 
 
-if __name__ == "__main__":
-    from benchmarks.cli import script
+def show(found: Row) -> None:
+    """Print it."""
+    from rich.console import Console
+    from rich.table import Table
 
-    script(transfer_speed)
+    table = Table()
+    table.add_column("seconds (medians)")
+    for track in found["tracks"]:
+        table.add_column(track, justify="right")
+    total = found["epochs"] * found["train"]
+    for name, text in (("ours", "ours"), ("naive", "the tutorials' loop")):
+        cells = (f"{total / t[name]:.1f}" for t in found["tracks"].values())
+        table.add_row(text, *cells)
+    cells = (f"{t['peak_memory'] / 1e9:.1f} GB" for t in found["tracks"].values())
+    table.add_row("peak memory of both", *cells)
+    console = Console()
+    console.print(
+        f"inception-v3: transfer at {found['size']} px in {found['precision']}, "
+        f"{found['epochs']} epochs of {found['train']:,} pictures, {found['device']}, "
+        f"threads: {found['threads']}, rounds: {found['rounds']}, weights: "
+        f"{found['weights']}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(table)
+    for bar in found["bars"]:
+        console.print(bar["said"], highlight=False, soft_wrap=True)

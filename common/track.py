@@ -223,7 +223,7 @@ class Track(Protocol):
             Refused: The file is damaged or of another network; nothing in it is run.
         """
 
-    def official(self, path: Path, side: int) -> Predict:
+    def official(self, path: Path, side: int, *, device: str = "cpu") -> Predict:
         """The framework's own Inception v3 with a native file, called as most call it.
 
         A function from uint8 images (n, side, side, 3) to float32 logits (n, classes).

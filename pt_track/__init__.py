@@ -25,7 +25,7 @@ from pt_track.cnn import CNN
 from pt_track.data import load_dataset
 from pt_track.inception import Inception
 from pt_track.mlp import MLP
-from pt_track.native import build_native, train_native
+from pt_track.native import PLACES, build_native, train_native
 from pt_track.native_weights import (
     download,
     imagenet_names,
@@ -63,7 +63,6 @@ __all__ = [
 ]
 
 BUILDERS = {MLPSpec: MLP, CNNSpec: CNN, InceptionSpec: Inception}
-PLACES = {"cpu": "cpu", "gpu": "cuda"}
 
 
 def configure(*, threads: int, device: str, mode: str) -> None:

@@ -18,6 +18,7 @@ from common.inception import InceptionSpec
 from common.spec import Norm
 from common.weights import Weights, check_names
 from pt_track.inception import Inception
+from pt_track.native import PLACES
 from pt_track.weights import LAYOUT, named_layers
 
 OFFICIAL = Inception_V3_Weights.IMAGENET1K_V1
@@ -154,16 +155,16 @@ def write_native(path: Path, spec: InceptionSpec, weights: Weights) -> list[str]
     return said
 
 
-def official(path: Path, side: int) -> Predict:
+def official(path: Path, side: int, *, device: str = "cpu") -> Predict:
     """Torchvision's own network with the weights in `path`, float32, side x side px.
 
     A function from uint8 images (n, h, w, c), scaled to -1 to 1 as its pretrained
     weights want them, to logits (n, classes): `model(x)`, channels first.
     """
-    return whole(path, side)[1]
+    return whole(path, side, device=device)[1]
 
 
-def whole(path: Path, side: int) -> tuple[nn.Module, Predict]:
+def whole(path: Path, side: int, *, device: str = "cpu") -> tuple[nn.Module, Predict]:
     """The same, and the network itself."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     model = inception_v3(
@@ -173,11 +174,12 @@ def whole(path: Path, side: int) -> tuple[nn.Module, Predict]:
         num_classes=len(state["fc.bias"]),
     )
     model.load_state_dict(state)
-    model.eval()
+    place = PLACES[device]
+    model.eval().to(place)
 
     @torch.inference_mode()
     def predict(images: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(np.moveaxis(images, -1, 1).astype(np.float32))
-        return model(x.contiguous() / 127.5 - 1).numpy()
+        return model(x.contiguous().to(place) / 127.5 - 1).cpu().numpy()
 
     return model, predict

@@ -19,6 +19,7 @@ from common.evaluate import Predict
 from pt_track.native_weights import whole
 
 Loop = Callable[[int], float]
+Laps = Callable[[Callable[[], None]], list[float]]
 
 
 def bare(
@@ -110,7 +111,9 @@ def tutorial(
     head: tuple[np.ndarray, np.ndarray],
     train: tuple[np.ndarray, np.ndarray],
     valid: tuple[np.ndarray, np.ndarray],
-) -> tuple[Callable[[], float], Predict]:
+    *,
+    device: str,
+) -> tuple[Laps, Predict]:
     """The transfer tutorial's loop: the frozen network runs in every epoch.
 
     Args:
@@ -119,15 +122,18 @@ def tutorial(
         head: Kernel (2048, classes) and bias that the new layer starts from.
         train: uint8 images (n, h, w, c) and labels (n,) to learn from.
         valid: The same, looked at after every epoch.
+        device: "cpu" or "gpu".
 
     Returns:
-        The loop, which gives its seconds, and the network's predictor.
+        The loop and the network's predictor.  The loop takes what is to be done after
+        each epoch, off the clock, and returns the seconds of each.
     """
-    model, call = whole(path, train[0].shape[1])
+    model, call = whole(path, train[0].shape[1], device=device)
+    place = next(model.parameters()).device
     kernel, bias = (torch.from_numpy(np.asarray(v, np.float32)) for v in head)
     for p in model.parameters():
         p.requires_grad_(False)
-    model.fc = nn.Linear(*kernel.shape)
+    model.fc = nn.Linear(*kernel.shape, device=place)
     with torch.no_grad():
         model.fc.weight.copy_(kernel.T)
         model.fc.bias.copy_(bias)
@@ -140,17 +146,20 @@ def tutorial(
     pictures = TensorDataset(x, torch.from_numpy(train[1]))
     batches = DataLoader(pictures, batch_size=recipe.batch, shuffle=True)
 
-    def loop() -> float:
-        start = perf_counter()
+    def loop(between: Callable[[], None]) -> list[float]:
+        seconds = []
         for _ in range(recipe.epochs):
+            start = perf_counter()
             for x, y in batches:
                 rule.zero_grad()
-                F.cross_entropy(model(x), y).backward()
+                F.cross_entropy(model(x.to(place)), y.to(place)).backward()
                 rule.step()
             schedule.step()
             for i in range(0, len(valid[0]), recipe.batch):
                 call(valid[0][i : i + recipe.batch])
-        return perf_counter() - start
+            seconds.append(perf_counter() - start)
+            between()
+        return seconds
 
     return loop, call
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 from benchmarks.inference import bars, summary
 from benchmarks.speed import speed
-from benchmarks.tutorial import transfer_speed
+from benchmarks.tutorial import bars as tutorial_bars
+from benchmarks.tutorial import in_turns
 from common import checkpoint
 from common.checkpoint import About
-from common.errors import Failed
+from common.errors import Refused
 from common.inception import InceptionSpec
 from common.weights import random_weights
 
@@ -23,7 +25,15 @@ SCHEMA = Path(__file__).parents[1] / "common/schema/speed.json"
 
 def test_answers_are_measured_beside_the_libraries_own(tmp_path):
     output = tmp_path / "speed.json"
-    found = speed(["inception-v3"], size=75, batch=4, rounds=3, threads=1, json=output)
+    found = speed(
+        ["inception-v3"],
+        what="predict",
+        size=75,
+        batch=4,
+        rounds=3,
+        threads=1,
+        json=output,
+    )
     told = json.loads(output.read_text())
     Draft202012Validator(json.loads(SCHEMA.read_text())).validate(told)
     (row,) = found["systems"]
@@ -56,31 +66,85 @@ def test_a_bar_that_is_missed_says_so():
     )
 
 
-def test_a_transfer_is_timed_beside_the_tutorials_loop(tmp_path, monkeypatch):
-    """Two epochs of few pictures: below the bar, which the command says."""
-    monkeypatch.setenv("TWINTRACK_CACHE", str(tmp_path))
-    from PIL import Image
-
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of flat pictures, fifteen each."""
     for name, red in (("a", 40), ("b", 220)):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
         for i in range(15):
             Image.new("RGB", (8, 8), (red, 9 * i, 80)).save(folder / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_a_transfer_is_timed_beside_the_tutorials_loop(photos, tmp_path, monkeypatch):
+    """Three epochs of few pictures, in two turns."""
+    monkeypatch.setenv("TWINTRACK_CACHE", str(tmp_path))
     spec = InceptionSpec(image=(75, 75, 3), classes=10)
     weights = random_weights(spec.weights, 0)
     checkpoint.save(tmp_path / "base", spec, weights, About())
-    with pytest.raises(Failed, match="bar 15: falls short"):
-        transfer_speed(
-            data=str(tmp_path / "photos"),
-            weights=tmp_path / "base",
-            size=75,
-            epochs=2,
-            threads=1,
-            precision="float32",
-            json=tmp_path / "found.json",
-        )
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert (found["train"], found["test"]) == (24, 6)
-    for row in found["tracks"].values():
-        assert row["ratio"] == pytest.approx(row["tutorial"] / row["ours"])
-        assert set(row["accuracy"]) == {"ours", "tutorial"}
+    output = tmp_path / "found.json"
+    found = speed(
+        ["inception-v3"],
+        what="transfer",
+        data=str(photos),
+        weights=tmp_path / "base",
+        size=75,
+        epochs=3,
+        rounds=2,
+        threads=1,
+        precision="float32",
+        json=output,
+    )
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(found)
+    (row,) = found["systems"]
+    assert (row["what"], row["train"], row["test"]) == ("transfer", 24, 6)
+    for figures in row["tracks"].values():
+        assert figures["ours_over_naive"] > 1
+        assert set(figures["accuracy"]) == {"ours", "naive"}
+        assert figures["guess"] == 0.5
+    # The bar of 15 is for 25 epochs.
+    assert {bar["name"] for bar in row["bars"]} == {"same_accuracy"}
+    assert row["bars"][0]["holds"]
+
+
+def test_turns_are_taken_between_epochs():
+    """Ours after the second, the fourth and the last of five epochs."""
+    order = []
+
+    def ours():
+        order.append("ours")
+        return 1.0
+
+    def theirs(between):
+        for k in range(5):
+            order.append(k)
+            between()
+        return [1.0, 3.0, 5.0, 5.0, 8.0]
+
+    mine, naive = in_turns(ours, theirs, 3, 5)
+    assert order == [0, 1, "ours", 2, 3, "ours", 4, "ours"]
+    assert mine == [1.0, 1.0, 1.0]
+    assert naive == [10.0, 25.0, 40.0]  # five epochs at each turn's pace
+
+
+def test_the_bars_of_a_transfer_say_what_was_missed():
+    row = {
+        "ours_over_naive": 14.9,
+        "ranges": {"ours_over_naive": {"low": 14.0, "high": 16.0}},
+        "accuracy": {"ours": 0.7, "naive": 0.8},
+        "guess": 0.5,
+        "test": 500,
+        "difference": {"mean": -0.1, "low": -0.15, "high": -0.05},
+    }
+    found = list(tutorial_bars({"torch": row}, 25))
+    assert [bar["holds"] for bar in found] == [False, False]
+    assert "14.9 of the tutorials' loop (14.0 to 16.0), bar 15" in found[0]["said"]
+    row["ours_over_naive"], row["difference"]["high"] = 15.0, 0.0
+    assert all(bar["holds"] for bar in tutorial_bars({"torch": row}, 25))
+    assert len(list(tutorial_bars({"torch": row}, 5))) == 1
+
+
+def test_a_use_that_is_none_is_refused():
+    with pytest.raises(Refused, match="--what must be predict, transfer or both"):
+        speed(["inception-v3"], what="predict,train")

@@ -17,7 +17,7 @@ from tf_track.cnn import CNN
 from tf_track.data import load_dataset
 from tf_track.inception import Inception
 from tf_track.mlp import MLP
-from tf_track.native import build_native, train_native
+from tf_track.native import PLACES, build_native, train_native
 from tf_track.native_weights import (
     download,
     imagenet_names,
@@ -60,7 +60,6 @@ keras.config.set_image_data_format("channels_last")
 keras.config.set_epsilon(1e-7)
 
 BUILDERS = {MLPSpec: MLP, CNNSpec: CNN, InceptionSpec: Inception}
-PLACES = {"cpu": "CPU:0", "gpu": "GPU:0"}
 if keras.backend.backend() != "tensorflow":
     raise Refused(
         f"the tensorflow track needs Keras on TensorFlow, found Keras on "

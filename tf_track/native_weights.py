@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
+import tensorflow as tf
 from keras.applications import inception_v3
 
 from common import files
@@ -18,6 +19,7 @@ from common.evaluate import Predict
 from common.inception import InceptionSpec, folded, units
 from common.spec import Norm
 from common.weights import Weights, check_names
+from tf_track.native import PLACES
 
 NAME = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 RELEASE = "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
@@ -185,25 +187,26 @@ def _fill(file: h5py.File, spec: InceptionSpec, weights: Weights) -> None:
             group.create_dataset(row, data=value)
 
 
-def official(path: Path, side: int) -> Predict:
+def official(path: Path, side: int, *, device: str = "cpu") -> Predict:
     """Keras's own network with the weights in `path`, float32, side x side px.
 
     A function from uint8 images (n, h, w, c), scaled to -1 to 1 by Keras's own
     `preprocess_input`, to logits (n, classes): `model.predict`.
     """
-    return whole(path, side)[1]
+    return whole(path, side, device=device)[1]
 
 
-def whole(path: Path, side: int) -> tuple[keras.Model, Predict]:
+def whole(path: Path, side: int, *, device: str = "cpu") -> tuple[keras.Model, Predict]:
     """The same, and the network itself."""
     with h5py.File(path) as file:
         classes = len(file["predictions"]["predictions/bias:0"])
-    model = inception_v3.InceptionV3(
-        weights=None,
-        classes=classes,
-        classifier_activation=None,
-        input_shape=(side, side, 3),
-    )
+    with tf.device(PLACES[device]):  # and so is what is computed from them
+        model = inception_v3.InceptionV3(
+            weights=None,
+            classes=classes,
+            classifier_activation=None,
+            input_shape=(side, side, 3),
+        )
     model.load_weights(path)
 
     def predict(images: np.ndarray) -> np.ndarray:

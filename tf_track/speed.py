@@ -18,6 +18,7 @@ from common.evaluate import Predict
 from tf_track.native_weights import whole
 
 Loop = Callable[[int], float]
+Laps = Callable[[Callable[[], None]], list[float]]
 # `fit` builds its pipeline anew at each call, which real training does once: the
 # clock starts after so many batches.
 FILLING = 3
@@ -100,13 +101,30 @@ def naive(
     return loop
 
 
+class Lapped(keras.callbacks.Callback):
+    """Seconds of each epoch, validation included; what comes between is not."""
+
+    def __init__(self, between: Callable[[], None]) -> None:
+        super().__init__()
+        self.between, self.seconds = between, []
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.start = perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.seconds.append(perf_counter() - self.start)
+        self.between()
+
+
 def tutorial(
     path: Path,
     recipe: r.Recipe,
     head: tuple[np.ndarray, np.ndarray],
     train: tuple[np.ndarray, np.ndarray],
     valid: tuple[np.ndarray, np.ndarray],
-) -> tuple[Callable[[], float], Predict]:
+    *,
+    device: str,
+) -> tuple[Laps, Predict]:
     """The transfer tutorial's loop: the frozen network runs in every epoch.
 
     Args:
@@ -115,11 +133,13 @@ def tutorial(
         head: Kernel (2048, classes) and bias that the new layer starts from.
         train: uint8 images (n, h, w, c) and labels (n,) to learn from.
         valid: The same, looked at after every epoch.
+        device: "cpu" or "gpu".
 
     Returns:
-        The loop, which gives its seconds, and the network's predictor.
+        The loop and the network's predictor.  The loop takes what is to be done after
+        each epoch, off the clock, and returns the seconds of each.
     """
-    full, _ = whole(path, train[0].shape[1])
+    full, _ = whole(path, train[0].shape[1], device=device)
     base = keras.Model(full.input, full.get_layer("avg_pool").output)
     base.trainable = False
     new = keras.layers.Dense(head[0].shape[1])
@@ -143,18 +163,18 @@ def tutorial(
         inception_v3.preprocess_input(p[0].astype(np.float32)) for p in (train, valid)
     ]
 
-    def loop() -> float:
-        start = perf_counter()
+    def loop(between: Callable[[], None]) -> list[float]:
+        lapped = Lapped(between)
         model.fit(
             scaled[0],
             train[1],
             batch_size=recipe.batch,
             epochs=recipe.epochs,
             validation_data=(scaled[1], valid[1]),
-            callbacks=[keras.callbacks.LearningRateScheduler(rate)],
+            callbacks=[keras.callbacks.LearningRateScheduler(rate), lapped],
             verbose=0,
         )
-        return perf_counter() - start
+        return lapped.seconds
 
     return loop, call
 
