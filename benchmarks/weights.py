@@ -100,8 +100,8 @@ def export_weights(
     if spec.border != BORDER[to] and not other_border:
         raise Refused(
             f"{to}'s pools {BORDER[to]} their padding and those of {file} "
-            f"{spec.border} it: its logits would be others (31 % at 299 px); add "
-            "--other-border if that is what you want"
+            f"{spec.border} it: its logits would be others (twintrack official shows "
+            "how far); add --other-border if that is what you want"
         )
     values = {"file": str(file), "to": to, "output": str(output)}
     found = in_child("benchmarks.weights:write", values, threads=1, device="cpu")

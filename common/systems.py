@@ -308,9 +308,10 @@ def check_fits(resolved: Resolved, n: int) -> None:
     alone = batch == 1 or (n % batch == 1 and not resolved.recipe.drop_last)
     moving = resolved.recipe.statistics == "moving"
     if alone and moving and normalises_vectors(resolved.spec):
+        cure = "recipe.batch=2" if batch == 1 else "recipe.drop_last=True"
         raise Refused(
             f"batch norm needs two pictures or more, {resolved.name} has a batch of 1 "
-            f"from {n} pictures in batches of {batch}; use --set recipe.drop_last=True"
+            f"from {n} pictures in batches of {batch}; use --set {cure}"
         )
 
 
