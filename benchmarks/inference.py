@@ -22,7 +22,6 @@ from benchmarks.child import processor
 from benchmarks.official import subject
 from benchmarks.task import Tell, Values, in_child
 from common import checkpoint
-from common.checkpoint import About
 from common.data import DataRequest, open_data, pictures
 from common.evaluate import Predict
 from common.job import versions
@@ -63,12 +62,10 @@ class Asked:
 def row(asked: Asked, tracks: list[str]) -> Row:
     """What all tracks make of it, and how that stands to the bars."""
     path = Path(asked.weights) if asked.weights else None
-    spec, given = subject(path, asked.size, 0)
     found = {}
     with tempfile.TemporaryDirectory(prefix="twintrack-") as folder:
         file = Path(folder) / "ours"
-        source = str(path or "random")
-        checkpoint.save(file, spec, given, About(source=source))
+        source = subject(file, path, asked.size)
         for track in tracks:
             values = asdict(asked) | {"track": track, "file": str(file)}
             raw = in_child(

@@ -4,8 +4,8 @@
     twintrack official --weights FILE --size 75
 
 Weights (random ones with statistics of real size, or a file's) are written in both
-libraries' formats, their own builders load them, and everybody is shown the same
-pictures.  What differs then is the network itself.
+libraries' formats, their own builders load them, and everybody is shown the same two
+photos, those that scikit-learn brings along.  What differs then is the network itself.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from benchmarks import options
 from benchmarks.compare import check_output, check_positive
 from benchmarks.task import Tell, Values, in_child
 from benchmarks.weights import TRACK
-from common import checkpoint, files
+from common import checkpoint, files, images
 from common.checkpoint import About
-from common.data import pictures
 from common.errors import Refused
+from common.images import Framing
 from common.inception import UNSCALED, InceptionSpec, folded
 from common.track import load_track
 from common.weights import Weights, random_weights, read, write
 
-PICTURES = 8
 BORDERS = ("include", "exclude")
 
 
@@ -57,13 +56,10 @@ def official(
     """
     check_positive(size=size, threads=threads)
     check_output(json)
-    spec, given = subject(weights, size, seed)
     with tempfile.TemporaryDirectory(prefix="twintrack-") as name:
         folder = Path(name)
-        about = About(source="random" if weights is None else str(weights))
-        checkpoint.save(folder / "ours", spec, given, about)
-        shown = pictures((size, size, 3), 10, 16, seed).train.take(slice(0, PICTURES))
-        write(folder / "images", {"images": shown}, {})
+        source = subject(folder / "ours", weights, size, seed=seed)
+        write(folder / "images", {"images": photos(size)}, {})
         logits: Weights = {}
         for library, track in TRACK.items():
             values = {"track": track, "library": library, "size": size, "folder": name}
@@ -75,28 +71,45 @@ def official(
         for a, b in combinations(sorted(logits), 2)
         if compared(a, b)
     ]
-    found = {"size": size, "n": PICTURES, "weights": about.source, "pairs": pairs}
+    n = len(next(iter(logits.values())))
+    found = {"size": size, "n": n, "weights": source, "pairs": pairs}
     show(found)
     if json:
         files.write_atomic(json, files.readable(found))
     return found
 
 
-def subject(
-    path: Path | None, size: int, seed: int
-) -> tuple[InceptionSpec, dict[str, NDArray[Any]]]:
-    """The network as both libraries can have it: no factors, no auxiliary head."""
-    spec, weights = InceptionSpec(image=(299, 299, 3), classes=1000), None
-    if path:
-        spec, weights, _ = checkpoint.load(path)
+def photos(size: int) -> NDArray[np.uint8]:
+    """The two photos that scikit-learn brings along, (2, size, size, 3)."""
+    from sklearn.datasets import load_sample_images
+
+    framing = Framing(size=(size, size), how="centre", filter="bilinear")
+    paths = load_sample_images().filenames
+    return np.stack([images.read(Path(path), framing).pixels for path in paths])
+
+
+def subject(file: Path, weights: Path | None, size: int, *, seed: int = 0) -> str:
+    """Write the network as both libraries can have it; where its weights are from.
+
+    It has no factors and no auxiliary head.
+
+    Raises:
+        Refused: The size is too small, or the weights are not Inception v3's.
+    """
+    spec, given = InceptionSpec(image=(299, 299, 3), classes=1000), None
+    if weights:
+        spec, given, _ = checkpoint.load(weights)
         if not isinstance(spec, InceptionSpec):
-            raise Refused(f"weights must be Inception v3's, got {path}; name others")
+            raise Refused(f"weights must be Inception v3's, got {weights}; name others")
     try:
         bare = replace(spec, image=(size, size, 3), aux=False, norm=UNSCALED)
     except ValueError as error:
         raise Refused(str(error)) from error
-    drawn = folded(weights) if weights else random_weights(bare.weights, seed)
-    return bare, {name: drawn[name].astype(np.float32) for name in bare.weights}
+    drawn = folded(given) if given else random_weights(bare.weights, seed)
+    about = About(source=str(weights or "random"))
+    kept = {name: drawn[name].astype(np.float32) for name in bare.weights}
+    checkpoint.save(file, bare, kept, about)
+    return about.source
 
 
 def far(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -117,16 +130,16 @@ def ask(values: Values, tell: Tell) -> None:
     track.configure(threads=values["threads"], device="cpu", mode="aligned")
     folder, library = Path(values["folder"]), values["library"]
     spec, weights, _ = checkpoint.load(folder / "ours")
-    images = read(folder / "images")[0]["images"]
+    shown = read(folder / "images")[0]["images"]
     native = folder / f"{library}.h5"
     track.write_native(native, spec, weights)
     border = {"torchvision": "include", "keras": "exclude"}[library]
-    theirs = track.official(native, values["size"])(images)
+    theirs = track.official(native, values["size"])(shown)
     logits = {f"official {library}, {border}": theirs}
     for kind in BORDERS:
         model = track.build(replace(spec, border=kind), weights=weights)
         name = f"ours in {values['track']}, {kind}"
-        logits[name] = track.predictor(model)(images)
+        logits[name] = track.predictor(model)(shown)
     write(folder / f"{values['track']}-logits", logits, {})
 
 
@@ -135,7 +148,7 @@ def show(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{found['size']} px, {found['n']} pictures, float32 logits")
+    table = Table(title=f"{found['size']} px, {found['n']} photos, float32 logits")
     table.add_column("from the same weights")
     table.add_column("")
     table.add_column("difference", justify="right")

@@ -26,7 +26,6 @@ from benchmarks.official import subject
 from benchmarks.task import Tell, Values, in_child
 from benchmarks.transfer import HEAD
 from common import checkpoint, stats
-from common.checkpoint import About
 from common.data import DataRequest, Dataset, hold_out, open_data, pictures
 from common.data.features import Key, ensure, open_features
 from common.data.sources import VALID_SEED
@@ -77,12 +76,10 @@ class Asked:
 def row(asked: Asked, tracks: list[str]) -> Row:
     """What all tracks make of it, and how that stands to the bars."""
     path = Path(asked.weights) if asked.weights else None
-    spec, given = subject(path, asked.size, 0)
     found = {}
     with tempfile.TemporaryDirectory(prefix="twintrack-") as folder:
         file = Path(folder) / "ours"
-        source = str(path or "random")
-        checkpoint.save(file, spec, given, About(source=source))
+        source = subject(file, path, asked.size)
         for track in tracks:
             raw = in_child(
                 "benchmarks.tutorial:measure",
