@@ -74,7 +74,7 @@ def row(asked: Asked, tracks: list[str]) -> Row:
                 threads=asked.threads,
                 device=asked.device,
             )
-            found[track] = summary(raw, asked.batch)
+            found[track] = summary(raw, raw["batch"])
     return {
         "system": "inception-v3",
         "what": "predict",
@@ -114,6 +114,7 @@ def measure(values: Values, tell: Tell) -> Values:
     )
     return {
         "seconds": seconds,
+        "batch": len(batch),
         "same_top1": {
             "share": float((fast_labels == exact_labels).mean()),
             "n": len(exact_labels),

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from benchmarks import devices, options
@@ -26,13 +27,14 @@ from benchmarks.task import Tell, Values, in_child
 from common import checkpoint, files
 from common.checkpoint import About
 from common.data import DataRequest, open_data
+from common.data.split import raw
 from common.errors import Refused
-from common.evaluate import predict_all, score
+from common.evaluate import at_once, evaluate
 from common.results import Store
 from common.track import load_track
 from common.weights import digest
 
-STATISTICS_BATCH = 250  # pictures whose statistics are one term of the mean
+MIXED_SEED = 0  # of the order in which the statistics are measured
 
 
 def pretrain(
@@ -71,8 +73,7 @@ def pretrain(
     (name,) = tracks_of(track)
     check_positive(size=size, epochs=epochs, threads=threads, time_limit=time_limit)
     check_output(json)
-    if output.is_dir():
-        raise Refused(f"--output must be a file, got the folder {output}; add a name")
+    files.check_writable(output, "--output")
     place, dtype = devices.settle(device, precision, mode="aligned", tracks=[name])
     request = DataRequest(
         source=data,
@@ -141,12 +142,13 @@ def finish(values: Values, tell: Tell) -> Values:
     model = track.build(
         spec, weights=weights, dtype=values["precision"], device=values["device"]
     )
-    predict = track.predictor(model)
-    before = score(predict_all(predict, data.test), data.test.labels)
-    starts = range(0, len(data.train) - STATISTICS_BATCH + 1, STATISTICS_BATCH)
-    whole = [slice(i, i + STATISTICS_BATCH) for i in starts] or [slice(None)]
-    track.estimate_statistics(model, (data.train.take(rows) for rows in whole))
-    after = score(predict_all(track.predictor(model), data.test), data.test.labels)
+    before = evaluate(track.predictor(model), data.test)
+    # Mixed: a folder's pictures lie class by class, and a batch is normed by itself.
+    n = len(data.train)
+    order = np.argsort(raw(MIXED_SEED, n), kind="stable")
+    parts = np.array_split(order, -(-n // at_once(data.image)))
+    track.estimate_statistics(model, (data.train.take(rows) for rows in parts))
+    after = evaluate(track.predictor(model), data.test)
     settled = track.get_weights(model)
     facts = values["facts"] | {
         "track": values["track"],

@@ -24,6 +24,8 @@ from benchmarks.runner import ended, environment, events, tail
 from common import files
 from common.errors import Failed, Refused
 
+OURS = 70  # exit code of a fault of ours
+
 Values = dict[str, Any]
 Tell = Callable[..., None]
 
@@ -48,6 +50,7 @@ def in_child(
     Raises:
         Refused: The child refused; the line is the child's.
         Failed: It ended without a result.
+        RuntimeError: A fault of ours in it; the message is its log.
     """
     with tempfile.TemporaryDirectory(prefix="twintrack-") as name:
         folder = Path(name)
@@ -77,8 +80,11 @@ def in_child(
                 if child.stdout:
                     child.stdout.close()
         result = folder / "result"
+        if code == OURS:  # the command says so, and keeps this text in a log
+            raise RuntimeError(f"{task} failed:\n{log.read_text(errors='replace')}")
         if not result.exists():
-            raise Failed(f"{task} failed: {ended(code)}\n{tail(log, 0)}")
+            said = "\n".join(tail(log, 0).splitlines()[1:])  # the log itself goes
+            raise Failed(f"{task} failed: {ended(code)}\n{said}")
         found: Values = json.loads(result.read_text())
         return found
 
@@ -99,11 +105,11 @@ def main() -> int:
     except OSError as error:
         if error.errno not in files.FULL:
             traceback.print_exc()
-            return 70
-        tell("refused", message=files.unwritable(folder, error))
+            return OURS
+        tell("refused", message=files.unwritable(Path(error.filename or "."), error))
     except Exception:
         traceback.print_exc()
-        return 70
+        return OURS
     return 0
 
 

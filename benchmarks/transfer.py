@@ -48,12 +48,12 @@ from common.errors import Refused
 from common.evaluate import Predict
 from common.heads import base_for, features_of, head_of, headless
 from common.inception import InceptionSpec
-from common.job import Job, code_digest, versions
+from common.job import Job, numerical_code, versions
 from common.results import Store
 from common.spec import Spec
 from common.stats import MARGIN
 from common.systems import IMAGENET, SYSTEMS
-from common.track import TRACKS, check_track, load_track
+from common.track import check_track, load_track
 from common.weights import digest
 
 MODES = ("features", "finetune", "scratch")
@@ -80,12 +80,14 @@ class Base:
     Attributes:
         path: Its file.
         spec: Of the network, as the file says.
+        shapes: Of its weights, by name.
         digest: Of its weights.
         source: Where they come from, in words.
     """
 
     path: Path
     spec: Any
+    shapes: dict[str, tuple[int, ...]]
     digest: str
     source: str
 
@@ -188,6 +190,20 @@ def transfer(
     check_margin(margin)
     check_output(json)
     check_choices(mode=mode, keep_in=keep_in, statistics=statistics)
+    check_used(
+        mode,
+        features={
+            "share-features": share_features is not None,
+            "keep-in": keep_in != "float32",
+        },
+        finetune={
+            "statistics": statistics != "frozen",
+            "base-rate": base_rate != 1,
+            "aux": aux,
+        },
+    )
+    if share_features:
+        check_track(share_features)
     base = base_of(mode, weights)
     place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
     cores = threads or devices.available_cores()
@@ -201,9 +217,9 @@ def transfer(
     )
     ensure_prepared(request)
     pictures = open_data(request)
+    if base and mode != "scratch":
+        check_base(base, pictures)
     if mode == "features" and base:
-        if share_features and share_features not in names:
-            check_track(share_features)
         lesson = from_features(
             request,
             pictures,
@@ -257,6 +273,22 @@ def check_choices(*, mode: str, keep_in: str, statistics: str) -> None:
             )
 
 
+def check_used(mode: str, **options: dict[str, bool]) -> None:
+    """Refuse an option that was given and that its mode does not look at.
+
+    Args:
+        mode: What was asked for.
+        options: Mode -> its own options, and whether each was given.
+    """
+    for own, given in options.items():
+        for option, is_given in given.items():
+            if is_given and own != mode:
+                raise Refused(
+                    f"--{option} is for --mode {own}, got --mode {mode}; leave it out "
+                    "or change the mode"
+                )
+
+
 def base_of(mode: str, weights: Path | None) -> Base | None:
     """The network to start from; none for scratch, unless its architecture is given.
 
@@ -267,7 +299,13 @@ def base_of(mode: str, weights: Path | None) -> Base | None:
         return None
     path = imported("inception-v3", weights)
     spec, values, about = checkpoint.load(path)
-    return Base(path=path, spec=spec, digest=digest(values), source=about.source)
+    return Base(
+        path=path,
+        spec=spec,
+        shapes={name: value.shape for name, value in values.items()},
+        digest=digest(values),
+        source=about.source,
+    )
 
 
 def whole_network(
@@ -379,9 +417,8 @@ def from_features(
     """A new last layer on what the frozen base makes of every picture.
 
     Raises:
-        Refused: The base does not fit the pictures, or the disk is full.
+        Refused: The disk is full, or a feature does not fit what they are kept in.
     """
-    check_base(base, pictures)
     screen = fitting_screen(sys.stderr)
     folders, cache = {}, {}
     for track in dict.fromkeys([shared] if shared else tracks):
@@ -443,9 +480,17 @@ def check_base(base: Base, pictures: Dataset) -> None:
             f"{pictures.name} has {c}; use weights for such pictures"
         )
     try:
-        base_for(base.spec, (h, w, c), len(pictures.classes))
+        fitted = base_for(base.spec, (h, w, c), len(pictures.classes))
     except ValueError as error:
         raise Refused(str(error)) from error
+    head = f"{head_of(fitted)}."
+    for name, record in fitted.weights.items():
+        shape = base.shapes.get(name)
+        if shape != record.shape and not name.startswith(head):
+            raise Refused(
+                f"weights must fit the pictures, {h}x{w} px need {record.shape} for "
+                f"{name} and {base.path} has {shape}; give --size {base.spec.image[0]}"
+            )
 
 
 def compute(values: Values, tell: Tell) -> Values:
@@ -462,10 +507,11 @@ def compute(values: Values, tell: Tell) -> Values:
         data=data.fingerprint,
         precision=values["precision"],
         device=values["device"],
+        threads=values["threads"],
         flip=values["flip"],
         dtype=values["keep_in"],
         versions=versions(name),
-        code=code_digest(TRACKS.get(name, name)),
+        code=numerical_code(name),
     )
 
     def predictor() -> Any:

@@ -59,11 +59,10 @@ def import_weights(
     check_system(system)
     kind = source if source in TRACK else kind_of(Path(source))
     path = output or default_path(kind)
-    values = {"kind": kind, "output": str(path), "names": []}
+    values = {"kind": kind, "output": str(path), "named": output is not None}
     values["file"] = None if source in TRACK else source
-    if kind == "keras":  # Keras downloads the names; torchvision brings them along
-        names = in_child("benchmarks.weights:names", {}, threads=1, device="cpu")
-        values |= names
+    # torchvision brings ImageNet's names along, Keras would download them.
+    values |= in_child("benchmarks.weights:names", {}, threads=1, device="cpu")
     found = in_child("benchmarks.weights:convert", values, threads=1, device="cpu")
     print(
         f"{path}: {system} from {found['source']}, {found['classes']:,} classes, pools "
@@ -122,7 +121,8 @@ def imported(system: str, weights: Path | None = None) -> Path:
             return path
     raise Refused(
         f"{system} needs weights, none are in {paths[0].parent}; run twintrack weights "
-        f"import {system} --from torchvision, or name a file with --weights"
+        f"import {system} --from torchvision, or name a file with --weights "
+        "(twintrack pretrain makes one)"
     )
 
 
@@ -179,9 +179,14 @@ def convert(values: Values, tell: Tell) -> Values:
             "is a background, which would shift every name by one; use weights "
             "without it"
         )
-    known = values["names"] or track.imagenet_names()
+    known = tuple(values["names"])
+    if spec.classes != len(known) and not values["named"]:
+        raise Refused(
+            f"what is imported without --output stands for ImageNet's {len(known):,} "
+            f"classes, {path} has {spec.classes:,}; name a file with --output"
+        )
     about = About(
-        classes=tuple(known) if len(known) == spec.classes else (),
+        classes=known if len(known) == spec.classes else (),
         source=f"{kind}, {path.name}",
         preprocessing=PREPROCESSING,
         facts={"digest": digest(weights)},

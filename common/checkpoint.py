@@ -38,7 +38,7 @@ def save(path: Path, spec: Spec, weights: Weights, about: About) -> None:
     """Write the file, whole or not at all.
 
     Raises:
-        OSError: It cannot be written.
+        Refused: The disk does not take it.
     """
     header = {
         "spec": codec.dumps(spec),
@@ -47,7 +47,6 @@ def save(path: Path, spec: Spec, weights: Weights, about: About) -> None:
         "preprocessing": about.preprocessing,
         "facts": json.dumps(about.facts, allow_nan=False),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     write(path, weights, header)
 
 

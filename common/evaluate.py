@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from common.data import Part
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+# Pictures given to a network at once: so many, fewer of large ones (Inception v3 holds
+# 16 MB for each of 299 px), but never so few that a core waits.
+MOST, FEWEST = 500, 32
+PIXELS = MOST * 32 * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,16 @@ class Scores:
     loss: float
 
 
+def at_once(image: tuple[int, int, int]) -> int:
+    """How many pictures of this (height, width, channels) a network is given."""
+    return max(FEWEST, min(MOST, PIXELS // (image[0] * image[1])))
+
+
 def predict_all(
-    predict: Predict, part: Part, *, batch_size: int = 500
+    predict: Predict, part: Part, *, batch_size: int | None = None
 ) -> NDArray[np.floating]:
     """Logits (n, classes) of every picture, the short last batch included."""
+    batch_size = batch_size or at_once(part.image)
     starts = range(0, len(part), batch_size)
     return np.concatenate(
         [
@@ -72,13 +82,13 @@ def score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Scores:
     return Scores(n, correct / n, float(cross_entropy(logits, labels).sum() / n))
 
 
-def evaluate(predict: Predict, part: Part, *, batch_size: int = 500) -> Scores:
+def evaluate(predict: Predict, part: Part, *, batch_size: int | None = None) -> Scores:
     """Score `predict` on every labelled picture of `part`.
 
     Args:
         predict: Maps uint8 images (m, h, w, c) to logits (m, classes).
         part: What to judge it on.
-        batch_size: Most pictures given to one `predict` call.
+        batch_size: Most pictures given to one `predict` call; `at_once` unless given.
 
     Raises:
         ValueError: A label has no logit.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +60,25 @@ def _write_through(path: Path, content: bytes) -> None:
         raise OSError(errno.EIO, "read back other bytes than were written")
 
 
+def check_writable(path: Path, option: str) -> None:
+    """Refuse, before anything runs, a file that could not be written at the end.
+
+    Raises:
+        Refused: It is a folder, or its folder cannot be made or written to.
+    """
+    if path.is_dir():
+        raise Refused(f"{option} must be a file, got the folder {path}; add a name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise Refused(
+            f"{option} must be in a folder that can be written to, got "
+            f"'{error.strerror}' for {path.parent}; name another"
+        ) from error
+
+
 def unwritable(path: Path, error: OSError) -> str:
     """What to say of a file that the disk does not take."""
     if error.errno in FULL:
@@ -68,7 +88,7 @@ def unwritable(path: Path, error: OSError) -> str:
         )
     return (
         f"results must be writable, got '{error.strerror}' for {path}; "
-        "correct that or choose another --store"
+        "correct that or choose another place"
     )
 
 

@@ -123,8 +123,7 @@ class Job:
             "device": self.device,
             "threads": self.threads,
             "versions": versions(self.track),
-            "code": [code_digest(f"common.{name}") for name in NUMERICAL],
-            "track_code": code_digest(TRACKS.get(self.track, self.track)),
+            **numerical_code(self.track),
         }
 
     @property
@@ -145,6 +144,14 @@ class Job:
         data = DataRequest.from_dict(values.pop("data"))
         tuples = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         return cls(**values | tuples, data=data)
+
+
+def numerical_code(track: str) -> dict[str, Any]:
+    """Digests of all code of ours that decides what `track` computes."""
+    return {
+        "code": [code_digest(f"common.{name}") for name in NUMERICAL],
+        "track_code": code_digest(TRACKS.get(track, track)),
+    }
 
 
 def versions(track: str) -> dict[str, str]:

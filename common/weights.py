@@ -7,7 +7,6 @@ frameworks differ in what "truncated" or "Glorot" means and in their generators.
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from dataclasses import dataclass
 from math import prod, sqrt
@@ -17,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from common import files
 from common.errors import Refused
 
 Weights = dict[str, NDArray[np.floating]]
@@ -171,23 +171,10 @@ def write(path: Path, weights: Weights, header: dict[str, str]) -> None:
     """Write a safetensors file, whole or not at all, and read it back to check.
 
     Raises:
-        OSError: The file cannot be written.
+        Refused: The disk does not take it.
+        ValueError: An array would not come back as it is.
     """
-    from safetensors.numpy import save as encode
-
-    # safetensors writes wrong values for arrays that are not contiguous.
-    whole = {name: np.array(value, order="C") for name, value in weights.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(encode(whole, header))
-            file.flush()
-            os.fsync(file.fileno())
-        if digest(read(temporary)[0]) != digest(whole):
-            raise OSError(f"{path} did not read back as it was written; try again")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write_atomic(path, files.pack(weights, header))
 
 
 def read(path: Path) -> tuple[Weights, dict[str, str]]:

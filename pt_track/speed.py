@@ -4,6 +4,7 @@ Every loop here is a function: updates to make -> seconds they took.
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
 
@@ -121,7 +122,7 @@ def tutorial(
         recipe: Its epochs, batch, SGD and schedule.
         head: Kernel (2048, classes) and bias that the new layer starts from.
         train: uint8 images (n, h, w, c) and labels (n,) to learn from.
-        valid: The same, looked at after every epoch.
+        valid: The same, looked at after every epoch; the best one's weights are kept.
         device: "cpu" or "gpu".
 
     Returns:
@@ -147,7 +148,7 @@ def tutorial(
     batches = DataLoader(pictures, batch_size=recipe.batch, shuffle=True)
 
     def loop(between: Callable[[], None]) -> list[float]:
-        seconds = []
+        seconds, most, best = [], -1, {}
         for _ in range(recipe.epochs):
             start = perf_counter()
             for x, y in batches:
@@ -155,10 +156,15 @@ def tutorial(
                 F.cross_entropy(model(x.to(place)), y.to(place)).backward()
                 rule.step()
             schedule.step()
+            right = 0
             for i in range(0, len(valid[0]), recipe.batch):
-                call(valid[0][i : i + recipe.batch])
+                named = call(valid[0][i : i + recipe.batch]).argmax(1)
+                right += int((named == valid[1][i : i + recipe.batch]).sum())
+            if right > most:
+                most, best = right, deepcopy(model.state_dict())
             seconds.append(perf_counter() - start)
             between()
+        model.load_state_dict(best)
         return seconds
 
     return loop, call

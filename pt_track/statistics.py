@@ -6,20 +6,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.spread import Spread
 from pt_track.layers import Norm
 
 
 @torch.no_grad()
 def estimate_statistics(model: nn.Module, batches: Iterable[np.ndarray]) -> None:
-    """Set the running statistics to the mean over `batches` of each batch's own."""
+    """Set the running statistics to those of all `batches` together."""
     norms = [layer for layer in model.modules() if isinstance(layer, Norm)]
+    found = [Spread() for _ in norms]
     kept = [norm.momentum for norm in norms]
     device = next(model.parameters()).device
     model.train()
-    for i, images in enumerate(batches):
-        for norm in norms:
-            norm.momentum = 1 / (i + 1)
+    for norm in norms:
+        norm.momentum = 1.0  # the running statistics are the last batch's own
+    for images in batches:
         model(torch.from_numpy(images).to(device).permute(0, 3, 1, 2))
-    for norm, momentum in zip(norms, kept, strict=True):
+        for norm, spread in zip(norms, found, strict=True):
+            spread.add(norm.running_mean.cpu().numpy(), norm.running_var.cpu().numpy())
+    for norm, momentum, spread in zip(norms, kept, found, strict=True):
         norm.momentum = momentum
+        norm.running_mean.copy_(torch.from_numpy(spread.mean))
+        norm.running_var.copy_(torch.from_numpy(spread.variance))
     model.eval()

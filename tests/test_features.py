@@ -20,10 +20,11 @@ KEY = Key(
     data="",
     precision="float32",
     device="cpu",
+    threads=1,
     flip=False,
     dtype="float32",
     versions={"numpy": "2"},
-    code="c",
+    code={"track_code": "c"},
 )
 
 
@@ -104,7 +105,9 @@ def test_what_was_cut_off_goes_on_after_its_last_whole_block(key, data, tmp_path
     assert (kept.path / ROWS).read_bytes() == (whole.path / ROWS).read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["rows cut", "rows changed", "line cut"])
+@pytest.mark.parametrize(
+    "damage", ["rows cut", "rows changed", "line cut", "line of other bytes"]
+)
 def test_a_damaged_block_alone_is_computed_again(damage, key, data, tmp_path):
     kept, _ = made(key, data, tmp_path)
     content = (kept.path / ROWS).read_bytes()
@@ -114,19 +117,20 @@ def test_a_damaged_block_alone_is_computed_again(damage, key, data, tmp_path):
         (kept.path / ROWS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     else:
         lines = (kept.path / BLOCKS).read_bytes()
-        (kept.path / BLOCKS).write_bytes(lines[:-20])
+        end = b"" if damage == "line cut" else b'\xff\n{"start": 1e400}'
+        (kept.path / BLOCKS).write_bytes(lines[:-20] + end)
     with pytest.raises(Refused, match="has 2 of 3 blocks as they were written; repeat"):
         open_features(kept.path, data, shared=False)
     _, counting = made(key, data, tmp_path)
     assert counting.seen == 750 - 512
     assert (kept.path / ROWS).read_bytes() == content
+    assert len(open_features(kept.path, data, shared=False).train) == 600
 
 
-@pytest.mark.parametrize(
-    "field", ["track", "weights", "spec", "data", "precision", "flip", "dtype", "code"]
-)
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Key)])
 def test_other_features_have_another_place(field, key):
-    other = {"flip": True, "dtype": "float16"}.get(field, "other")
+    special = {"flip": True, "dtype": "float16", "threads": 2}
+    other = special.get(field, {} if field in ("versions", "code") else "other")
     changed = dataclasses.replace(key, **{field: other})
     assert folder_of(changed) != folder_of(key)
 

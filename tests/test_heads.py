@@ -204,11 +204,15 @@ def test_the_best_epoch_needs_a_validation_part_and_no_average(digits):
         dataclasses.replace(MILD, keep="best", average=Average(decay=0.9, warm_up=True))
 
 
-def test_statistics_are_the_mean_of_the_batches_own(digits):
+@pytest.mark.parametrize("order", ["mixed", "a class at a time"])
+def test_statistics_are_those_of_all_pictures(order, digits):
     """In NumPy for the first layer, and the same in both tracks."""
     spec = spec_of("small-cnn")
     weights = random_weights(spec.weights, 0)
-    batches = [digits.train.take(slice(i, i + 50)) for i in (0, 50, 100)]
+    rows = np.arange(150)
+    if order != "mixed":
+        rows = np.argsort(digits.train.labels[:150], kind="stable")
+    batches = [digits.train.take(rows[i : i + 50]) for i in (0, 50, 100)]
     found = []
     for track in TRACKS:
         model = track.build(spec, weights=weights, dtype="float64")
@@ -220,14 +224,19 @@ def test_statistics_are_the_mean_of_the_batches_own(digits):
     import torch as t
 
     kernel = t.from_numpy(weights["conv1.kernel"].transpose(3, 2, 0, 1).copy())
-    maps = [
-        t.conv2d(t.from_numpy(b / 255.0).permute(0, 3, 1, 2), kernel, padding=1)
-        for b in batches
-    ]
-    means = np.mean([m.mean((0, 2, 3)).numpy() for m in maps], axis=0)
-    variances = np.mean([m.var((0, 2, 3), correction=0).numpy() for m in maps], axis=0)
+    whole = t.from_numpy(np.concatenate(batches) / 255.0).permute(0, 3, 1, 2)
+    maps = t.conv2d(whole, kernel, padding=1)
+    means = maps.mean((0, 2, 3)).numpy()
+    variances = maps.var((0, 2, 3), correction=0).numpy()
     assert far(torch["norm1.mean"], means) < ROUNDING
     assert far(torch["norm1.var"], variances) < ROUNDING
+
+
+def test_statistics_need_a_batch():
+    spec = spec_of("small-cnn")
+    for track in TRACKS:
+        with pytest.raises(ValueError, match="need a batch, got none"):
+            track.estimate_statistics(track.build(spec), [])
 
 
 def test_a_norm_without_a_factor_has_none_in_either_track():

@@ -139,6 +139,7 @@ def test_heads_on_the_same_features_end_alike(base, tmp_path):
 
 @pytest.mark.parametrize("mode", ["finetune", "scratch"])
 def test_the_whole_network_learns_too(mode, base, tmp_path):
+    options = {"statistics": "moving", "base_rate": 0.5}
     found = transfer(
         **ASKED,
         mode=mode,
@@ -146,9 +147,8 @@ def test_the_whole_network_learns_too(mode, base, tmp_path):
         seeds=1,
         epochs=2,
         precision="float32",
-        statistics="moving",
-        base_rate=0.5,
         store=tmp_path,
+        **(options if mode == "finetune" else {}),
     )
     (row,) = found["systems"]
     assert row["system"] == "small-cnn"
@@ -195,6 +195,12 @@ def test_killed_while_computing_features_the_command_goes_on(base, tmp_path):
         ({"classes": "3,cat"}, "a class must be one of digits's, got cat"),
         ({"mode": "freeze"}, "--mode must be one of features, finetune, scratch"),
         ({"keep_in": "int8"}, "--keep-in must be one of float16, float32"),
+        ({"aux": True}, "--aux is for --mode finetune, got --mode features"),
+        ({"mode": "scratch", "statistics": "moving"}, "--statistics is for"),
+        ({"mode": "finetune", "keep_in": "float16"}, "--keep-in is for --mode feat"),
+        ({"share_features": "torhc"}, "nearest: torch"),
+        ({"mode": "finetune", "size": 12}, "need .* for dense1.kernel.*--size 8"),
+        ({"size": 12}, "must fit the pictures, 12x12 px need"),
         ({"mode": "finetune", "aux": True}, "--aux needs weights with an aux"),
         ({"mode": "finetune", "base_rate": -1.0}, "--base-rate must be 0 or more"),
         ({"size": 0}, "--size must be above 0"),

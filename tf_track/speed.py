@@ -132,7 +132,7 @@ def tutorial(
         recipe: Its epochs, batch, SGD and schedule.
         head: Kernel (2048, classes) and bias that the new layer starts from.
         train: uint8 images (n, h, w, c) and labels (n,) to learn from.
-        valid: The same, looked at after every epoch.
+        valid: The same, looked at after every epoch; the best one's weights are kept.
         device: "cpu" or "gpu".
 
     Returns:
@@ -149,6 +149,7 @@ def tutorial(
     model.compile(
         keras.optimizers.SGD(recipe.lr, momentum=recipe.optimizer.momentum),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ["accuracy"],
     )
     drop = recipe.schedule
 
@@ -165,13 +166,16 @@ def tutorial(
 
     def loop(between: Callable[[], None]) -> list[float]:
         lapped = Lapped(between)
+        best = keras.callbacks.EarlyStopping(
+            "val_accuracy", patience=recipe.epochs, restore_best_weights=True
+        )
         model.fit(
             scaled[0],
             train[1],
             batch_size=recipe.batch,
             epochs=recipe.epochs,
             validation_data=(scaled[1], valid[1]),
-            callbacks=[keras.callbacks.LearningRateScheduler(rate), lapped],
+            callbacks=[keras.callbacks.LearningRateScheduler(rate), best, lapped],
             verbose=0,
         )
         return lapped.seconds

@@ -47,10 +47,11 @@ class Key:
         data: Fingerprint of the pictures, which has how they are resized.
         precision: "float32", "bfloat16" or "float64".
         device: "cpu" or "gpu".
+        threads: Of the framework; their number changes the bits.
         flip: Whether mirror images are computed too.
         dtype: What the rows are kept in.
         versions: Of the framework and NumPy.
-        code: Digest of the track's code.
+        code: Digests of the code that computed them, the track's and ours.
     """
 
     track: str
@@ -59,10 +60,11 @@ class Key:
     data: str
     precision: str
     device: str
+    threads: int
     flip: bool
     dtype: Literal["float16", "float32"]
     versions: dict[str, str]
-    code: str
+    code: dict[str, Any]
 
     def digest(self) -> str:
         """SHA-256 (hex) of all of it."""
@@ -184,10 +186,9 @@ def _keep(folder: Path, start: int, rows: NDArray[Any], row: int) -> None:
     """Write one block, then the line that says that it is whole."""
     content = np.ascontiguousarray(rows).tobytes()
     line = {"start": start, "sha256": hashlib.sha256(content).hexdigest()}
-    for name, at, data in (
-        (ROWS, start * row, content),
-        (BLOCKS, None, json.dumps(line).encode() + b"\n"),
-    ):
+    # The first newline ends a line that was cut off, if there is one.
+    told = b"\n" + json.dumps(line).encode() + b"\n"
+    for name, at, data in ((ROWS, start * row, content), (BLOCKS, None, told)):
         file = os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             where = os.fstat(file).st_size if at is None else at
@@ -220,11 +221,11 @@ def _whole(folder: Path, row: int, n: int) -> set[int]:
 def _lines(folder: Path) -> Iterator[tuple[int, str]]:
     """(start, hash) of each line; one that was cut off says nothing."""
     path = folder / BLOCKS
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
             told = json.loads(line)
             yield int(told["start"]), str(told["sha256"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
 
 
