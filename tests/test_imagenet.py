@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from benchmarks.classify import classify
+from benchmarks.trained import from_file
 from benchmarks.weights import PREPROCESSING
 from common import checkpoint
 from common.checkpoint import About
@@ -16,6 +17,7 @@ from common.errors import Failed, Refused
 from common.images import Framing, read
 from common.inception import InceptionSpec
 from common.report import photos as report
+from common.results import Store
 from common.weights import random_weights
 
 SCHEMA = Path(__file__).parents[1] / "common/schema/classify.json"
@@ -115,6 +117,14 @@ def test_both_tracks_name_a_photo_from_imported_weights(
     out = capsys.readouterr().out
     assert f"{tops[0][0]['label']} {tops[0][0]['probability']:.5f}" in out
     assert "no.jpg" in out
+
+
+def test_a_file_of_weights_may_have_its_own_border(cache, tmp_path):
+    path = cache / ".weights/inception-v3-torchvision.safetensors"
+    asked = (path, Store(tmp_path), "inception-v3", None, ["torch"])
+    assert from_file(*asked).spec.border == "include"
+    with pytest.raises(Refused, match="must be of the architecture of --system rasbt"):
+        from_file(path, Store(tmp_path), "rasbt-mlp", None, ["torch"])
 
 
 def test_without_weights_the_line_says_how_to_get_them(tmp_path, monkeypatch):

@@ -174,18 +174,32 @@ def test_both_tracks_finetune_from_the_same_weights(base, tmp_path):
     assert np.allclose(torch, tensorflow, rtol=1e-11, atol=0)
 
 
-def test_killed_while_computing_features_the_command_goes_on(base, tmp_path):
+def test_killed_while_computing_features_the_command_goes_on(
+    base, tmp_path, monkeypatch
+):
+    """Killed when the features' folder appears, it ends with the same features."""
     command = [
         *(sys.executable, "-m", "benchmarks.transfer", "--data=digits"),
         *("--classes=3,8", f"--weights={base}", "--seeds=1", "--epochs=2"),
         *("--threads=1", f"--store={tmp_path}"),
     ]
+    places = {name: tmp_path / name for name in ("killed", "whole")}
+    monkeypatch.setenv("TWINTRACK_CACHE", str(places["killed"]))
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    time.sleep(3)
+    while not list(places["killed"].glob(".features/*/about.json")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    for place in places.values():
+        monkeypatch.setenv("TWINTRACK_CACHE", str(place))
+        again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+    rows = [sorted(place.glob(".features/*/features.bin")) for place in places.values()]
+    assert len(rows[0]) == 2
+    for killed, whole in zip(*rows, strict=True):
+        assert killed.parent.name == whole.parent.name
+        assert killed.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -212,6 +226,14 @@ def test_a_wrong_request_is_one_line(changed, message, base, tmp_path):
     with pytest.raises(Refused, match=message):
         transfer(**ASKED | {"weights": base, "store": tmp_path} | changed)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path, tmp_path / "file" / "base.safetensors"):
+        with pytest.raises(Refused, match=r"--output must be .*(add a|name an)"):
+            pretrain("small-cnn", data="digits", output=output, store=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_weights_that_are_not_there_are_refused(tmp_path):
