@@ -61,8 +61,8 @@ def import_weights(
     path = output or default_path(kind)
     values = {"kind": kind, "output": str(path), "named": output is not None}
     values["file"] = None if source in TRACK else source
-    # torchvision brings ImageNet's names along, Keras would download them.
-    values |= in_child("benchmarks.weights:names", {}, threads=1, device="cpu")
+    if kind == "keras":  # it would download ImageNet's names, torchvision has them
+        values |= in_child("benchmarks.weights:names", {}, threads=1, device="cpu")
     found = in_child("benchmarks.weights:convert", values, threads=1, device="cpu")
     print(
         f"{path}: {system} from {found['source']}, {found['classes']:,} classes, pools "
@@ -179,7 +179,7 @@ def convert(values: Values, tell: Tell) -> Values:
             "is a background, which would shift every name by one; use weights "
             "without it"
         )
-    known = tuple(values["names"])
+    known = tuple(values.get("names") or track.imagenet_names())
     if spec.classes != len(known) and not values["named"]:
         raise Refused(
             f"what is imported without --output stands for ImageNet's {len(known):,} "

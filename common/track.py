@@ -213,9 +213,6 @@ class Track(Protocol):
             Refused: Without a network; the line says where to put the file by hand.
         """
 
-    def imagenet_names(self) -> tuple[str, ...]:
-        """Name of each of ImageNet's 1,000 classes, in the usual order."""
-
     def read_native(self, path: Path) -> tuple[Any, Weights]:
         """Spec and canonical weights of the framework's own file of Inception v3.
 

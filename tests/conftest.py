@@ -7,6 +7,7 @@ and torchvision come first.  Outside the tests each framework has its own proces
 
 import contextlib
 import ctypes
+import fcntl
 import gc
 import os
 import sys
@@ -27,7 +28,7 @@ with contextlib.suppress(ImportError):
     import torchvision  # noqa: F401
 
 
-HEAVY = 50e6  # bytes; what a test may leave to be collected later
+GROWN = 50e6  # bytes; what a test may leave to be collected later
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +36,21 @@ def _no_model_outlives_its_test():
     """Keras's models are in cycles: without this, dozens of Inceptions pile up."""
     before = resident()
     yield
-    if resident() - before > HEAVY:
+    if resident() - before > GROWN:
         gc.collect()
         give_back()
+
+
+@pytest.fixture(autouse=True)
+def _heavy_tests_never_meet(request, tmp_path_factory):
+    """Of all workers: what is marked `heavy` holds a gigabyte or more."""
+    if request.node.get_closest_marker("heavy") is None:
+        yield
+        return
+    shared = tmp_path_factory.getbasetemp().parent  # of all workers of this run
+    with (shared / "heavy.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def resident():

@@ -5,18 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-import pt_track
-import tf_track
+from benchmarks.task import in_child
 from common.errors import Refused
 from common.inception import InceptionSpec, aux_needs
-from common.plan import Chunk
-from common.recipe import Recipe
-from common.spec import Norm, parameters
+from common.spec import parameters
 from common.systems import check_fits, resolve
-from common.weights import random_weights
+from common.track import TRACKS
+from common.weights import read
+from tests.gradients import SCALED
 
-TRACKS = (pt_track, tf_track)
-SCALED = Norm(decay=0.9, eps=1e-3, variance="unbiased", scale=True)
 # float64 logits and gradients after 48 layers; measured 5e-13.
 FLOAT64 = 1e-11
 
@@ -76,22 +73,19 @@ def test_a_batch_of_one_in_training_is_refused(n, batch, cure):
     check_fits(dataclasses.replace(found, recipe=frozen), n)
 
 
-def test_both_tracks_agree_with_an_aux_head():
+@pytest.mark.heavy
+def test_both_tracks_agree_with_an_aux_head(tmp_path):
     """The gradient of both heads' losses, at the size that the auxiliary one needs."""
-    whole = spec(299, aux=True, dropout=0.5, norm=SCALED)
-    weights = random_weights(whole.weights, 0)
-    rng = np.random.default_rng(0)
-    chunk = Chunk(
-        rng.integers(0, 256, (1, 2, *whole.image), np.uint8),
-        np.array([[3, 8]], np.int32),
-        {"dropout": rng.random((1, 2, 2048)) < 0.5},
-    )
     found = []
     for track in TRACKS:
-        model = track.build(whole, weights=weights, dtype="float64")
-        recipe = Recipe(lr=0.1, batch=2, epochs=1, auxiliary=0.4)
-        trainer = track.Trainer(model, whole, recipe, np.array([0.1]))
-        found.append(trainer.canonical_gradients(chunk))
+        path = tmp_path / track
+        in_child(
+            "tests.gradients:measure",
+            {"track": track, "path": str(path)},
+            threads=1,
+            device="cpu",
+        )
+        found.append(read(path)[0])
     torch, tensorflow = found
     assert torch.keys() == tensorflow.keys()
     scale = np.sqrt(sum(np.linalg.norm(v) ** 2 for v in tensorflow.values()))

@@ -3,9 +3,16 @@
 The files are in the real formats, made by the official builders with random weights.
 """
 
+import json
 import pickle
+import re
+import shutil
+import zipfile
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -16,10 +23,12 @@ from sklearn.datasets import load_sample_images
 import pt_track
 import tf_track
 from benchmarks.weights import export_weights, import_weights, imported
-from common import checkpoint
+from common import checkpoint, codec
 from common.errors import Refused
 from common.images import Framing, read
-from common.inception import folded
+from common.inception import InceptionSpec, folded, units
+from common.recipe import Recipe, Staircase
+from common.spec import CNNSpec, Conv, Dense, Flatten, MLPSpec, Norm, Pool, Scale
 from common.weights import digest, random_weights
 
 # Relative, float64 and float32, after 48 layers: `parity.md` section 9; float64
@@ -82,7 +91,6 @@ def torch_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def keras_file(tmp_path_factory):
     """An .h5 in Keras's old layout, written by Keras itself, every tensor random."""
-    import h5py
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
     model = official_keras()
@@ -128,6 +136,7 @@ def keras_logits(path, images, dtype):
     return model(x, training=False).numpy()
 
 
+@pytest.mark.heavy
 @SIDES
 @pytest.mark.parametrize(
     ("dtype", "allowed"), [("float64", FLOAT64), ("float32", FLOAT32)]
@@ -149,8 +158,6 @@ def test_both_tracks_are_the_official_network(
 
 def test_the_official_networks_differ_from_each_other_by_their_border(ours):
     """The reason for the field: the same weights, 10 % and more apart."""
-    from dataclasses import replace
-
     spec, weights, _ = checkpoint.load(ours["torchvision"])
     images = photos(75)
     logits = [
@@ -202,8 +209,6 @@ def test_factors_are_folded_for_keras(ours, tmp_path, capsys):
     export_weights(ours["torchvision"], to="keras", output=output, other_border=True)
     assert "factors are folded" in capsys.readouterr().out
     spec, weights, _ = checkpoint.load(ours["torchvision"])
-    from dataclasses import replace
-
     bare = replace(
         spec, aux=False, border="exclude", norm=replace(spec.norm, scale=False)
     )
@@ -216,7 +221,9 @@ def test_factors_are_folded_for_keras(ours, tmp_path, capsys):
 def test_a_keras_file_goes_to_torch_as_ones(ours, tmp_path, capsys):
     output = tmp_path / "other.pth"
     export_weights(ours["keras"], to="torchvision", output=output, other_border=True)
-    assert "factors are ones" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no auxiliary head: build with aux_logits=False" in said
+    assert "factors are ones" in said
     official_torch(aux=False).load_state_dict(torch.load(output, weights_only=True))
 
 
@@ -289,6 +296,362 @@ def test_nothing_in_a_hostile_file_is_run():
     assert not Path("/tmp/twintrack-was-here").exists()
 
 
+class Huge:
+    """What a pickle may ask for without a byte of it: a terabyte of zeros."""
+
+    def __reduce__(self):
+        return (bytearray, (2**40,))
+
+
+def odd_torch(kind, path, torch_file):
+    """A torch file that parses and is still none of Inception v3's."""
+    state = {"fc.weight": torch.zeros(2, 2048)}
+    if kind == "legacy":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes()[:-9])
+        return
+    if kind == "compressed":
+        torch.save(state, path)
+        with zipfile.ZipFile(path) as old:
+            content = {name: old.read(name) for name in old.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for name, value in content.items():
+                new.writestr(name, value)
+        return
+    if kind == "repeated":  # its values are one value, which no place is needed for
+        with torch.device("meta"):
+            shapes = {k: v.shape for k, v in official_torch().state_dict().items()}
+        state = {k: torch.zeros(()).expand(shape) for k, shape in shapes.items()}
+    elif kind in ("nan", "inf", "rounded", "odd"):
+        state = torch.load(torch_file, weights_only=True, mmap=True)
+        tensor = state["fc.bias"].double()
+        state["fc.bias"] = tensor
+        if kind == "rounded":
+            tensor[3] = 1 / 3
+        elif kind == "odd":
+            state["fc.weight"] = torch.nn.Parameter(state["fc.weight"])
+            state["Conv2d_1a_3x3.bn.bias"] = torch.ones(32, dtype=torch.bfloat16)
+            state["Conv2d_1a_3x3.bn.weight"] = torch.ones(32, dtype=torch.float16)
+        else:
+            tensor[3] = float(kind)
+    elif kind == "keys":
+        state = {1: torch.zeros(2)}
+    elif kind == "huge":
+        state["fc.bias"] = Huge()
+    else:
+        state["fc.weight"] = {
+            "sparse": lambda: torch.zeros(2, 2048).to_sparse(),
+            "meta": lambda: torch.zeros(2**30, 2**30, device="meta"),
+            "no class": lambda: torch.zeros(0, 2048),
+            "vector": lambda: torch.zeros(2048),
+            "integer": lambda: torch.zeros(2, 2048, dtype=torch.int32),
+            "boolean": lambda: torch.zeros(2, 2048, dtype=torch.bool),
+            "complex": lambda: torch.zeros(2, 2048, dtype=torch.complex64),
+        }[kind]()
+    torch.save(state, path)
+
+
+def refused(track, path):
+    """The one line with which a track refuses a file, or none if it reads it."""
+    said = None
+    try:
+        track.read_native(path)
+    except Refused as error:
+        said = str(error)
+    assert said is None or (path.name in said and len(said.splitlines()) == 1)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("legacy", "must be a whole state dict"),
+        ("compressed", "it is compressed"),
+        ("repeated", "its tensors are larger than its .* bytes"),
+        ("nan", "fc.bias has values that are not finite"),
+        ("inf", "fc.bias has values that are not finite"),
+        ("rounded", "fc.bias is torch.float64 and would be rounded"),
+        ("keys", "it has a key of type int"),
+        ("huge", "it names '__builtin__ bytearray'"),
+        ("sparse", "it names 'torch._utils _rebuild_sparse_tensor'"),
+        ("meta", "it names 'torch._utils _rebuild_meta_tensor_no_storage'"),
+        ("no class", "there must be a class, got 0"),
+        ("vector", "no matrix fc.weight"),
+        ("integer", "'fc.weight' must be floating, it is torch.int32"),
+        ("boolean", "'fc.weight' must be floating, it is torch.bool"),
+        ("complex", "'fc.weight' must be floating, it is torch.complex64"),
+    ],
+)
+def test_an_odd_torch_file_is_refused(kind, message, torch_file, tmp_path):
+    path = tmp_path / f"{kind}.pth"
+    odd_torch(kind, path, torch_file)
+    assert re.search(message, refused(pt_track, path))
+    path.unlink()  # pytest would keep 100 MB of each
+
+
+def test_other_floats_are_taken_where_nothing_is_rounded(torch_file, tmp_path):
+    path = tmp_path / "odd.pth"
+    odd_torch("odd", path, torch_file)
+    _, weights = pt_track.read_native(path)
+    _, expected = pt_track.read_native(torch_file)
+    path.unlink()
+    assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
+    assert np.array_equal(weights["fc.bias"], expected["fc.bias"])
+    assert np.array_equal(weights["fc.kernel"], expected["fc.kernel"])
+    assert (weights["Conv2d_1a_3x3.bn.scale"] == 1).all()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_byte_of_a_torch_file_is_trusted(zipped, tmp_path):
+    """Cut anywhere, or with any byte changed: refused, in one line, or read."""
+    path = tmp_path / "small.pth"
+    state = OrderedDict({"fc.weight": torch.ones(2, 3), "fc.bias": torch.ones(2)})
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    cut = [whole[:n] for n in np.linspace(0, len(whole) - 1, 60).astype(int)]
+    for at, change in zip(
+        rng.integers(len(whole), size=60), rng.integers(1, 256, size=60), strict=True
+    ):
+        cut.append(whole[:at] + bytes([whole[at] ^ change]) + whole[at + 1 :])
+    for content in cut:
+        path.write_bytes(content)
+        assert refused(pt_track, path)  # the small one itself is no Inception
+
+
+def declared(path):
+    """An .h5 with the names and shapes of InceptionV3 and none of its values."""
+    spec = InceptionSpec(image=(299, 299, 3), classes=CLASSES)
+    shapes = {name: record.shape for name, record in spec.weights.items()}
+    layers = {}
+    for i, unit in enumerate(units(spec)):
+        number = f"_{i}" if i else ""
+        layers[f"conv2d{number}"] = {"kernel": shapes[f"{unit}.conv.kernel"]}
+        leaves = ("beta", "moving_mean", "moving_variance")
+        one = dict.fromkeys(leaves, shapes[f"{unit}.bn.mean"])
+        layers[f"batch_normalization{number}"] = one
+    layers["predictions"] = {"kernel": (2048, CLASSES), "bias": (CLASSES,)}
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        for name, leaves in layers.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{n}:0".encode() for n in leaves]
+            for leaf, shape in leaves.items():
+                group.create_dataset(f"{leaf}:0", shape, "f4")
+
+
+def odd_keras(kind, path):
+    """An .h5 that HDF5 opens and that is still none of InceptionV3's."""
+    declared(path)
+    with h5py.File(path, "r+") as file:
+        layer, name = file["conv2d"], "kernel:0"
+        shape = layer[name].shape
+        if kind == "integer names":
+            file.attrs["layer_names"] = 5
+        elif kind == "other names":
+            layer.attrs["weight_names"] = [b"kernel:0", b"bias:0"]
+        elif kind == "no names":
+            del file["predictions"].attrs["weight_names"]
+        elif kind == "array for group":
+            del file["conv2d"]
+            file["conv2d"] = np.zeros(3, np.float32)
+        elif kind == "more leaves":
+            layer["bias:0"] = np.zeros(32, np.float32)
+            layer.attrs["weight_names"] = [b"kernel:0", b"bias:0"]
+        elif kind == "more layers":
+            file.copy(layer, "dense")
+        elif kind == "fewer layers":
+            del file["conv2d_3"], file["batch_normalization_3"]
+        elif kind == "twice":
+            file["dense"] = layer
+        elif kind == "circle":
+            layer["again"] = layer
+        elif kind in ("no class", "vector", "many classes"):
+            shape = {"no class": (2048, 0), "many classes": (2048, 2**40)}
+            head = file["predictions"]
+            for leaf in ("kernel:0", "bias:0"):
+                del head[leaf]
+            head.create_dataset("kernel:0", shape.get(kind, (2048,)), "f4")
+            head.create_dataset("bias:0", shape.get(kind, (0, 7))[1:], "f4")
+        elif kind != "declared":
+            del layer[name]
+            if kind == "group for array":
+                layer.create_group(name)
+            elif kind == "soft link":
+                layer[name] = h5py.SoftLink("/conv2d_1/kernel:0")
+            elif kind == "external link":
+                other = path.with_name("other.h5")
+                with h5py.File(other, "w") as theirs:
+                    theirs["kernel"] = np.zeros(shape, np.float32)
+                layer[name] = h5py.ExternalLink(str(other), "kernel")
+            elif kind == "external values":
+                raw = path.with_name("raw")
+                raw.write_bytes(bytes(4 * 864))
+                layer.create_dataset(name, shape, "f4", external=[(str(raw), 0, 3456)])
+            elif kind == "compressed":
+                layer.create_dataset(name, shape, "f4", compression="gzip")
+            elif kind == "huge":
+                layer.create_dataset(name, (2**40,), "f4")
+            elif kind == "objects":
+                layer.create_dataset(name, shape, h5py.string_dtype())
+            elif kind == "integers":
+                layer.create_dataset(name, shape, "i4")
+            elif kind == "no values":
+                layer.create_dataset(name, data=h5py.Empty("f4"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("declared", "its arrays are larger than its .* bytes"),
+        ("integer names", "layer_names must list names, it is int64"),
+        ("other names", "weight_names must list 1 arrays, it lists 2"),
+        ("no names", "attribute.*weight_names"),
+        ("array for group", "an array where a group must be"),
+        ("group for array", "94 batch norms and -1 other"),
+        ("more leaves", r"a layer has \['bias', 'kernel'\], not \['kernel'\]"),
+        ("more layers", "94 convolutions, 94 batch norms and 1 other"),
+        ("fewer layers", "93 convolutions, 93 batch norms and 0 other"),
+        ("twice", "'kernel:0' is in it twice"),
+        ("circle", "'again' is in it twice"),
+        ("no class", "there must be a class, got 0"),
+        ("many classes", "its arrays are larger than its .* bytes"),
+        ("vector", "no layer of predictions with a matrix"),
+        ("soft link", "'kernel:0' is a link"),
+        ("external link", "'kernel:0' is a link"),
+        ("external values", "'kernel:0' must lie in the file"),
+        ("compressed", "'kernel:0' must lie in the file"),
+        ("huge", r"Conv2d_1a_3x3.conv.kernel: the spec says .* got \(1099511627776,\)"),
+        ("objects", "'kernel:0' must be floating, it is object"),
+        ("integers", "'kernel:0' must be floating, it is int32"),
+        ("no values", "'kernel:0' is no array"),
+    ],
+)
+def test_an_odd_keras_file_is_refused(kind, message, tmp_path):
+    path = tmp_path / "odd.h5"
+    odd_keras(kind, path)
+    assert path.stat().st_size < 2e6
+    assert re.search(message, refused(tf_track, path))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.float64(1 / 3), "fc.bias is float64 and would be rounded"),
+        (np.float32("nan"), "fc.bias has values that are not finite"),
+        (np.float64(1e300), "fc.bias is float64 and would be rounded"),
+        (np.float64(0.5), None),
+        (np.float16(0.1), None),
+    ],
+)
+def test_keras_values_are_finite_and_exact(value, message, keras_file, tmp_path):
+    path = tmp_path / "odd.h5"
+    shutil.copy(keras_file, path)
+    with h5py.File(path, "r+") as file:
+        head = file["predictions"]
+        (name,) = (n for n in head.attrs["weight_names"] if "bias" in n)
+        del head[name]
+        head[name] = np.full(CLASSES, value)
+    said = refused(tf_track, path)
+    path.unlink()
+    assert said is None if message is None else re.search(message, said)
+
+
+@pytest.mark.parametrize("track", [pt_track, tf_track])
+def test_what_the_library_cannot_express_is_not_written(track, tmp_path):
+    spec = InceptionSpec(image=(299, 299, 3), classes=CLASSES)
+    for other in (
+        replace(spec, image=(299, 299, 1)),
+        replace(spec, norm=replace(spec.norm, eps=1e-5)),
+    ):
+        with pytest.raises(Refused, match=r"has 3 channels and epsilon 0\.001, got"):
+            track.write_native(tmp_path / "no", other, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("track", [pt_track, tf_track])
+def test_another_scaling_is_remarked(track, ours, tmp_path, monkeypatch):
+    if track is tf_track:  # its network takes seconds to build
+        monkeypatch.setattr(tf_track.native_weights, "_fill", lambda *_: None)
+    spec, weights, _ = checkpoint.load(ours["keras"])
+    path = tmp_path / "weights"
+    assert track.write_native(path, spec, weights) == (
+        []
+        if track is tf_track
+        else [
+            "no auxiliary head: build with aux_logits=False",
+            "batch norm's factors are ones",
+        ]
+    )
+    said = track.write_native(path, replace(spec, scale=Scale()), weights)
+    assert said[0].startswith("not in the file: pixels go in by Scale(divide=255.0")
+    path.unlink()
+
+
+SMALL = CNNSpec(
+    image=(8, 8, 1),
+    classes=2,
+    layers=(Conv(3, 3), Norm(), Pool(2, 2), Flatten(), Dense(2)),
+)
+RECIPE = Recipe(lr=0.1, batch=2, epochs=1, schedule=Staircase(2, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("record", "path", "value"),
+    [
+        (SMALL, ("layers", 2, "stride"), 0),
+        (SMALL, ("layers", 2, "stride"), -1),
+        (SMALL, ("layers", 2, "stride"), "2"),
+        (SMALL, ("layers", 2, "stride"), None),
+        (SMALL, ("layers", 2, "stride"), 10**400),
+        (SMALL, ("layers", 2, "window"), 0),
+        (SMALL, ("layers", 2, "pad"), [[0, 0], [0, -1]]),
+        (SMALL, ("layers", 2, "pad"), [[0, 0]]),
+        (SMALL, ("layers", 0, "out"), 0),
+        (SMALL, ("layers", 0, "kernel"), [3]),
+        (SMALL, ("layers", 0, "bias"), 1),
+        (SMALL, ("layers", 0, "init"), "normal"),
+        (SMALL, ("layers", 0), 7),
+        (SMALL, ("layers", 1, "eps"), float("nan")),
+        (SMALL, ("layers", 1, "eps"), -1e-3),
+        (SMALL, ("layers", 1, "variance"), "median"),
+        (SMALL, ("layers", 1, "more"), 1),
+        (SMALL, ("layers", 3), {"is": "Dense", "out": 2}),
+        (SMALL, ("layers",), []),
+        (SMALL, ("layers",), {}),
+        (SMALL, ("image",), [8, 8]),
+        (SMALL, ("image",), [2**20, 2**20, 1]),
+        (SMALL, ("scale", "divide"), 0),
+        (SMALL, ("is",), ["CNNSpec"]),
+        (MLPSpec(image=(8, 8, 1), classes=2), ("hidden",), [True]),
+        (InceptionSpec(image=(75, 75, 3), classes=2), ("border",), "mirror"),
+        (InceptionSpec(image=(75, 75, 3), classes=2), ("norm",), None),
+        (RECIPE, ("schedule", "every"), 0),
+        (RECIPE, ("schedule",), {"is": "Norm"}),
+    ],
+)
+def test_a_header_of_odd_numbers_is_refused(record, path, value):
+    plain = whole = json.loads(codec.dumps(record))
+    assert codec.loads(json.dumps(whole)) == record
+    for step in path[:-1]:
+        plain = plain[step]
+    plain[path[-1]] = value
+    with pytest.raises(Refused, match="must be one that twintrack wrote"):
+        codec.loads(json.dumps(whole))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "5", "[" * 100_000, '{"is": ' * 100_000, "NaN", '{"is": "a\\nb"}'],
+)
+def test_text_that_is_no_record_is_refused(text):
+    with pytest.raises(Refused, match="must be one that twintrack wrote") as refusal:
+        codec.loads(text)
+    assert len(str(refusal.value)) < 400
+    assert "\n" not in str(refusal.value)
+
+
 def test_without_a_network_the_line_says_where_to_put_the_file(monkeypatch, tmp_path):
     """No proxy answers there; both libraries' own downloads are tried."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -304,6 +667,15 @@ def test_without_a_network_the_line_says_where_to_put_the_file(monkeypatch, tmp_
     wrong.write_bytes(b"other")
     with pytest.raises(Refused, match="must have the hash in its name"):
         import_weights("inception-v3", source="torchvision", output=output)
+
+
+def test_a_file_of_other_classes_does_not_stand_for_imagenet(
+    monkeypatch, tmp_path, torch_file
+):
+    monkeypatch.setenv("TWINTRACK_CACHE", str(tmp_path))
+    with pytest.raises(Refused, match="stands for ImageNet's 1,000 classes, .* has 7"):
+        import_weights("inception-v3", source=str(torch_file))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_what_was_imported_is_found(monkeypatch, tmp_path, ours):
@@ -325,8 +697,6 @@ def test_folding_takes_factors_of_any_sign(ours):
         n: v * np.where(np.arange(v.size) % 2, 1, -1) if n.endswith(".scale") else v
         for n, v in weights.items()
     }
-    from dataclasses import replace
-
     small = replace(spec, aux=False, image=(75, 75, 3))
     signed = {n: v for n, v in signed.items() if n in small.weights}
     bare = replace(small, norm=replace(spec.norm, scale=False))
@@ -339,6 +709,7 @@ def test_folding_takes_factors_of_any_sign(ours):
     assert digest(signed) != digest(folded(signed))
 
 
+@pytest.mark.heavy
 def test_the_official_table_shows_where_the_difference_is(tmp_path):
     """Official with official differ, ours agree with either: the command."""
     from benchmarks.official import official

@@ -20,7 +20,6 @@ from tf_track.mlp import MLP
 from tf_track.native import PLACES, build_native, train_native
 from tf_track.native_weights import (
     download,
-    imagenet_names,
     official,
     read_native,
     write_native,
@@ -39,7 +38,6 @@ __all__ = [
     "download",
     "estimate_statistics",
     "get_weights",
-    "imagenet_names",
     "load",
     "load_dataset",
     "official",

@@ -149,7 +149,7 @@ def tutorial(
     model.compile(
         keras.optimizers.SGD(recipe.lr, momentum=recipe.optimizer.momentum),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        ["accuracy"],
+        metrics=["accuracy"],
     )
     drop = recipe.schedule
 
