@@ -7,10 +7,10 @@ and torchvision come first.  Outside the tests each framework has its own proces
 
 import contextlib
 import ctypes
-import fcntl
 import gc
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,16 +19,28 @@ import pytest
 # processes that tests start are to find tests.numpy_track there.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with contextlib.suppress(ImportError):
-    import torch
-
-    torch.set_num_threads(1)  # tests run beside others; waiting threads cost more
-    import triton  # noqa: F401
-with contextlib.suppress(ImportError):
-    import torchvision  # noqa: F401
-
-
 GROWN = 50e6  # bytes; what a test may leave to be collected later
+
+
+def pytest_configure(config):
+    """Frameworks in their order, where tests run: not in xdist's controller."""
+    workers = getattr(config.option, "numprocesses", None)
+    if workers and not hasattr(config, "workerinput"):
+        return
+    for name in ("torch", "triton", "torchvision"):
+        with contextlib.suppress(ImportError):
+            import_module(name)
+    if "torch" in sys.modules:  # tests run beside others; waiting threads cost more
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """Heavy tests in one worker, first, while both are small; the others by file."""
+    for item in items:
+        group = "heavy" if item.get_closest_marker("heavy") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("heavy") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -39,18 +51,6 @@ def _no_model_outlives_its_test():
     if resident() - before > GROWN:
         gc.collect()
         give_back()
-
-
-@pytest.fixture(autouse=True)
-def _heavy_tests_never_meet(request, tmp_path_factory):
-    """Of all workers: what is marked `heavy` holds a gigabyte or more."""
-    if request.node.get_closest_marker("heavy") is None:
-        yield
-        return
-    shared = tmp_path_factory.getbasetemp().parent  # of all workers of this run
-    with (shared / "heavy.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def resident():

@@ -53,7 +53,7 @@ def climbed(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
         steps=None if own else steps,
         seed=3,
         threads=1,
-        overrides=() if own else overrides,
+        overrides=("recipe.batch=4",) if own else overrides,
         fault=fault,
         folder=folder,
     )

@@ -34,6 +34,7 @@ from common.weights import digest, random_weights
 # Relative, float64 and float32, after 48 layers: `parity.md` section 9; float64
 # measured 7e-14 and float32 4e-5 (each framework alone is 3e-5 from its float64).
 FLOAT64, FLOAT32 = 1e-11, 1e-4
+pytestmark = pytest.mark.heavy
 CLASSES = 7
 SIDES = pytest.mark.parametrize("side", [75, 299])
 
@@ -136,7 +137,6 @@ def keras_logits(path, images, dtype):
     return model(x, training=False).numpy()
 
 
-@pytest.mark.heavy
 @SIDES
 @pytest.mark.parametrize(
     ("dtype", "allowed"), [("float64", FLOAT64), ("float32", FLOAT32)]
@@ -709,7 +709,6 @@ def test_folding_takes_factors_of_any_sign(ours):
     assert digest(signed) != digest(folded(signed))
 
 
-@pytest.mark.heavy
 def test_the_official_table_shows_where_the_difference_is(tmp_path):
     """Official with official differ, ours agree with either: the command."""
     from benchmarks.official import official
