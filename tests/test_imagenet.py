@@ -97,7 +97,6 @@ def cache(tmp_path_factory):
     return folder
 
 
-@pytest.mark.heavy
 def test_both_tracks_name_a_photo_from_imported_weights(
     cache, tmp_path, monkeypatch, capsys
 ):

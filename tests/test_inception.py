@@ -73,7 +73,6 @@ def test_a_batch_of_one_in_training_is_refused(n, batch, cure):
     check_fits(dataclasses.replace(found, recipe=frozen), n)
 
 
-@pytest.mark.heavy
 def test_both_tracks_agree_with_an_aux_head(tmp_path):
     """The gradient of both heads' losses, at the size that the auxiliary one needs."""
     found = []

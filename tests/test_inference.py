@@ -23,7 +23,6 @@ from common.weights import random_weights
 SCHEMA = Path(__file__).parents[1] / "common/schema/speed.json"
 
 
-@pytest.mark.heavy
 def test_answers_are_measured_beside_the_libraries_own(tmp_path):
     output = tmp_path / "speed.json"
     found = speed(
@@ -78,7 +77,6 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.mark.heavy
 def test_a_transfer_is_timed_beside_the_tutorials_loop(photos, tmp_path, monkeypatch):
     """Three epochs of few pictures, in two turns."""
     monkeypatch.setenv("TWINTRACK_CACHE", str(tmp_path))

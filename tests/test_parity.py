@@ -30,15 +30,6 @@ MILD = 2e-13
 # Of Inception's 378 tensors as many are nudged as fit a test; the command does all.
 SAMPLED = 37
 OURS = [name for name, system in SYSTEMS.items() if system.module is None]
-HEAVY = {"inception-v3"}
-
-
-def marked(names, system_of=lambda name: name):
-    """Parameters, those of Inception marked as heavy."""
-    return [
-        pytest.param(n, marks=[pytest.mark.heavy] if system_of(n) in HEAVY else [])
-        for n in names
-    ]
 
 
 def climbed(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
@@ -83,7 +74,7 @@ def measured_here(climbs, folder):
         yield compare_stage(stage, folder, climbs["tensorflow"])
 
 
-@pytest.mark.parametrize("name", marked(OURS))
+@pytest.mark.parametrize("name", OURS)
 def test_both_tracks_compute_the_same_function(name, tmp_path):
     rungs = climbed(name, tmp_path)
     assert [rung for rung in rungs if not rung.passed] == []
@@ -93,7 +84,9 @@ def test_both_tracks_compute_the_same_function(name, tmp_path):
     assert rungs[-1].name == "float32"
 
 
-@pytest.mark.parametrize("fault", marked(FAULTS, lambda n: FAULTS[n].system))
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, id=f"{f}-{FAULTS[f].system}") for f in FAULTS]
+)
 def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, tmp_path):
     *held, broken = climbed(FAULTS[fault].system, tmp_path, fault=fault)
     assert broken.name == FAULTS[fault].rung
@@ -102,7 +95,6 @@ def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, tmp_path):
     assert all(rung.passed for rung in held)
 
 
-@pytest.mark.heavy
 def test_inceptions_running_variance_is_caught_too(tmp_path):
     *held, broken = climbed("inception-v3", tmp_path, fault="bn-variance")
     assert broken.name == "statistics"
