@@ -8,7 +8,6 @@ the parent can compare the two tracks and stop at the first rung that fails.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -93,27 +92,24 @@ def measure(track: Track, climb: Climb, folder: Path) -> Iterator[str]:
     data = dataset(climb, spec, recipe)
     recipe = compressed(recipe, len(data.train), climb.steps)
 
-    def build() -> dict[str, np.ndarray]:
-        return track.get_weights(track.build(spec, seed=climb.seed, dtype="float64"))
+    # Nothing is held from stage to stage: Inception's tensors are 190 MB in float64.
+    drawn = track.get_weights(track.build(spec, seed=climb.seed, dtype="float64"))
+    write(folder / "build", drawn, {})
+    del drawn
+    yield "build"
 
-    def random() -> dict[str, np.ndarray]:
-        weights = random_weights(spec.weights, climb.seed)
-        return functions(track, spec, recipe, data, weights, climb)
-
-    measures = (
-        build,
-        random,
-        lambda: training(track, spec, recipe, data, climb, folder),
-        lambda: float32(track, spec, recipe, data, climb),
+    found = functions(
+        track, spec, recipe, data, random_weights(spec.weights, climb.seed), climb
     )
-    for stage, measured in zip(STAGES, measures, strict=True):
-        found = measured()
-        # Inception's tensors are 190 MB in float64, and Keras's models are in cycles:
-        # what the stage no longer needs goes before its result is encoded.
-        gc.collect()
-        write(folder / stage, found, {})
-        del found
-        yield stage
+    write(folder / "functions", found, {})
+    del found
+    yield "functions"
+
+    write(folder / "training", training(track, spec, recipe, data, climb, folder), {})
+    yield "training"
+
+    write(folder / "float32", float32(track, spec, recipe, data, climb), {})
+    yield "float32"
 
 
 def dataset(climb: Climb, spec: Spec, recipe: Recipe) -> Dataset:
@@ -201,22 +197,15 @@ def training(
     for step, chunk in enumerate(chunks(spec, recipe, data, climb, "float64"), 1):
         losses.append(float(trainer.run(chunk)[0]))
         if step in kept_steps(climb):
-            write(folder / f"step-{step}", judged_tensors(track, trainer, recipe), {})
+            kept = {
+                name: value
+                for name, value in trainer.arrays().items()
+                if name.startswith(("weights/", "slots/average/"))
+            }
+            write(folder / f"step-{step}", kept, {})
         if step == climb.tensors:
             judged = evaluation(track, model, trainer, data)
     return {"losses": np.array(losses)} | judged
-
-
-def judged_tensors(
-    track: Track, trainer: Trainer, recipe: Recipe
-) -> dict[str, np.ndarray]:
-    """Weights and statistics, and their averages where the recipe has some."""
-    weights = track.get_weights(trainer.model)
-    found = {f"weights/{name}": value for name, value in weights.items()}
-    if recipe.average:
-        slots = trainer.arrays().items()
-        found |= {n: v for n, v in slots if n.startswith("slots/average/")}
-    return found
 
 
 def evaluation(

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from common.errors import Refused
 
-PIECE = 1 << 20  # bytes that are read back at once
 FULL = (errno.ENOSPC, errno.EDQUOT)  # how a disk says that it is full
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -57,14 +56,8 @@ def _write_through(path: Path, content: bytes) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-    whole, at = memoryview(content), 0
-    with path.open("rb") as written:
-        while piece := written.read(PIECE):
-            if piece != whole[at : at + len(piece)]:
-                raise OSError(errno.EIO, "read back other bytes than were written")
-            at += len(piece)
-    if at != len(whole):
-        raise OSError(errno.EIO, "read back fewer bytes than were written")
+    if path.read_bytes() != content:
+        raise OSError(errno.EIO, "read back other bytes than were written")
 
 
 def check_writable(path: Path, option: str) -> None:
