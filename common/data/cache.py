@@ -248,7 +248,7 @@ def refusing_a_full_disk(cache: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise Refused(
-                f"the cache needs room for the decoded images, {cache} has none left "
+                f"the cache needs room for what it keeps, {cache} has none left "
                 f"({error.strerror}); free some, or set TWINTRACK_CACHE to another "
                 "folder"
             ) from error
