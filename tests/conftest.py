@@ -40,15 +40,17 @@ def pytest_configure(config):
         sys.modules["torch"].set_num_threads(1)
 
 
-def heavy(nodeid):
-    """Whether a test holds a gigabyte or more, by itself or in its children."""
+def weight(nodeid):
+    """2 for tests that hold three gigabytes in their children, 1 for one, or 0."""
     name = nodeid.partition("::")[0].rpartition("/")[2]
-    return name in HEAVY or (name == "test_parity.py" and "inception" in nodeid)
+    if name == "test_parity.py" and "inception" in nodeid:
+        return 2
+    return int(name in HEAVY)
 
 
 def pytest_collection_modifyitems(items):
-    """Heavy tests first, while the workers are small."""
-    items.sort(key=lambda item: not heavy(item.nodeid))
+    """The heaviest first, while the workers are small."""
+    items.sort(key=lambda item: -weight(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -62,7 +64,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "heavy" if heavy(nodeid) else nodeid.partition("::")[0]
+            return "heavy" if weight(nodeid) else nodeid.partition("::")[0]
 
     return Scheduling(config, log)
 
