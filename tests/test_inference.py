@@ -57,7 +57,7 @@ def test_a_bar_that_is_missed_says_so():
     row = {
         "ours_over_naive": 1.3,
         "ranges": {"ours_over_naive": {"low": 1.2, "high": 1.4}},
-        "same_top1": {"share": 0.985, "n": 200},
+        "same_top1": {"share": 0.985, "n": 200, "labels": 8},
     }
     found = list(bars({"tensorflow": row}, 299))
     assert [bar["holds"] for bar in found] == [False, False]
@@ -75,6 +75,20 @@ def photos(tmp_path):
         for i in range(15):
             Image.new("RGB", (8, 8), (red, 9 * i, 80)).save(folder / f"{i}.png")
     return tmp_path / "photos"
+
+
+def test_one_label_for_all_pictures_shows_no_agreement():
+    row = {
+        "ours_over_naive": 3.0,
+        "ranges": {"ours_over_naive": {"low": 2.9, "high": 3.1}},
+        "same_top1": {"share": 1.0, "n": 200, "labels": 1},
+    }
+    speed_, same = bars({"torch": row}, 299)
+    assert speed_["holds"]
+    assert not same["holds"]
+    assert "gave them 1 different labels" in same["said"]
+    row["same_top1"]["labels"] = 2
+    assert all(bar["holds"] for bar in bars({"torch": row}, 299))
 
 
 def test_a_transfer_is_timed_beside_the_tutorials_loop(photos, tmp_path, monkeypatch):
