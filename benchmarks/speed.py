@@ -144,6 +144,21 @@ def speed(
     asked = [*(systems or ()), *(system or ())] or ["rosetta-cnn"]
     if asked == ["all"]:
         asked = list(registry.SYSTEMS)
+    plans = [
+        Measurement(
+            system=name,
+            overrides=tuple(set or ()),
+            data=asdict(request) if request else None,
+            precision=dtype,
+            device=place,
+            threads=threads,
+            rounds=rounds,
+            steps=steps,
+        )
+        for name in dict.fromkeys(asked)
+        if name != INCEPTION
+    ]
+    systems_for = [(plan, resolve(plan, data_at_hand(plan))) for plan in plans]
     rows = []
     if INCEPTION in asked:  # trained here it would say nothing of how it is used
         seen = None
@@ -166,21 +181,6 @@ def speed(
             transfer = tutorial.Asked(epochs=epochs, train=limit, test=test, **shared)
             rows.append(tutorial.row(transfer, names))
             tutorial.show(rows[-1])
-    plans = [
-        Measurement(
-            system=name,
-            overrides=tuple(set or ()),
-            data=asdict(request) if request else None,
-            precision=dtype,
-            device=place,
-            threads=threads,
-            rounds=rounds,
-            steps=steps,
-        )
-        for name in dict.fromkeys(asked)
-        if name != INCEPTION
-    ]
-    systems_for = [(plan, resolve(plan, data_at_hand(plan))) for plan in plans]
     for plan, resolved in systems_for:
         rows.append(system_row(plan, resolved, names))
         show(rows[-1])

@@ -25,6 +25,7 @@ HEAVY = {
     "test_inference.py",
     "test_weights_files.py",
 }
+LEAVING = {"test_data_tracks.py", "test_heads.py", "test_native.py"}
 GROWN = 50e6  # bytes; what a test may leave to be collected later
 
 
@@ -43,12 +44,12 @@ def pytest_configure(config):
 def weight(nodeid):
     """2 for tests that hold three gigabytes in their children, 1 for one.
 
-    Else 0, but -1 for those that leave TFDS in their worker: half a gigabyte.
+    Else 0, but -1 for those that leave half a gigabyte in their worker.
     """
     name = nodeid.partition("::")[0].rpartition("/")[2]
     if name == "test_parity.py" and "inception" in nodeid:
         return 2
-    return -1 if name == "test_data_tracks.py" else int(name in HEAVY)
+    return -1 if name in LEAVING else int(name in HEAVY)
 
 
 def pytest_collection_modifyitems(items):
