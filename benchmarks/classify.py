@@ -26,13 +26,14 @@ from benchmarks.compare import (
     check_positive,
     tracks_of,
 )
-from benchmarks.network import Networks
-from benchmarks.progress import amount
-from benchmarks.trained import Choice, from_file, from_store
+from benchmarks.engine.chosen import Choice, from_file, from_store
+from benchmarks.engine.networks import Networks
+from benchmarks.engine.progress import amount
 from benchmarks.weights import PREPROCESSING, SYSTEM, imported
-from common import files, photos
+from common import files
 from common.errors import Failed, Refused
-from common.images import (
+from common.photos import sort as photos
+from common.photos.decode import (
     BadPicture,
     Framing,
     Picture,
@@ -40,10 +41,10 @@ from common.images import (
     printable,
     read,
 )
-from common.ood import probabilities, scores
 from common.report import drawings
 from common.report import photos as report
 from common.results import Store
+from common.strangeness import probabilities, scores
 
 BLOCK = 32  # photos that are decoded before they are asked about
 

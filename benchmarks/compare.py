@@ -17,10 +17,11 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import devices, options
+from benchmarks import options
 from benchmarks.data import ensure_prepared, framing_of
-from benchmarks.progress import screen as fitting_screen
-from benchmarks.runner import DAY, RunsFailed, run_jobs
+from benchmarks.engine import machine
+from benchmarks.engine.progress import screen as fitting_screen
+from benchmarks.engine.runner import DAY, RunsFailed, run_jobs
 from common import files, report
 from common.data import DataRequest, Dataset, open_data
 from common.errors import Refused
@@ -72,7 +73,7 @@ def compare(
     check_positive(seeds=seeds, threads=threads, epochs=epochs, time_limit=time_limit)
     check_margin(margin)
     check_output(json)
-    place, dtype = devices.settle(device, precision, mode=mode, tracks=names)
+    place, dtype = machine.settle(device, precision, mode=mode, tracks=names)
     overrides = tuple(set or ())
     request = DataRequest(
         source=data, limit=limit, valid=valid, skip_bad=skip_bad, **framing_of(size)
@@ -89,7 +90,7 @@ def compare(
             seed=seed,
             precision=dtype,
             device=place,
-            threads=threads or devices.threads_for(resolved.spec, resolved.recipe),
+            threads=threads or machine.threads_for(resolved.spec, resolved.recipe),
         )
         for resolved in [
             fitted(name, pictures, overrides, epochs)

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import options
-from benchmarks.runner import environment
+from benchmarks.engine.runner import environment
 from common.data import DataRequest
 from common.data.cache import Damaged, cache_folder, load, locked, read_meta
 from common.data.canonical import PUBLIC

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks import devices, options
+from benchmarks import options
 from benchmarks.compare import (
     check_folder,
     check_output,
@@ -32,18 +32,20 @@ from benchmarks.compare import (
     tracks_of,
 )
 from benchmarks.data import ensure_prepared, size_of
-from benchmarks.network import Networks
-from benchmarks.progress import amount
-from benchmarks.progress import screen as fitting_screen
-from benchmarks.runner import DAY, RunsFailed, run_jobs
-from benchmarks.trained import FOLDS, from_runs
-from common import files, imbalance, photos
+from benchmarks.engine import machine
+from benchmarks.engine.chosen import FOLDS, from_runs
+from benchmarks.engine.networks import Networks
+from benchmarks.engine.progress import amount
+from benchmarks.engine.progress import screen as fitting_screen
+from benchmarks.engine.runner import DAY, RunsFailed, run_jobs
+from common import files, remedies
 from common.data import Addition, DataRequest, Dataset, open_data
 from common.data.addition import add, keep, on_white, with_bars
 from common.data.split import stratified
 from common.errors import Failed, Refused
-from common.images import BadPicture, Framing, framing_for, printable, read
 from common.job import Job
+from common.photos import sort as photos
+from common.photos.decode import BadPicture, Framing, framing_for, printable, read
 from common.report import drawings
 from common.report import new_class as report
 from common.report.photos import answer
@@ -77,7 +79,7 @@ def new_class(
     folds: Annotated[int, typer.Option(help="Parts the photos are dealt into.")] = 5,
     remedy: Annotated[
         list[str] | None,
-        typer.Option(help=f"Of {', '.join(imbalance.REMEDIES)}; all unless given."),
+        typer.Option(help=f"Of {', '.join(remedies.REMEDIES)}; all unless given."),
     ] = None,
     shortcut: Annotated[
         bool, typer.Option(help="Measure whether bars give the class away.")
@@ -120,8 +122,8 @@ def new_class(
     check_positive(epochs=epochs, threads=threads, time_limit=time_limit)
     check_output(json)
     check_folder(save)
-    remedies = _remedies(remedy)
-    place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
+    chosen = _remedies(remedy)
+    place, dtype = machine.settle(device, precision, mode="aligned", tracks=names)
     request = DataRequest(
         source=data, limit=limit, skip_bad=skip_bad, size=size_of(size)
     )
@@ -153,7 +155,7 @@ def new_class(
         store=Store(store),
         time_limit=time_limit,
     )
-    result = study.measure(remedies, shortcut)
+    result = study.measure(chosen, shortcut)
     result |= {"refused": refused, "notes": list(sorted_photos.notes)}
     print(report.text(result))
     if json:
@@ -169,11 +171,11 @@ def new_class(
 
 
 def _remedies(asked: Sequence[str] | None) -> list[str]:
-    chosen = list(dict.fromkeys(asked or imbalance.REMEDIES))
+    chosen = list(dict.fromkeys(asked or remedies.REMEDIES))
     for one in chosen:
-        if one not in imbalance.REMEDIES:
+        if one not in remedies.REMEDIES:
             raise Refused(
-                f"--remedy must be one of {', '.join(imbalance.REMEDIES)}, got {one}; "
+                f"--remedy must be one of {', '.join(remedies.REMEDIES)}, got {one}; "
                 "choose one, or leave it out for all"
             )
     return chosen
@@ -259,10 +261,10 @@ class Study:
 
     # --- training -----------------------------------------------------------------
 
-    def measure(self, remedies: Sequence[str], shortcut: bool) -> dict[str, Any]:
+    def measure(self, asked: Sequence[str], shortcut: bool) -> dict[str, Any]:
         """Train what is missing, ask all networks, and put the figures together."""
-        trained = [r for r in remedies if r != "logit-adjust"]
-        if "logit-adjust" in remedies and "none" not in trained:
+        trained = [r for r in asked if r != "logit-adjust"]
+        if "logit-adjust" in asked and "none" not in trained:
             trained.insert(0, "none")
         cases = [Case(remedy, self.framing.how) for remedy in trained]
         bars = next(r for r in SHORTCUT_REMEDIES if r in trained)
@@ -276,7 +278,7 @@ class Study:
         olds = self._before()
         old = {track: olds[0, track] for track in self.tracks}
         runs = self._folds(cases)
-        shown = [r for r in imbalance.REMEDIES if r in {*remedies, *trained}]
+        shown = [r for r in remedies.REMEDIES if r in {*asked, *trained}]
         rows = self._judged(shown, runs, olds)
         final = report.best(rows, trained)
         return {
@@ -325,7 +327,7 @@ class Study:
             seed=self.seed + fold,
             precision=self.precision,
             device=self.device,
-            threads=self.threads or devices.threads_for(resolved.spec, resolved.recipe),
+            threads=self.threads or machine.threads_for(resolved.spec, resolved.recipe),
         )
 
     def _run(self, jobs: Sequence[Job], store: Store) -> list[Run]:
@@ -387,7 +389,7 @@ class Study:
         request = replace(self.request, addition=addition)
         pictures = add(self.base, addition)
         counts = np.bincount(pictures.train.labels, minlength=len(self.classes))
-        extra = imbalance.overrides(case.remedy, counts.tolist())
+        extra = remedies.overrides(case.remedy, counts.tolist())
         for track in self.tracks:
             yield track, self._job(track, request, pictures, extra, fold)
 
@@ -399,7 +401,7 @@ class Study:
         chosen = [p for p, take in zip(self.photos, train, strict=True) if take]
         if case.remedy == "augment":
             large = self._pixels(replace(framing, size=(2 * h, 2 * w)))[train]
-            images = imbalance.augmented(large, (h, w))
+            images = remedies.augmented(large, (h, w))
         else:
             images = self._pixels(framing)[train]
         path = keep(
@@ -411,7 +413,7 @@ class Study:
         return Addition(
             name=self.name,
             path=path,
-            times=imbalance.times(case.remedy, len(images)),
+            times=remedies.times(case.remedy, len(images)),
             barred=case.barred,
         )
 
@@ -450,12 +452,12 @@ class Study:
 
     def _judged(
         self,
-        remedies: Sequence[str],
+        shown: Sequence[str],
         runs: Mapping[tuple[Case, int, str], Run],
         olds: Mapping[tuple[int, str], Run],
     ) -> list[dict[str, Any]]:
         rows = []
-        for remedy in remedies:
+        for remedy in shown:
             base = "none" if remedy == "logit-adjust" else remedy
             tracks = {}
             for track in self.tracks:
@@ -481,7 +483,7 @@ class Study:
     def _adjusted(self, fold: report.Fold, number: int) -> report.Fold:
         old = np.bincount(self.base.train.labels, minlength=len(self.base.classes))
         counts = [*old.tolist(), int((self.fold != number).sum())]
-        both = (imbalance.adjusted(part, counts) for part in (fold.old, fold.new))
+        both = (remedies.adjusted(part, counts) for part in (fold.old, fold.new))
         return report.Fold(*both)
 
     def _shortcut(

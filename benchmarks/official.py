@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from benchmarks import options
 from benchmarks.compare import check_output, check_positive
-from benchmarks.task import Tell, Values, in_child
+from benchmarks.engine.call import Tell, Values, in_child
 from benchmarks.weights import TRACK
-from common import checkpoint, files, images
-from common.checkpoint import About
+from common import files, model_file
 from common.errors import Refused
-from common.images import Framing
 from common.inception import UNSCALED, InceptionSpec, folded
+from common.model_file import About
+from common.photos import decode as images
+from common.photos.decode import Framing
 from common.track import load_track
 from common.weights import Weights, random_weights, read, write
 
@@ -98,7 +99,7 @@ def subject(file: Path, weights: Path | None, size: int, *, seed: int = 0) -> st
     """
     spec, given = InceptionSpec(image=(299, 299, 3), classes=1000), None
     if weights:
-        spec, given, _ = checkpoint.load(weights)
+        spec, given, _ = model_file.load(weights)
         if not isinstance(spec, InceptionSpec):
             raise Refused(f"weights must be Inception v3's, got {weights}; name others")
     try:
@@ -108,7 +109,7 @@ def subject(file: Path, weights: Path | None, size: int, *, seed: int = 0) -> st
     drawn = folded(given) if given else random_weights(bare.weights, seed)
     about = About(source=str(weights or "random"))
     kept = {name: drawn[name].astype(np.float32) for name in bare.weights}
-    checkpoint.save(file, bare, kept, about)
+    model_file.save(file, bare, kept, about)
     return about.source
 
 
@@ -129,7 +130,7 @@ def ask(values: Values, tell: Tell) -> None:
     track = load_track(values["track"])
     track.configure(threads=values["threads"], device="cpu", mode="aligned")
     folder, library = Path(values["folder"]), values["library"]
-    spec, weights, _ = checkpoint.load(folder / "ours")
+    spec, weights, _ = model_file.load(folder / "ours")
     shown = read(folder / "images")[0]["images"]
     native = folder / f"{library}.h5"
     track.write_native(native, spec, weights)

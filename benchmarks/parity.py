@@ -4,7 +4,7 @@
     twintrack parity all --json parity.json
     twintrack parity --break padding      # a planted fault: must be caught, exits 1
 
-Both tracks measure in processes of their own (`benchmarks.ladder`); this one
+Both tracks measure in processes of their own (`benchmarks.measures.ladder`); this one
 compares what they wrote, and stops at the first rung that fails.
 """
 
@@ -28,8 +28,8 @@ from rich.console import Console
 from benchmarks import options
 from benchmarks.compare import check_positive, tracks_of
 from benchmarks.data import ensure_prepared
-from benchmarks.ladder import STAGES, Climb, kept_steps
-from benchmarks.runner import environment
+from benchmarks.engine.runner import environment
+from benchmarks.measures.ladder import STAGES, Climb, kept_steps
 from common import codec, files
 from common import systems as registry
 from common.data import DataRequest, open_data
@@ -184,7 +184,14 @@ def in_children(climbs: dict[str, Climb], folder: Path) -> Iterator[list[Rung]]:
             job.write_text(jsonlib.dumps(dataclasses.asdict(climb)))
             log = stack.enter_context((folder / f"{track}.log").open("w+"))
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "benchmarks.ladder", str(job), track],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "benchmarks.measures.ladder",
+                    str(job),
+                    track,
+                ],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

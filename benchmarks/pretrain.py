@@ -18,18 +18,19 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks import devices, options
+from benchmarks import options
 from benchmarks.compare import check_output, check_positive, fitted, job, tracks_of
 from benchmarks.data import ensure_prepared
-from benchmarks.progress import screen as fitting_screen
-from benchmarks.runner import DAY, RunsFailed, run_jobs
-from benchmarks.task import Tell, Values, in_child
-from common import checkpoint, files
-from common.checkpoint import About
+from benchmarks.engine import machine
+from benchmarks.engine.call import Tell, Values, in_child
+from benchmarks.engine.progress import screen as fitting_screen
+from benchmarks.engine.runner import DAY, RunsFailed, run_jobs
+from common import files, model_file
 from common.data import DataRequest, open_data
 from common.data.split import raw
 from common.errors import Refused
 from common.evaluate import at_once, evaluate
+from common.model_file import About
 from common.results import Store
 from common.track import load_track
 from common.weights import digest
@@ -74,7 +75,7 @@ def pretrain(
     check_positive(size=size, epochs=epochs, threads=threads, time_limit=time_limit)
     check_output(json)
     files.check_writable(output, "--output")
-    place, dtype = devices.settle(device, precision, mode="aligned", tracks=[name])
+    place, dtype = machine.settle(device, precision, mode="aligned", tracks=[name])
     request = DataRequest(
         source=data,
         leave_out=listed(leave_out),
@@ -85,7 +86,7 @@ def pretrain(
     ensure_prepared(request)
     pictures = open_data(request)
     resolved = fitted(system, pictures, tuple(set or ()), epochs)
-    cores = threads or devices.threads_for(resolved.spec, resolved.recipe)
+    cores = threads or machine.threads_for(resolved.spec, resolved.recipe)
     asked = job(
         resolved,
         request=request,
@@ -137,7 +138,7 @@ def finish(values: Values, tell: Tell) -> Values:
     """In a child: measure the statistics anew, judge, write the file."""
     track = load_track(values["track"])
     track.configure(threads=values["threads"], device=values["device"], mode="aligned")
-    spec, weights, _ = checkpoint.load(Path(values["weights"]))
+    spec, weights, _ = model_file.load(Path(values["weights"]))
     data = open_data(DataRequest.from_dict(values["data"]))
     model = track.build(
         spec, weights=weights, dtype=values["precision"], device=values["device"]
@@ -164,7 +165,7 @@ def finish(values: Values, tell: Tell) -> Values:
         preprocessing="Pillow, bilinear resize; the spec's scale",
         facts=facts,
     )
-    checkpoint.save(Path(values["output"]), spec, settled, about)
+    model_file.save(Path(values["output"]), spec, settled, about)
     return {
         "output": values["output"],
         "track": values["track"],

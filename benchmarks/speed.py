@@ -14,7 +14,7 @@ on both sides; figures are medians, and the range beside them is p10 to p90.  Th
 quicker loop is as accurate is `compare`'s to show.
 
 Inception v3 is used rather than trained: its answers and its transfer are measured, in
-`benchmarks.inference` and `benchmarks.tutorial`.
+`benchmarks.measures.answers` and `benchmarks.measures.transfer_speed`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks import devices, inference, options, tutorial
+from benchmarks import options
 from benchmarks.compare import check_output, check_positive, tracks_of
 from benchmarks.data import ensure_prepared
+from benchmarks.engine import machine
+from benchmarks.engine.runner import ended, environment, tail
+from benchmarks.measures import answers, transfer_speed
 from benchmarks.pretrain import listed
-from benchmarks.runner import ended, environment, tail
 from common import files, loop
 from common import systems as registry
 from common.data import DataRequest, Dataset, Part, open_data, pictures
@@ -98,7 +100,7 @@ def speed(
     ] = "predict,transfer",
     size: Annotated[
         int, typer.Option(help="inception-v3: pixels a side.")
-    ] = inference.FULL_SIZE,
+    ] = answers.FULL_SIZE,
     batch: Annotated[int, typer.Option(help="inception-v3: pictures per call.")] = 16,
     weights: Annotated[
         Path | None, typer.Option(help="inception-v3: a file; random unless given.")
@@ -108,7 +110,7 @@ def speed(
     ] = "",
     epochs: Annotated[
         int, typer.Option(help="inception-v3, transfer: of both loops.")
-    ] = tutorial.EPOCHS,
+    ] = transfer_speed.EPOCHS,
     limit: Annotated[
         int, typer.Option(help="inception-v3, transfer: training pictures.")
     ] = 100,
@@ -137,7 +139,7 @@ def speed(
         raise Refused(
             f"--what must be {', '.join(USES)} or both, got {what!r}; choose of them"
         )
-    place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
+    place, dtype = machine.settle(device, precision, mode="aligned", tracks=names)
     request = DataRequest(source=data) if data else None
     if request:
         ensure_prepared(request)
@@ -171,16 +173,18 @@ def speed(
             "data": seen,
             "precision": dtype,
             "device": place,
-            "threads": threads or devices.available_cores(),
+            "threads": threads or machine.available_cores(),
         }
         if "predict" in uses:
-            answers = inference.Asked(batch=batch, **shared)
-            rows.append(inference.row(answers, names))
-            inference.show(rows[-1])
+            asked_answers = answers.Asked(batch=batch, **shared)
+            rows.append(answers.row(asked_answers, names))
+            answers.show(rows[-1])
         if "transfer" in uses:
-            transfer = tutorial.Asked(epochs=epochs, train=limit, test=test, **shared)
-            rows.append(tutorial.row(transfer, names))
-            tutorial.show(rows[-1])
+            transfer = transfer_speed.Asked(
+                epochs=epochs, train=limit, test=test, **shared
+            )
+            rows.append(transfer_speed.row(transfer, names))
+            transfer_speed.show(rows[-1])
     for plan, resolved in systems_for:
         rows.append(system_row(plan, resolved, names))
         show(rows[-1])
@@ -195,7 +199,7 @@ def speed(
 def system_row(plan: Measurement, resolved: Resolved, tracks: list[str]) -> Row:
     """What all tracks make of one system, and how that stands to the bars."""
     spec, recipe = resolved.spec, resolved.recipe
-    plan = replace(plan, threads=plan.threads or devices.threads_for(spec, recipe))
+    plan = replace(plan, threads=plan.threads or machine.threads_for(spec, recipe))
     raw = {track: in_child(replace(plan, track=track)) for track in tracks}
     found = {track: summary(row, macs(spec)) for track, row in raw.items()}
     return {
@@ -388,7 +392,7 @@ def in_child(m: Measurement) -> Row:
 
 def child(folder: Path) -> int:
     """The other end of `in_child`."""
-    from benchmarks.child import end_with
+    from benchmarks.engine.run import end_with
 
     end_with(os.getppid())
     fields = jsonlib.loads((folder / "job").read_text())

@@ -23,8 +23,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks import devices, options
-from benchmarks.child import peak_memory
+from benchmarks import options
 from benchmarks.compare import (
     carried_out,
     check_margin,
@@ -35,13 +34,15 @@ from benchmarks.compare import (
     tracks_of,
 )
 from benchmarks.data import ensure_prepared
+from benchmarks.engine import machine
+from benchmarks.engine.call import Tell, Values, in_child
+from benchmarks.engine.progress import Screen, duration
+from benchmarks.engine.progress import screen as fitting_screen
+from benchmarks.engine.run import peak_memory
+from benchmarks.engine.runner import DAY
 from benchmarks.pretrain import listed
-from benchmarks.progress import Screen, duration
-from benchmarks.progress import screen as fitting_screen
-from benchmarks.runner import DAY
-from benchmarks.task import Tell, Values, in_child
 from benchmarks.weights import imported
-from common import checkpoint, files, report
+from common import files, model_file, report
 from common.data import DataRequest, Dataset, open_data
 from common.data.features import BLOCK, Key, ensure
 from common.errors import Refused
@@ -205,9 +206,9 @@ def transfer(
     if share_features:
         check_track(share_features)
     base = base_of(mode, weights)
-    place, dtype = devices.settle(device, precision, mode="aligned", tracks=names)
-    cores = threads or devices.available_cores()
-    machine = Machine(precision=dtype, device=place, threads=cores)
+    place, dtype = machine.settle(device, precision, mode="aligned", tracks=names)
+    cores = threads or machine.available_cores()
+    computer = Machine(precision=dtype, device=place, threads=cores)
     request = DataRequest(
         source=data,
         classes=listed(classes),
@@ -225,13 +226,13 @@ def transfer(
             pictures,
             base,
             names,
-            machine,
+            computer,
             flip=flip,
             keep_in=keep_in,
             shared=share_features,
         )
     else:
-        lesson = whole_network(request, base, names, machine, mode=mode, flip=flip)
+        lesson = whole_network(request, base, names, computer, mode=mode, flip=flip)
         if mode == "finetune" and base:
             lesson = finetuned(lesson, base, statistics, base_rate, aux=aux)
     held = valid or max(round(VALID_SHARE * len(pictures.train)), len(pictures.classes))
@@ -298,7 +299,7 @@ def base_of(mode: str, weights: Path | None) -> Base | None:
     if mode == "scratch" and weights is None:
         return None
     path = imported("inception-v3", weights)
-    spec, values, about = checkpoint.load(path)
+    spec, values, about = model_file.load(path)
     return Base(
         path=path,
         spec=spec,
@@ -495,7 +496,7 @@ def check_base(base: Base, pictures: Dataset) -> None:
 
 def compute(values: Values, tell: Tell) -> Values:
     """In a child: see that the features are in the cache."""
-    spec, weights, _ = checkpoint.load(Path(values["weights"]))
+    spec, weights, _ = model_file.load(Path(values["weights"]))
     data = open_data(DataRequest.from_dict(values["data"]))
     seen = base_for(spec, data.image, spec.classes)
     bare, given = headless(seen, weights)

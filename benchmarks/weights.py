@@ -16,12 +16,12 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import options
-from benchmarks.task import Tell, Values, in_child
-from common import checkpoint, files
-from common.checkpoint import About
+from benchmarks.engine.call import Tell, Values, in_child
+from common import files, model_file
 from common.data.cache import cache_folder
 from common.errors import Refused
 from common.inception import InceptionSpec
+from common.model_file import About
 from common.track import load_track
 from common.weights import digest
 
@@ -90,7 +90,7 @@ def export_weights(
     """
     if to not in TRACK:
         raise Refused(f"--to must be one of {', '.join(TRACK)}, got {to}; choose one")
-    spec, _, _ = checkpoint.load(file)
+    spec, _, _ = model_file.load(file)
     if not isinstance(spec, InceptionSpec):
         raise Refused(
             f"weights to export must be Inception v3's, {file} has those of a "
@@ -191,7 +191,7 @@ def convert(values: Values, tell: Tell) -> Values:
         preprocessing=PREPROCESSING,
         facts={"digest": digest(weights)},
     )
-    checkpoint.save(Path(values["output"]), spec, weights, about)
+    model_file.save(Path(values["output"]), spec, weights, about)
     return {
         "output": values["output"],
         "source": about.source,
@@ -203,7 +203,7 @@ def convert(values: Values, tell: Tell) -> Values:
 
 def write(values: Values, tell: Tell) -> Values:
     """Write a native file from ours."""
-    spec, weights, _ = checkpoint.load(Path(values["file"]))
+    spec, weights, _ = model_file.load(Path(values["file"]))
     track = load_track(TRACK[values["to"]])
     said = track.write_native(Path(values["output"]), spec, weights)
     return {"output": values["output"], "said": said}

@@ -29,7 +29,7 @@ NUMERICAL = (
     "heads",
     "inception",
     "loop",
-    "native",
+    "native_mode",
     "plan",
     "recipe",
     "spec",

@@ -26,7 +26,7 @@ from pt_track.data import load_dataset
 from pt_track.inception import Inception
 from pt_track.mlp import MLP
 from pt_track.native import PLACES, build_native, train_native
-from pt_track.native_weights import (
+from pt_track.official import (
     download,
     imagenet_names,
     official,

@@ -22,7 +22,7 @@ from common import data as d
 from common import loop, spec
 from common import recipe as r
 from common.errors import Refused
-from common.native import chain, epoch_seed, left_alone
+from common.native_mode import chain, epoch_seed, left_alone
 from common.plan import Plan
 from common.track import History, OnEpoch, OnProgress, State
 from pt_track.layers import Flatten, Scale, crop

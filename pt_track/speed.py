@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from common import recipe as r
 from common.evaluate import Predict
-from pt_track.native_weights import whole
+from pt_track.official import whole
 
 Loop = Callable[[int], float]
 Laps = Callable[[Callable[[], None]], list[float]]

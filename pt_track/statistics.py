@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.spread import Spread
+from common.moments import Spread
 from pt_track.layers import Norm
 
 

@@ -17,14 +17,14 @@ import common
 from benchmarks import classify as command
 from benchmarks.classify import classify
 from benchmarks.compare import compare
-from benchmarks.network import Networks, Trained
+from benchmarks.engine.networks import Networks, Trained
 from common import codec
 from common.data import DataRequest, open_data
 from common.errors import Failed, Refused
-from common.images import BadPicture, Framing, read
-from common.ood import probabilities, scores
+from common.photos.decode import BadPicture, Framing, read
 from common.report.photos import answer, text, together
 from common.results import Store
+from common.strangeness import probabilities, scores
 from common.weights import read as read_weights
 from common.weights import write
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ladder import STAGES, measure
+from benchmarks.measures.ladder import STAGES, measure
 from benchmarks.parity import compare_stage, plan_climbs
 from common.track import load_track
 

@@ -9,13 +9,13 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from benchmarks.classify import classify
-from benchmarks.trained import from_file
+from benchmarks.engine.chosen import from_file
 from benchmarks.weights import PREPROCESSING
-from common import checkpoint
-from common.checkpoint import About
+from common import model_file
 from common.errors import Failed, Refused
-from common.images import Framing, read
 from common.inception import InceptionSpec
+from common.model_file import About
+from common.photos.decode import Framing, read
 from common.report import photos as report
 from common.results import Store
 from common.weights import random_weights
@@ -93,7 +93,7 @@ def cache(tmp_path_factory):
         name: value.astype(np.float32)
         for name, value in random_weights(spec.weights, 0).items()
     }
-    checkpoint.save(path, spec, weights, about)
+    model_file.save(path, spec, weights, about)
     return folder
 
 

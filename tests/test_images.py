@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from common.data import DataRequest, open_data
 from common.errors import Refused
-from common.images import (
+from common.photos.decode import (
     MAX_BYTES,
     MAX_PIXELS,
     BadPicture,

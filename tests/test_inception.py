@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.task import in_child
+from benchmarks.engine.call import in_child
 from common.errors import Refused
 from common.inception import InceptionSpec, aux_needs
 from common.spec import parameters

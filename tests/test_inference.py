@@ -10,14 +10,14 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from benchmarks.inference import bars, summary
+from benchmarks.measures.answers import bars, summary
+from benchmarks.measures.transfer_speed import bars as tutorial_bars
+from benchmarks.measures.transfer_speed import in_turns
 from benchmarks.speed import speed
-from benchmarks.tutorial import bars as tutorial_bars
-from benchmarks.tutorial import in_turns
-from common import checkpoint
-from common.checkpoint import About
+from common import model_file
 from common.errors import Refused
 from common.inception import InceptionSpec
+from common.model_file import About
 from common.weights import random_weights
 
 SCHEMA = Path(__file__).parents[1] / "common/schema/speed.json"
@@ -96,7 +96,7 @@ def test_a_transfer_is_timed_beside_the_tutorials_loop(photos, tmp_path, monkeyp
     monkeypatch.setenv("TWINTRACK_CACHE", str(tmp_path))
     spec = InceptionSpec(image=(75, 75, 3), classes=10)
     weights = random_weights(spec.weights, 0)
-    checkpoint.save(tmp_path / "base", spec, weights, About())
+    model_file.save(tmp_path / "base", spec, weights, About())
     output = tmp_path / "found.json"
     found = speed(
         ["inception-v3"],

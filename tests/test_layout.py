@@ -23,7 +23,7 @@ EXCUSED = {
         "scaling",
     },
     # torchvision brings ImageNet's names along; Keras would download the same.
-    "native_weights.py": {"imagenet_names"},
+    "official.py": {"imagenet_names"},
     "optim.py": {"Table"},  # Keras keeps a plain learning rate in float32
     "speed.py": {"Timed", "Lapped"},  # fit has to be timed from inside
     "train.py": {"example_losses"},  # torch has label smoothing built in

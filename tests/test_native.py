@@ -12,7 +12,7 @@ from common import systems
 from common.data import DataRequest, limit, open_data, pictures
 from common.errors import Refused
 from common.evaluate import cross_entropy, evaluate
-from common.native import chain, epoch_seed
+from common.native_mode import chain, epoch_seed
 from common.plan import Plan
 from common.spec import Norm
 from common.track import load_track

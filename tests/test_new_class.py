@@ -13,11 +13,12 @@ import common
 from benchmarks.classify import classify
 from benchmarks.data import data_list
 from benchmarks.new_class import new_class
-from common import imbalance, photos
+from common import remedies
 from common.data import Addition, DataRequest, open_data
 from common.data.addition import keep, on_white, with_bars
 from common.errors import Failed, Refused
-from common.images import Framing
+from common.photos import sort as photos
+from common.photos.decode import Framing
 from common.report import new_class as report
 from common.stats import Interval, mean_of, wilson
 
@@ -101,24 +102,24 @@ def test_more_folds_than_photos_are_refused(folds):
 
 
 def test_weights_are_inverse_frequencies_up_to_a_cap():
-    text = imbalance.overrides("weights", [5000, 1000, 10])
+    text = remedies.overrides("weights", [5000, 1000, 10])
     assert text == ("recipe.class_weights=(1.0, 5.0, 10.0)",)
 
 
 def test_adjusted_logits_undo_the_frequencies():
     chances = np.array([[0.7, 0.2, 0.1]])
-    found = imbalance.adjusted(np.log(chances), [70, 20, 10])
+    found = remedies.adjusted(np.log(chances), [70, 20, 10])
     assert found == pytest.approx(np.full((1, 3), found[0, 0]), rel=EXACT)
 
 
 def test_augmentation_is_drawn_once_and_keeps_the_originals():
     masters = np.stack([np.asarray(photo(k, (16, 16))) for k in range(3)])
-    found = imbalance.augmented(masters, (8, 8))
-    assert found.shape == (imbalance.ENOUGH, 8, 8, 3)
-    assert np.array_equal(found, imbalance.augmented(masters, (8, 8)))
+    found = remedies.augmented(masters, (8, 8))
+    assert found.shape == (remedies.ENOUGH, 8, 8, 3)
+    assert np.array_equal(found, remedies.augmented(masters, (8, 8)))
     small = Image.fromarray(masters[1]).resize((8, 8), Image.Resampling.BICUBIC)
     assert np.array_equal(found[1], np.asarray(small))
-    assert len({picture.tobytes() for picture in found}) > 0.9 * imbalance.ENOUGH
+    assert len({picture.tobytes() for picture in found}) > 0.9 * remedies.ENOUGH
 
 
 # --- the data -----------------------------------------------------------------------
@@ -291,7 +292,7 @@ def test_the_command_measures_all_of_it(folder, tmp_path, capsys):
     assert json.loads((tmp_path / "out.json").read_bytes()) == found
     check_schema(found, "new-class")
     assert (found["photos"], found["folds"], found["kept_out"]) == (6, 2, 1)
-    assert [row["remedy"] for row in found["remedies"]] == list(imbalance.REMEDIES)
+    assert [row["remedy"] for row in found["remedies"]] == list(remedies.REMEDIES)
     track = "tests.numpy_track"
     for row in found["remedies"]:
         assert sum(row["tracks"][track]["called"].values()) == 6
@@ -337,9 +338,9 @@ def test_one_remedy_that_needs_another_shows_both(folder, tmp_path):
 
 
 def test_networks_that_diverge_are_reported(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(imbalance.REMEDIES, "none", "nothing")
+    monkeypatch.setitem(remedies.REMEDIES, "none", "nothing")
     monkeypatch.setattr(
-        imbalance, "overrides", lambda remedy, counts: ("recipe.lr=1e300",)
+        remedies, "overrides", lambda remedy, counts: ("recipe.lr=1e300",)
     )
     options = {"system": "rasbt-mlp", "data": "digits", "epochs": 1, "folds": 2}
     options |= {"store": tmp_path / "runs", "remedy": ["oversample"], **NUMPY}

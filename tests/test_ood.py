@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from common.ood import SCORES, detection, percentile, probabilities, scores
+from common.strangeness import SCORES, detection, percentile, probabilities, scores
 
 EXACT = 1e-12  # a handful of float64 operations
 # Of 400 simulated 95 % intervals, with room for four standard errors of a true 93 %:

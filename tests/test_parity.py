@@ -12,7 +12,7 @@ import gc
 import numpy as np
 import pytest
 
-from benchmarks.ladder import STAGES, measure
+from benchmarks.measures.ladder import STAGES, measure
 from benchmarks.parity import compare_stage, in_children, plan_climbs
 from common.data import DataRequest, open_data
 from common.errors import Refused
@@ -113,7 +113,7 @@ def test_an_unknown_fault_names_the_nearest(tmp_path):
 
 
 def test_a_schedule_changes_inside_the_compressed_run():
-    from benchmarks.ladder import compressed
+    from benchmarks.measures.ladder import compressed
 
     for system in SYSTEMS.values():
         recipe = compressed(system.recipe, 1000, 200)

@@ -161,7 +161,13 @@ def test_an_orphan_ends_soon_and_writes_nothing_more(half, tmp_path):
 def test_a_child_whose_parent_is_already_gone_does_nothing(half):
     job = next(half.glob("*/job.json"))
     (job.parent / "record.json").unlink()
-    command = [sys.executable, "-m", "benchmarks.child", str(job), str(os.getppid())]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.engine.run",
+        str(job),
+        str(os.getppid()),
+    ]
     subprocess.run(command, cwd=ROOT, check=False, timeout=60)
     assert not (job.parent / "record.json").exists()
 

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from benchmarks.pretrain import pretrain
 from benchmarks.transfer import transfer
-from common import checkpoint
+from common import model_file
 from common.data import DataRequest, open_data
 from common.errors import Refused
 from common.results import Store
@@ -64,7 +64,7 @@ def heads(base, tmp_path_factory):
 
 
 def test_a_base_says_what_it_learned_and_from_what(base):
-    spec, weights, about = checkpoint.load(base)
+    spec, weights, about = model_file.load(base)
     assert about.classes == ("0", "1", "2", "4", "5", "6", "7", "9")
     assert spec.classes == 8
     assert about.facts["track"] == "torch"
@@ -84,7 +84,7 @@ def test_either_track_can_make_a_base(base, tmp_path):
         precision="float32",
         store=tmp_path,
     )
-    torch = checkpoint.load(base)[2].facts["test"]["accuracy"]
+    torch = model_file.load(base)[2].facts["test"]["accuracy"]
     assert found["accuracy"] == pytest.approx(torch, abs=0.02)
 
 

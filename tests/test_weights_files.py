@@ -23,10 +23,10 @@ from sklearn.datasets import load_sample_images
 import pt_track
 import tf_track
 from benchmarks.weights import export_weights, import_weights, imported
-from common import checkpoint, codec
+from common import codec, model_file
 from common.errors import Refused
-from common.images import Framing, read
 from common.inception import InceptionSpec, folded, units
+from common.photos.decode import Framing, read
 from common.recipe import Recipe, Staircase
 from common.spec import CNNSpec, Conv, Dense, Flatten, MLPSpec, Norm, Pool, Scale
 from common.weights import digest, random_weights
@@ -149,7 +149,7 @@ def test_both_tracks_are_the_official_network(
         official = torch_logits(torch_file, images, getattr(torch, dtype))
     else:
         official = keras_logits(keras_file, images, dtype)
-    spec, weights, _ = checkpoint.load(ours[kind])
+    spec, weights, _ = model_file.load(ours[kind])
     for track in (pt_track, tf_track):
         model = track.build(spec, weights=weights, dtype=dtype)
         assert far(track.predictor(model)(images), official) < allowed
@@ -157,7 +157,7 @@ def test_both_tracks_are_the_official_network(
 
 def test_the_official_networks_differ_from_each_other_by_their_border(ours):
     """The reason for the field: the same weights, 10 % and more apart."""
-    spec, weights, _ = checkpoint.load(ours["torchvision"])
+    spec, weights, _ = model_file.load(ours["torchvision"])
     images = photos(75)
     logits = [
         pt_track.predictor(
@@ -169,10 +169,10 @@ def test_the_official_networks_differ_from_each_other_by_their_border(ours):
 
 
 def test_the_header_says_what_the_network_is(ours):
-    spec, _, about = checkpoint.load(ours["torchvision"])
+    spec, _, about = model_file.load(ours["torchvision"])
     assert (spec.border, spec.aux, spec.norm.scale) == ("include", True, True)
     assert (spec.norm.variance, spec.dropout) == ("unbiased", 0.5)
-    spec, _, about = checkpoint.load(ours["keras"])
+    spec, _, about = model_file.load(ours["keras"])
     assert (spec.border, spec.aux, spec.norm.scale) == ("exclude", False, False)
     assert spec.norm.decay == 0.99
     assert "342" in about.preprocessing
@@ -207,7 +207,7 @@ def test_factors_are_folded_for_keras(ours, tmp_path, capsys):
     output = tmp_path / "folded.h5"
     export_weights(ours["torchvision"], to="keras", output=output, other_border=True)
     assert "factors are folded" in capsys.readouterr().out
-    spec, weights, _ = checkpoint.load(ours["torchvision"])
+    spec, weights, _ = model_file.load(ours["torchvision"])
     bare = replace(
         spec, aux=False, border="exclude", norm=replace(spec.norm, scale=False)
     )
@@ -572,8 +572,8 @@ def test_what_the_library_cannot_express_is_not_written(track, tmp_path):
 @pytest.mark.parametrize("track", [pt_track, tf_track])
 def test_another_scaling_is_remarked(track, ours, tmp_path, monkeypatch):
     if track is tf_track:  # its network takes seconds to build
-        monkeypatch.setattr(tf_track.native_weights, "_fill", lambda *_: None)
-    spec, weights, _ = checkpoint.load(ours["keras"])
+        monkeypatch.setattr(tf_track.official, "_fill", lambda *_: None)
+    spec, weights, _ = model_file.load(ours["keras"])
     path = tmp_path / "weights"
     assert track.write_native(path, spec, weights) == (
         []
@@ -690,7 +690,7 @@ def test_what_was_imported_is_found(monkeypatch, tmp_path, ours):
 
 
 def test_folding_takes_factors_of_any_sign(ours):
-    spec, _, _ = checkpoint.load(ours["torchvision"])
+    spec, _, _ = model_file.load(ours["torchvision"])
     weights = random_weights(spec.weights, 0)
     signed = {
         n: v * np.where(np.arange(v.size) % 2, 1, -1) if n.endswith(".scale") else v

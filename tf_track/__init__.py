@@ -18,7 +18,7 @@ from tf_track.data import load_dataset
 from tf_track.inception import Inception
 from tf_track.mlp import MLP
 from tf_track.native import PLACES, build_native, train_native
-from tf_track.native_weights import (
+from tf_track.official import (
     download,
     official,
     read_native,

@@ -19,7 +19,7 @@ from keras import layers as k
 from common import data as d
 from common import loop, spec
 from common import recipe as r
-from common.native import chain, epoch_seed, left_alone
+from common.native_mode import chain, epoch_seed, left_alone
 from common.plan import Plan
 from common.track import History, OnEpoch, OnProgress, State
 from tf_track.predict import predictor

@@ -15,7 +15,7 @@ from tensorflow import Tensor
 
 from common import recipe as r
 from common.evaluate import Predict
-from tf_track.native_weights import whole
+from tf_track.official import whole
 
 Loop = Callable[[int], float]
 Laps = Callable[[Callable[[], None]], list[float]]

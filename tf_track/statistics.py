@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from common.spread import Spread
+from common.moments import Spread
 from tf_track.layers import Norm
 from tf_track.weights import assign, named_layers
 

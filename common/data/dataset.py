@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import Refused
-from common.images import resized
+from common.photos.decode import resized
 
 
 @dataclass(frozen=True, slots=True)

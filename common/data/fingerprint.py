@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.dataset import Part
-from common.images import RESIZED
+from common.photos.decode import RESIZED
 
 # Changing anything below changes every fingerprint, so it changes this number.
 VERSION = 1

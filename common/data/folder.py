@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from common.data.cache import IMAGES, Content, write_images
 from common.data.split import one_in
 from common.errors import Refused
-from common.images import BadPicture, Framing, printable, read
+from common.photos.decode import BadPicture, Framing, printable, read
 
 # Changing how a file becomes pixels changes this, and every folder is decoded again.
 DECODER = 2

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import write_atomic
-from common.images import Framing, read
+from common.photos.decode import Framing, read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.imbalance import REMEDIES
-from common.ood import SCORES, detection, percentile, probabilities, scores
+from common.remedies import REMEDIES
 from common.report.figures import NONE, count, listed, percent, points
 from common.stats import Interval, components, mean_of, wilson
+from common.strangeness import SCORES, detection, percentile, probabilities, scores
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.ood import HEADLINE, SCORES, percentile, probabilities, scores
 from common.report.figures import count, listed
 from common.stats import wilson
+from common.strangeness import HEADLINE, SCORES, percentile, probabilities, scores
 
 NAMES = {"max_probability": "max prob.", "entropy": "entropy", "energy": "energy"}
 WIDTH = 34  # columns of one track

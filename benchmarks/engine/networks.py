@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.runner import TAIL, ended, environment
+from benchmarks.engine.runner import TAIL, ended, environment
 from common import files
 from common.errors import Failed
 
@@ -61,7 +61,7 @@ class Network:
     def __init__(self, trained: Trained) -> None:
         self.trained = trained
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as we)
-        command = [sys.executable, "-P", "-m", "benchmarks.answer"]
+        command = [sys.executable, "-P", "-m", "benchmarks.engine.answer"]
         command += [str(trained.weights), trained.track, trained.precision]
         command += [str(trained.threads), str(os.getpid())]
         self.process = subprocess.Popen(

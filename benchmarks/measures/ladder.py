@@ -1,6 +1,6 @@
 """What one track measures for `twintrack parity`, stage by stage, in its own process.
 
-    python -m benchmarks.ladder JOB.json TRACK
+    python -m benchmarks.measures.ladder JOB.json TRACK
 
 Each stage writes one safetensors file and then prints its name on a line, so that
 the parent can compare the two tracks and stop at the first rung that fails.
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.child import end_with
+from benchmarks.engine.run import end_with
 from common import codec, systems
 from common.data import DataRequest, Dataset, open_data, pictures
 from common.evaluate import evaluate, predict_all

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.devices import available_cores
-from benchmarks.network import Trained
-from common import checkpoint, codec
-from common.checkpoint import About
+from benchmarks.engine.machine import available_cores
+from benchmarks.engine.networks import Trained
+from common import codec, model_file
 from common.errors import Refused
 from common.inception import InceptionSpec
+from common.model_file import About
 from common.results import WEIGHTS, Run, Store
 from common.spec import Spec
 from common.systems import resolve
@@ -190,7 +190,7 @@ def _checked(path: Path) -> tuple[Spec, About, bytes]:
             f"a weights file must say what network it is of, {path} does not; "
             "use one that twintrack saved"
         )
-    spec, about = checkpoint.said(path, weights, header)
+    spec, about = model_file.said(path, weights, header)
     if bad := [name for name, w in weights.items() if not np.isfinite(w).all()]:
         raise Refused(
             f"weights must be finite numbers, got others in {bad[0]} of {path}; "

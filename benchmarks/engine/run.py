@@ -1,8 +1,8 @@
 """One run, in a process of its own: train, judge, write the record.
 
-    python -m benchmarks.child STORE/<id>/job.json PARENT_PID
+    python -m benchmarks.engine.run STORE/<id>/job.json PARENT_PID
 
-Started by `benchmarks/runner.py`.  Events go to standard output, one JSON object
+Started by `benchmarks/engine/runner.py`.  Events go to standard output, one JSON object
 per line; all that the framework says goes to the log.  The process ends with its
 parent, and what it leaves at any moment is whole: the last checkpoint or a record.
 """
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from common import __version__, checkpoint, files, results
+from common import __version__, files, model_file, results
 from common.data import Dataset, open_data
 from common.errors import Refused
 from common.evaluate import predict_all, score
@@ -236,7 +236,7 @@ class Attempt:
     def _start(self) -> tuple[Spec, Weights] | None:
         if self.job.start is None:
             return None
-        spec, weights, _ = checkpoint.load(Path(self.job.start))
+        spec, weights, _ = model_file.load(Path(self.job.start))
         if digest(weights) != self.job.start_digest:
             raise Refused(
                 "weights must stay as they are while they are used, "

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import Refused
-from common.images import BadPicture, Framing, Picture, content_of, printable, read
+from common.photos.decode import (
+    BadPicture,
+    Framing,
+    Picture,
+    content_of,
+    printable,
+    read,
+)
 
 # Photos whose small copies differ by less on average, of 255, show the same picture,
 # saved again or resized.  FIDS30's 38 apples, saved at half their size and quality 40,

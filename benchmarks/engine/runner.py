@@ -1,6 +1,6 @@
 """Runs jobs one at a time, each in a child process, and shows how far they are.
 
-The parent imports no framework.  It starts `benchmarks/child.py`, reads the events
+The parent imports no framework.  It starts `benchmarks/engine/run.py`, reads the events
 it sends, and believes only the record that the child leaves in the store.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.progress import Screen, amount, duration
+from benchmarks.engine.progress import Screen, amount, duration
 from common import files, results
 from common.errors import Failed, Refused
 from common.job import Job
@@ -194,7 +194,7 @@ class Child:
         # A session of its own: Ctrl-C reaches the parent, which ends the child.
         return subprocess.Popen(
             [
-                *(sys.executable, "-P", "-m", "benchmarks.child"),
+                *(sys.executable, "-P", "-m", "benchmarks.engine.run"),
                 *(str(self.folder / results.JOB), str(os.getpid())),
             ],
             stdin=subprocess.DEVNULL,

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.child import peak_memory, processor
-from benchmarks.inference import summary
+from benchmarks.engine.call import Tell, Values, in_child
+from benchmarks.engine.run import peak_memory, processor
+from benchmarks.measures.answers import summary
 from benchmarks.official import subject
-from benchmarks.task import Tell, Values, in_child
 from benchmarks.transfer import HEAD, in_batches
-from common import checkpoint, stats
+from common import model_file, stats
 from common.data import DataRequest, Dataset, hold_out, open_data, pictures
 from common.data.features import Key, ensure, open_features
 from common.data.sources import VALID_SEED
@@ -83,7 +83,7 @@ def row(asked: Asked, tracks: list[str]) -> Row:
         source = subject(file, path, asked.size)
         for track in tracks:
             raw = in_child(
-                "benchmarks.tutorial:measure",
+                "benchmarks.measures.transfer_speed:measure",
                 asdict(asked) | {"track": track, "file": str(file)},
                 threads=asked.threads,
                 device=asked.device,
@@ -108,7 +108,7 @@ def measure(values: Values, tell: Tell) -> Values:
     name = values["track"]
     track = load_track(name)
     track.configure(threads=values["threads"], device=values["device"], mode="aligned")
-    spec, weights, _ = checkpoint.load(Path(values["file"]))
+    spec, weights, _ = model_file.load(Path(values["file"]))
     data = shown(values, spec.image)
     held = split(data)
     ours = Ours(track, values, spec, weights, data)

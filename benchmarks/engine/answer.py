@@ -1,9 +1,9 @@
 """A trained network that answers, in a process of its own.
 
-    python -m benchmarks.answer WEIGHTS TRACK PRECISION THREADS PARENT_PID
+    python -m benchmarks.engine.answer WEIGHTS TRACK PRECISION THREADS PARENT_PID
 
 Pictures come in as arrays on standard input, logits go out the same way; what the
-framework says goes to standard error.  Started by `benchmarks/network.py`.
+framework says goes to standard error.  Started by `benchmarks/engine/networks.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.child import end_with, take_output
-from benchmarks.network import receive, send
+from benchmarks.engine.networks import receive, send
+from benchmarks.engine.run import end_with, take_output
 from common.track import load_track
 
 

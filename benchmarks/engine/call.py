@@ -1,6 +1,6 @@
 """One function in a process of its own: a framework's work for a light parent.
 
-    python -m benchmarks.task MODULE:FUNCTION FOLDER PARENT_PID
+    python -m benchmarks.engine.call MODULE:FUNCTION FOLDER PARENT_PID
 
 The function takes the values that the parent gives, and a `tell` for progress; what
 it returns comes back.  Values and results are JSON; arrays go through files.
@@ -19,8 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import end_with, take_output, teller
-from benchmarks.runner import ended, environment, events, tail
+from benchmarks.engine.run import end_with, take_output, teller
+from benchmarks.engine.runner import ended, environment, events, tail
 from common import files
 from common.errors import Failed, Refused
 
@@ -59,7 +59,7 @@ def in_child(
         with log.open("wb") as file:
             child = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "benchmarks.task"),
+                    *(sys.executable, "-P", "-m", "benchmarks.engine.call"),
                     *(task, name, str(os.getpid())),
                 ],
                 stdin=subprocess.DEVNULL,

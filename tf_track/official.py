@@ -1,4 +1,4 @@
-"""Keras's files of Inception v3.  Twin: pt_track/native_weights.py."""
+"""Keras's files of Inception v3.  Twin: pt_track/official.py."""
 
 import io
 import os

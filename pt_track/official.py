@@ -1,4 +1,4 @@
-"""torchvision's files of Inception v3.  Twin: tf_track/native_weights.py."""
+"""torchvision's files of Inception v3.  Twin: tf_track/official.py."""
 
 import hashlib
 import io

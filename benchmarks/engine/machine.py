@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from benchmarks.runner import environment
+from benchmarks.engine.runner import environment
 from common import precision as precisions
 from common.errors import Refused
 from common.recipe import Recipe
@@ -99,7 +99,7 @@ def gpu_has_bf16(tracks: Sequence[str]) -> bool:
 def _asked(track: str) -> dict[str, str]:
     """What the track describes of itself when it may use a GPU."""
     answer = subprocess.run(
-        [sys.executable, "-P", "-m", "benchmarks.devices", track],
+        [sys.executable, "-P", "-m", "benchmarks.engine.machine", track],
         capture_output=True,
         text=True,
         check=True,

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.child import processor
+from benchmarks.engine.call import Tell, Values, in_child
+from benchmarks.engine.run import processor
 from benchmarks.official import subject
-from benchmarks.task import Tell, Values, in_child
-from common import checkpoint
+from common import model_file
 from common.data import DataRequest, open_data, pictures
 from common.evaluate import Predict
 from common.job import versions
@@ -69,7 +69,7 @@ def row(asked: Asked, tracks: list[str]) -> Row:
         for track in tracks:
             values = asdict(asked) | {"track": track, "file": str(file)}
             raw = in_child(
-                "benchmarks.inference:measure",
+                "benchmarks.measures.answers:measure",
                 values,
                 threads=asked.threads,
                 device=asked.device,
@@ -88,7 +88,7 @@ def measure(values: Values, tell: Tell) -> Values:
     """In a child: seconds of both calls in every round, and the first labels."""
     track = load_track(values["track"])
     track.configure(threads=values["threads"], device=values["device"], mode="aligned")
-    spec, weights, _ = checkpoint.load(Path(values["file"]))
+    spec, weights, _ = model_file.load(Path(values["file"]))
     images = shown(values, spec.image)
     native = Path(values["file"]).with_name(f"{values['track']}.h5")
     track.write_native(native, spec, weights)

@@ -1,0 +1,1 @@
+"""One place where processes are started, followed and ended."""

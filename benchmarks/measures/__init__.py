@@ -1,0 +1,1 @@
+"""What the commands measure, apart from how they are asked and shown."""

@@ -1,0 +1,1 @@
+"""Photos: read from any file, and sorted."""
