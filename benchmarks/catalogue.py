@@ -6,16 +6,12 @@ twintrack list --faults
 
 from __future__ import annotations
 
-import json as jsonlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import typer
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks import options
-from common import codec, files
+from benchmarks.request import path_of, several
+from common import codec, files, report
 from common.faults import FAULTS
 from common.recipe import SGD, Recipe
 from common.spec import parameters
@@ -24,28 +20,32 @@ from common.systems import SYSTEMS, System, find, resolve
 CLASSES = 10
 
 
+@options.command
 def catalogue(
     *,
     faults: Annotated[
-        bool, typer.Option("--faults", help="The faults that parity can plant.")
+        bool, options.option(bool, "The faults that parity can plant.", "--faults")
     ] = False,
     system: options.System = None,
+    format: options.Format = "text",
     json: options.Json = None,
 ) -> dict[str, Any]:
-    """List the systems, or with --faults what parity --break can plant."""
-    for module in system or []:
+    """List the systems, or with --faults what parity --break can plant.
+
+    Returns:
+        What --json writes: {"systems": [...]} or {"faults": [...]}.
+    """
+    for module in several(system):
         find(module)
     rows = (
         [{"fault": n, **_fault(n)} for n in FAULTS]
         if faults
         else [_system(s) for s in SYSTEMS.values()]
     )
-    console = Console()
-    for row in rows:
-        _show(console, row)
     found = {"faults" if faults else "systems": rows}
-    if json:
-        files.write_atomic(json, jsonlib.dumps(found, indent=1).encode())
+    print(report.shown("catalogue", found, format).rstrip())
+    if path := path_of(json):
+        files.write_atomic(path, files.readable(found))
     return found
 
 
@@ -93,31 +93,7 @@ def in_words(recipe: Recipe) -> str:
     return ", ".join(words)
 
 
-def _show(console: Console, row: dict[str, Any]) -> None:
-    (_, name), *rest = row.items()
-    console.print(f"[bold]{name}[/]")
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(min_width=12)
-    grid.add_column(overflow="fold")
-    for key, value in rest:
-        grid.add_row(f"  {key}", _text(value))
-    console.print(grid, highlight=False)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not isinstance(value, dict):
-        return value or "nothing"
-    figures = [
-        f"{track} {100 * value[track]:.2f} %"
-        for track in ("torch", "tensorflow")
-        if value[track] is not None
-    ]
-    return f"{', '.join(figures)} ({value['source']})"
-
-
 if __name__ == "__main__":
-    from benchmarks.cli import script
+    from benchmarks.shell import script
 
     script(catalogue)

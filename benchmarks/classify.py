@@ -13,24 +13,29 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from benchmarks import options
-from benchmarks.compare import (
-    check_folder,
-    check_output,
-    check_positive,
-    tracks_of,
+from benchmarks import options, outcome
+from benchmarks.engine.chosen import (
+    PREPROCESSING,
+    SYSTEM,
+    Choice,
+    from_file,
+    from_store,
+    imported,
 )
-from benchmarks.engine.chosen import Choice, from_file, from_store
 from benchmarks.engine.networks import Networks
 from benchmarks.engine.progress import amount
-from benchmarks.weights import PREPROCESSING, SYSTEM, imported
-from common import files
+from benchmarks.request import (
+    check_folder,
+    check_positive,
+    path_of,
+    paths_of,
+    tracks_of,
+)
 from common.errors import Failed, Refused
 from common.photos import sort as photos
 from common.photos.decode import (
@@ -45,101 +50,134 @@ from common.report import drawings
 from common.report import photos as report
 from common.results import Store
 from common.strangeness import probabilities, scores
+from common.track import DEFAULT
 
 BLOCK = 32  # photos that are decoded before they are asked about
+KEPT = 1000  # photos whose answers a record has: a stream of any length is not kept
 
 
+@options.command
 def classify(
-    photo: Annotated[list[Path], typer.Argument(help="Photos, and folders of them.")],
+    photo: Annotated[
+        options.Paths, options.argument(list[Path], "Photos, and folders of them.")
+    ],
     *,
     system: Annotated[
         str | None,
-        typer.Option(
-            help="Only runs of this system; inception-v3: ImageNet's weights."
+        options.option(
+            str | None, "Only runs of this system; inception-v3: ImageNet's weights."
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="A weights file, in place of the store's runs.")
+        str | Path | None,
+        options.option(Path | None, "A weights file, in place of the store's runs."),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Names for --weights, with commas between.")
+        options.Names | None,
+        options.option(str | None, "Names for --weights, with commas between."),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="Labels per photo.  [3, or 5 of ImageNet]")
+        int | None,
+        options.option(int | None, "Labels per photo.  [3, or 5 of ImageNet]"),
     ] = None,
     how: options.MaybeHowToFit = None,
     filter: options.MaybeResampling = None,
     colour: options.Colour = "black",
-    tracks: options.Tracks = "torch,tensorflow",
+    tracks: options.Tracks = DEFAULT,
     save: options.Save = None,
-    json: options.Json = None,
-    store: options.Store = None,
+    **rest: Unpack[options.Told],
 ) -> dict[str, Any]:
     """Say what is on photos, both frameworks side by side, and how strange they are.
 
     Returns:
         What --json writes: {"photos": [...], "labelled": {...} or null}; the latter
-        is the accuracy on photos whose folder is named like a class.  The photos are
-        there only if a file is asked for: a stream of any length is not kept.
+        is the accuracy on photos whose folder is named like a class.  Without a file
+        to write, the photos are the first thousand: a stream of any length is not kept.
 
     Raises:
         Refused: There is no network to ask, or an option is wrong.
         Failed: A photo was refused; the others were answered.
     """
+    out = options.filled(options.Told, rest)
     check_positive(top=top)
-    check_output(json)
+    outcome.check_told(out)
     check_folder(save)
     names = tracks_of(tracks)
-    chosen = choose(Store(store), system, weights, classes, names)
+    chosen = choose(Store(out["store"]), system, path_of(weights), classes, names)
     # ImageNet's networks are judged on the middle of a picture, not on all of it.
     imagenet = chosen.preprocessing == PREPROCESSING
-    top = top or (5 if imagenet else 3)
     own = ("centre", "bilinear") if imagenet else ("fit", "bicubic")
     framing = framing_for(chosen.spec.image, how or own[0], filter or own[1], colour)
     print(f"asked: {chosen.about}")
     for track in names:
         if track not in chosen.networks:
             print(f"{track} has no run that belongs to it: it is not asked")
-    found, bad = [], 0
-    labelled = report.Labelled(chosen.classes)
-    sheets = drawings.Sheets(save, chosen.about) if save else None
-    total = sum(1 for _ in photos.files(photo))
+    given = paths_of(photo)
+    total = sum(1 for _ in photos.files(given))
     if not total:
         raise Refused(
-            f"classify needs a photo, got none in {printable(photo[0])}; name a photo "
+            f"classify needs a photo, got none in {printable(given[0])}; name a photo "
             "or a folder of them"
         )
+    seen = Seen(
+        chosen, path_of(save), scores=imagenet, keep=None if out["json"] else KEPT
+    )
     with Networks(chosen.networks) as networks, Progress(total) as step:
-        asked = answers(photo, framing, chosen, networks, top)
-        for number, (path, entry, picture) in enumerate(asked, 1):
+        asked = answers(given, framing, chosen, networks, top or (5 if imagenet else 3))
+        for path, entry, picture in asked:
             step()
-            bad += "error" in entry
-            said = entry.get("error") or report.text(entry, scores=imagenet)
-            print(f"\n{said}")
-            if json:
-                found.append(entry)
-            if picture:
-                labelled.add(path.parent.name, entry["tracks"])
-            if picture and sheets:
-                draw(sheets, number, path, picture, entry["tracks"])
-    if sheets:
-        sheets.close()
-        pages = amount(sheets.pages, "contact sheet")
-        print(
-            f"\nwhat the networks saw and {pages}, from sheet-1.png on, are in {save}"
-        )
-    summary = labelled.summary(chosen.test_logits, chosen.test_labels)
-    if summary:
-        print(f"\n{report.closing(summary)}")
-    result = {"photos": found, "labelled": summary}
-    if json:
-        files.write_atomic(json, files.readable(result))
-    if bad:
+            seen.add(path, entry, picture)
+    result = seen.result()
+    subject = f"{amount(total, 'photo')}; {', '.join(chosen.networks)}"
+    outcome.kept("classify", result, out, subject=subject, tracks=list(chosen.networks))
+    if seen.bad:
         raise Failed(
-            f"every photo must be one that can be read, {bad} of {total} could not; "
-            "each is named above with what to do, the others were answered"
+            f"every photo must be one that can be read, {seen.bad} of {total} could "
+            "not; each is named above with what to do, the others were answered"
         )
     return result
+
+
+class Seen:
+    """What was said of each photo, as it comes: printed, drawn, counted and kept."""
+
+    def __init__(
+        self, chosen: Choice, save: Path | None, *, scores: bool, keep: int | None
+    ) -> None:
+        self.chosen, self.scores, self.keep = chosen, scores, keep
+        self.found: list[dict[str, Any]] = []
+        self.number = self.bad = 0
+        self.labelled = report.Labelled(chosen.classes)
+        self.sheets = drawings.Sheets(save, chosen.about) if save else None
+
+    def add(self, path: Path, entry: dict[str, Any], picture: Picture | None) -> None:
+        """Take in a photo, or what is wrong with one."""
+        self.number += 1
+        self.bad += "error" in entry
+        said = entry.get("error") or report.text(entry, scores=self.scores)
+        print(f"\n{said}")
+        if self.keep is None or len(self.found) < self.keep:
+            self.found.append(entry)
+        if picture:
+            self.labelled.add(path.parent.name, entry["tracks"])
+        if picture and self.sheets:
+            draw(self.sheets, self.number, path, picture, entry["tracks"])
+
+    def result(self) -> dict[str, Any]:
+        """What --json writes; the closing lines are printed."""
+        if self.sheets:
+            self.sheets.close()
+            pages = amount(self.sheets.pages, "contact sheet")
+            print(
+                f"\nwhat the networks saw and {pages}, from sheet-1.png on, are in "
+                f"{self.sheets.folder}"
+            )
+        summary = self.labelled.summary(
+            self.chosen.test_logits, self.chosen.test_labels
+        )
+        if summary:
+            print(f"\n{report.closing(summary)}")
+        return {"photos": self.found, "n_photos": self.number, "labelled": summary}
 
 
 def draw(
@@ -162,7 +200,7 @@ def choose(
     store: Store,
     system: str | None,
     weights: Path | None,
-    classes: str | None,
+    classes: options.Names | None,
     tracks: Sequence[str],
 ) -> Choice:
     """The networks that the options name."""
@@ -175,8 +213,10 @@ def choose(
         return from_file(imported(system), store, None, None, tracks)
     if weights is None:
         return from_store(store, system, tracks)
-    named = [name.strip() for name in classes.split(",")] if classes else None
-    return from_file(weights, store, system, named, tracks)
+    named = classes
+    if isinstance(classes, str):
+        named = [name.strip() for name in classes.split(",")]
+    return from_file(weights, store, system, named or None, tracks)
 
 
 def answers(
@@ -267,6 +307,6 @@ class Progress:
 
 
 if __name__ == "__main__":
-    from benchmarks.cli import script
+    from benchmarks.shell import script
 
     script(classify)

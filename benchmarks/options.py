@@ -1,97 +1,248 @@
-"""The options that mean the same in every command."""
+"""The options that mean the same in every command, each written once.
+
+A command is a function.  Its own options are its parameters; those that it shares with
+others come in blocks: `**rest: Unpack[Runs]`.  `filled` gives a block its defaults and
+`spread` writes the blocks out as Typer reads them.  Parameters are typed as a library
+user gives them (`compare("small-cnn", tracks=["torch"], json="out.json")`); how the
+command line parses each is in its `Cli`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import (
+    Annotated,
+    Any,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_args,
+    get_type_hints,
+)
 
 import typer
 
+from common import record
+
+FORMATS = ("text", "markdown", "latex", "csv")
+
+Paths = str | Path | Sequence[str | Path]
+Names = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    """How the command line takes a parameter.
+
+    Attributes:
+        kind: The type that Typer parses.
+        info: Typer's option or argument.
+        default: Of an option in a block.
+    """
+
+    kind: Any
+    info: Any
+    default: Any = None
+
+
+def option(kind: Any, help: str, *names: str, default: Any = None) -> Cli:
+    """An option of the command line; `names` where they differ from the parameter's."""
+    return Cli(kind, typer.Option(*names, help=help), default)
+
+
+def argument(kind: Any, help: str) -> Cli:
+    """An argument of the command line."""
+    return Cli(kind, typer.Argument(help=help))
+
+
+FIT = (
+    "fit cuts the longer side, as data sets did; pad adds bars; stretch; centre, as "
+    "for ImageNet."
+)
+FILTERS = "nearest, box, bilinear, hamming, bicubic or lanczos."
+OWN = "  [the network's own]"
+
 Systems = Annotated[
-    list[str] | None, typer.Argument(help="Systems, as twintrack list names them.")
+    Names | None, argument(list[str] | None, "Systems, as twintrack list names them.")
 ]
 System = Annotated[
-    list[str] | None,
-    typer.Option("--system", help="A module that registers a system of yours."),
+    Names | None,
+    option(list[str] | None, "A module that registers a system of yours.", "--system"),
 ]
 Data = Annotated[
-    str, typer.Option(help="digits, mnist, cifar10, or a folder of pictures.")
+    str | Path, option(str, "digits, mnist, cifar10, or a folder of pictures.")
 ]
 MaybeData = Annotated[
-    str | None, typer.Option(help="A data set; seeded pictures unless given.")
-]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out files that are no pictures.")
+    str | Path | None,
+    option(str | None, "A data set; seeded pictures unless given."),
 ]
 Size = Annotated[
-    str | None,
-    typer.Option(
-        help="HxW that a folder's photos are fitted into; N resizes any to N x N."
+    str | int | None,
+    option(
+        str | None,
+        "HxW that a folder's photos are fitted into; N resizes any to N x N.",
     ),
 ]
 Side = Annotated[
     int | None,
-    typer.Option("--size", help="Pixels a side that every picture is resized to."),
+    option(int | None, "Pixels a side that every picture is resized to.", "--size"),
 ]
-HowToFit = Annotated[
-    str,
-    typer.Option(
-        help="fit cuts the longer side, as data sets did; pad adds bars; stretch; "
-        "centre, as for ImageNet."
-    ),
-]
-MaybeHowToFit = Annotated[
-    str | None,
-    typer.Option(
-        help="fit cuts the longer side, as data sets did; pad adds bars; stretch; "
-        "centre, as for ImageNet.  [the network's own]"
-    ),
-]
-MaybeResampling = Annotated[
-    str | None,
-    typer.Option(
-        help="nearest, box, bilinear, hamming, bicubic or lanczos.  [the network's own]"
-    ),
-]
-Resampling = Annotated[
-    str, typer.Option(help="nearest, box, bilinear, hamming, bicubic or lanczos.")
-]
+Seeds = Annotated[int, option(int, "Runs per track: seeds 0 to N-1.")]
+Epochs = Annotated[int | None, option(int | None, "Epochs, in place of the recipe's.")]
+Tracks = Annotated[Names, option(str, "Tracks, with commas between.")]
+Margin = Annotated[float, option(float, "Largest difference that is none, a share.")]
+HowToFit = Annotated[str, option(str, FIT)]
+MaybeHowToFit = Annotated[str | None, option(str | None, FIT + OWN)]
+Resampling = Annotated[str, option(str, FILTERS)]
+MaybeResampling = Annotated[str | None, option(str | None, FILTERS + OWN)]
 Colour = Annotated[
-    str, typer.Option(help="Behind transparent parts and padding: a name or #7d7b72.")
+    str, option(str, "Behind transparent parts and padding: a name or #7d7b72.")
 ]
-Tracks = Annotated[str, typer.Option(help="Tracks, with commas between.")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float64.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or gpu.")]
+Save = Annotated[
+    str | Path | None,
+    option(Path | None, "Folder for contact sheets and other pictures of the result."),
+]
+Cache = Annotated[
+    str | Path | None,
+    option(
+        Path | None, "Folder of the cache; TWINTRACK_CACHE, else ~/.cache/twintrack."
+    ),
+]
+SkipBad = Annotated[
+    bool,
+    option(bool, "Leave out files that are no pictures.", "--skip-bad", default=False),
+]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        help="Threads per run; all cores unless a step is too small to share."
+    option(
+        int | None, "Threads per run; all cores unless a step is too small to share."
     ),
 ]
 Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a field: recipe.lr=0.05."),
+    Names | None,
+    option(list[str] | None, "Override a field: recipe.lr=0.05.", "--set"),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Epochs, in place of the recipe's.")]
-Limit = Annotated[
-    int | None, typer.Option(help="At most so many training pictures, stratified.")
+Json = Annotated[
+    str | Path | None, option(Path | None, "Also write the result to this file.")
 ]
-TimeLimit = Annotated[
-    float, typer.Option(help="Seconds after which a run is given up.")
-]
-Save = Annotated[
-    Path | None,
-    typer.Option(help="Folder for contact sheets and other pictures of the result."),
-]
-Margin = Annotated[
-    float, typer.Option(help="Largest difference that does not matter, a share.")
-]
-Json = Annotated[Path | None, typer.Option(help="Also write the result to this file.")]
-Store = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the results; TWINTRACK_STORE, else runs."),
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the cache; TWINTRACK_CACHE, else ~/.cache/twintrack."),
-]
+
+
+Format = Annotated[str, option(str, f"Tables as {', '.join(FORMATS)}.", default="text")]
+
+
+class Told(TypedDict, total=False):
+    """How and where a result is told."""
+
+    format: Format
+    json: Json
+    store: Annotated[
+        str | Path | None,
+        option(Path | None, "Folder of the results; TWINTRACK_STORE, else runs."),
+    ]
+
+
+class Computes(TypedDict, total=False):
+    """What computes."""
+
+    precision: Annotated[
+        str, option(str, "auto, float32, bfloat16 or float64.", default="auto")
+    ]
+    device: Annotated[str, option(str, "auto, cpu or gpu.", default="auto")]
+    threads: Threads
+    set: Set
+
+
+class Runs(Computes, Told, total=False):
+    """How networks are trained: which pictures are taken, how many runs at once."""
+
+    limit: Annotated[
+        int | None,
+        option(int | None, "At most so many training pictures, stratified."),
+    ]
+    skip_bad: SkipBad
+    time_limit: Annotated[
+        float,
+        option(float, "Seconds after which a run is given up.", default=86_400.0),
+    ]
+    jobs: Annotated[
+        int, option(int, "Most runs at once, each with its own threads.", default=1)
+    ]
+
+
+Block = TypeVar("Block")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """A command; called from Python, it is recorded as it was called."""
+
+    @wraps(function)
+    def called(*args: P.args, **given: P.kwargs) -> R:
+        if record.command():  # the line as it was typed
+            return function(*args, **given)
+        words = [repr(arg) for arg in args]
+        words += [f"{name}={value!r}" for name, value in given.items()]
+        with record.as_typed(f"{function.__name__}({', '.join(words)})"):
+            return function(*args, **given)
+
+    return called
+
+
+def filled(block: type[Block], given: Mapping[str, Any]) -> Block:
+    """A block with its defaults where nothing was given.
+
+    Raises:
+        TypeError: There is no such option, as Python says of any function.
+    """
+    defaults = {name: cli.default for name, (_, cli) in _fields(block).items()}
+    if strangers := sorted(given.keys() - defaults.keys()):
+        raise TypeError(f"got an unexpected keyword argument '{strangers[0]}'")
+    return cast(Block, defaults | dict(given))
+
+
+@cache
+def _fields(block: type[Any]) -> dict[str, tuple[Any, Cli]]:
+    """Name -> type and `Cli` of each option of a block."""
+    hints = get_type_hints(block, include_extras=True)
+    return {name: (hint, _cli(hint)) for name, hint in hints.items()}
+
+
+def _cli(hint: Any) -> Cli:
+    return next(extra for extra in get_args(hint)[1:] if isinstance(extra, Cli))
+
+
+def spread(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command as Typer reads it: blocks written out, types as they are typed."""
+    hints = get_type_hints(command, include_extras=True)
+    found: list[Parameter] = []
+    for name, parameter in signature(command).parameters.items():
+        if parameter.kind is Parameter.VAR_KEYWORD:
+            (block,) = get_args(hints[name])  # of Unpack[...]
+            for own, (_, cli) in _fields(block).items():
+                found.append(_typed(own, cli, cli.default, Parameter.KEYWORD_ONLY))
+        elif any(isinstance(extra, Cli) for extra in get_args(hints[name])[1:]):
+            cli = _cli(hints[name])
+            found.append(_typed(name, cli, parameter.default, parameter.kind))
+        else:
+            found.append(parameter.replace(annotation=hints[name]))
+
+    def run(**given: Any) -> Any:
+        return command(**given)
+
+    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    run.__annotations__ = {p.name: p.annotation for p in found}
+    run.__signature__ = Signature(found)  # type: ignore[attr-defined]
+    return run
+
+
+def _typed(name: str, cli: Cli, default: Any, kind: Any) -> Parameter:
+    annotation = Annotated[cli.kind, cli.info]
+    if isinstance(default, tuple):  # a command line says names with commas between
+        default = ",".join(default)
+    return Parameter(name, kind, default=default, annotation=annotation)

@@ -26,13 +26,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks import options
-from benchmarks.compare import check_positive, tracks_of
-from benchmarks.data import ensure_prepared
-from benchmarks.engine.runner import environment
+from benchmarks.engine.process import environment
 from benchmarks.measures.ladder import STAGES, Climb, kept_steps
+from benchmarks.request import check_positive, opened, tracks_of
 from common import codec, files
 from common import systems as registry
-from common.data import DataRequest, open_data
+from common.data import DataRequest
 from common.errors import Failed
 from common.faults import FAULTS, plant
 from common.track import TRACKS
@@ -147,8 +146,7 @@ def plan_climbs(
     image, classes = ladder.image or system.image, 10
     overrides = (*ladder.overrides, *overrides)
     if request:
-        ensure_prepared(request)
-        dataset = open_data(request)
+        dataset = opened(request)
         image, classes = dataset.image, len(dataset.classes)
     resolved = registry.resolve(name, image=image, classes=classes, overrides=overrides)
     climbs = {}
@@ -424,6 +422,6 @@ def _result(name: str, rungs: list[Rung]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from benchmarks.cli import script
+    from benchmarks.shell import script
 
     script(parity)

@@ -10,55 +10,43 @@ anew over the training pictures, and the network is judged and written to the fi
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-import numpy as np
-import typer
-
-from benchmarks import options
-from benchmarks.compare import check_output, check_positive, fitted, job, tracks_of
-from benchmarks.data import ensure_prepared
+from benchmarks import options, outcome
 from benchmarks.engine import machine
-from benchmarks.engine.call import Tell, Values, in_child
-from benchmarks.engine.progress import screen as fitting_screen
-from benchmarks.engine.runner import DAY, RunsFailed, run_jobs
-from common import files, model_file
-from common.data import DataRequest, open_data
-from common.data.split import raw
+from benchmarks.engine.call import call
+from benchmarks.engine.runner import RunsFailed
+from benchmarks.request import (
+    Setting,
+    check_positive,
+    fitted,
+    listed,
+    opened,
+    several,
+    tracks_of,
+)
+from common import files
+from common.data import DataRequest
 from common.errors import Refused
-from common.evaluate import at_once, evaluate
-from common.model_file import About
-from common.results import Store
-from common.track import load_track
-from common.weights import digest
-
-MIXED_SEED = 0  # of the order in which the statistics are measured
+from common.results import WEIGHTS, Store
 
 
+@options.command
 def pretrain(
-    system: Annotated[str, typer.Argument(help="A system of twintrack list.")],
+    system: Annotated[str, options.argument(str, "A system of twintrack list.")],
     *,
-    output: Annotated[Path, typer.Option(help="The weights file to write.")],
+    output: Annotated[str | Path, options.option(Path, "The weights file to write.")],
     data: options.Data = "cifar10",
     leave_out: Annotated[
-        str, typer.Option(help="Classes not to train on, with commas between.")
+        options.Names,
+        options.option(str, "Classes not to train on, with commas between."),
     ] = "",
     size: options.Side = None,
-    track: Annotated[str, typer.Option(help="torch or tensorflow.")] = "torch",
-    seed: Annotated[int, typer.Option(help="Of the weights and the plan.")] = 0,
+    track: Annotated[str, options.option(str, "The track that trains it.")] = "torch",
+    seed: Annotated[int, options.option(int, "Of the weights and the plan.")] = 0,
     epochs: options.Epochs = None,
-    limit: options.Limit = None,
-    skip_bad: options.SkipBad = False,
-    precision: options.Precision = "auto",
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    set: options.Set = None,
-    time_limit: options.TimeLimit = DAY,
-    json: options.Json = None,
-    store: options.Store = None,
+    **rest: Unpack[options.Runs],
 ) -> dict[str, Any]:
     """Train a network on some classes, as a base for transfer to others.
 
@@ -69,115 +57,63 @@ def pretrain(
         Refused: The request cannot be met.
         RunsFailed: The training failed or diverged.
     """
-    if "," in track:
+    runs = options.filled(options.Runs, rest)
+    if len(tracks_of(track)) != 1:
         raise Refused(f"--track must be one, got {track}; a base is trained in one")
-    (name,) = tracks_of(track)
-    check_positive(size=size, epochs=epochs, threads=threads, time_limit=time_limit)
-    check_output(json)
-    files.check_writable(output, "--output")
-    place, dtype = machine.settle(device, precision, mode="aligned", tracks=[name])
+    check_positive(size=size, epochs=epochs)
+    outcome.check_runs(runs)
+    files.check_writable(Path(output), "--output")
+    computer = machine.settle(
+        runs["device"],
+        runs["precision"],
+        mode="aligned",
+        tracks=[track],
+        threads=runs["threads"],
+    )
     request = DataRequest(
-        source=data,
+        source=str(data),
         leave_out=listed(leave_out),
         side=size,
-        limit=limit,
-        skip_bad=skip_bad,
+        limit=runs["limit"],
+        skip_bad=runs["skip_bad"],
     )
-    ensure_prepared(request)
-    pictures = open_data(request)
-    resolved = fitted(system, pictures, tuple(set or ()), epochs)
-    cores = threads or machine.threads_for(resolved.spec, resolved.recipe)
-    asked = job(
-        resolved,
-        request=request,
-        pictures=pictures,
-        mode="aligned",
-        track=name,
-        seed=seed,
-        precision=dtype,
-        device=place,
-        threads=cores,
-    )
-    runs = Store(store)
-    screen = fitting_screen(sys.stderr)
-    (outcome,) = run_jobs([asked], runs, screen=screen, time_limit=time_limit)
-    if outcome.run is None or outcome.run.diverged:
+    setting = Setting(request=request, pictures=opened(request), machine=computer)
+    resolved = fitted(system, setting.pictures, several(runs["set"]), epochs)
+    asked = setting.job(resolved, track=track, seed=seed)
+    (done,) = outcome.carried_out([asked], runs, Store(runs["store"]))
+    if done.run is None or done.run.diverged:
         raise RunsFailed(
             f"a base must be trained to its end, {asked.name} was not: "
-            f"{outcome.failure or 'it diverged'}; lower --set recipe.lr"
+            f"{done.failure or 'it diverged'}; lower --set recipe.lr"
         )
     values = {
-        "weights": str(outcome.run.path / "weights.safetensors"),
+        "weights": str(done.run.path / WEIGHTS),
         "data": request.to_dict(),
-        "track": name,
-        "precision": dtype,
-        "device": place,
-        "threads": cores,
+        "track": track,
+        "precision": asked.precision,
+        "device": asked.device,
+        "threads": asked.threads,
         "output": str(output),
         "facts": {"system": resolved.name, "run": asked.id, "epochs": asked.epochs},
     }
-    screen.say("batch norm's statistics are measured over the training pictures")
-    found = in_child("benchmarks.pretrain:finish", values, threads=cores, device=place)
-    print(
-        f"{output}: {resolved.name} trained in {name} on {len(pictures.classes)} "
-        f"classes of {pictures.name}, {found['accuracy']:.1%} of {found['n']:,} test "
-        f"pictures right ({found['before']:.1%} before the statistics were measured)"
+    found = call(
+        "benchmarks.measures.base:finish",
+        values,
+        threads=asked.threads,
+        device=asked.device,
     )
-    if json:
-        files.write_atomic(json, files.readable(found))
+    print(
+        f"{output}: {resolved.name} trained in {track} on "
+        f"{len(setting.pictures.classes)} classes of {setting.pictures.name}, "
+        f"{found['accuracy']:.1%} of {found['n']:,} test pictures right "
+        f"({found['before']:.1%} before the statistics were measured)"
+    )
+    subject = f"{resolved.name}; {track}"
+    outcome.kept("pretrain", found, runs, subject=subject, tracks=[track])
     return found
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """The names in "a,b", each once."""
-    names = (name.strip() for name in text.split(","))
-    return tuple(dict.fromkeys(name for name in names if name))
-
-
-def finish(values: Values, tell: Tell) -> Values:
-    """In a child: measure the statistics anew, judge, write the file."""
-    track = load_track(values["track"])
-    track.configure(threads=values["threads"], device=values["device"], mode="aligned")
-    spec, weights, _ = model_file.load(Path(values["weights"]))
-    data = open_data(DataRequest.from_dict(values["data"]))
-    model = track.build(
-        spec, weights=weights, dtype=values["precision"], device=values["device"]
-    )
-    before = evaluate(track.predictor(model), data.test)
-    # Mixed: a folder's pictures lie class by class, and a batch is normed by itself.
-    n = len(data.train)
-    order = np.argsort(raw(MIXED_SEED, n), kind="stable")
-    parts = np.array_split(order, -(-n // at_once(data.image)))
-    track.estimate_statistics(model, (data.train.take(rows) for rows in parts))
-    after = evaluate(track.predictor(model), data.test)
-    settled = track.get_weights(model)
-    facts = values["facts"] | {
-        "track": values["track"],
-        "precision": values["precision"],
-        "data": data.name,
-        "fingerprint": data.fingerprint,
-        "note": data.note,
-        "test": asdict(after),
-    }
-    about = About(
-        classes=data.classes,
-        source=f"twintrack pretrain in {values['track']} on {data.name}",
-        preprocessing="Pillow, bilinear resize; the spec's scale",
-        facts=facts,
-    )
-    model_file.save(Path(values["output"]), spec, settled, about)
-    return {
-        "output": values["output"],
-        "track": values["track"],
-        "classes": list(data.classes),
-        "accuracy": after.accuracy,
-        "before": before.accuracy,
-        "n": after.n,
-        "weights_sha256": digest(settled),
-    }
-
-
 if __name__ == "__main__":
-    from benchmarks.cli import script
+    from benchmarks.shell import script
 
     script(pretrain)

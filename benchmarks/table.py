@@ -137,6 +137,6 @@ def _nothing(
 
 
 if __name__ == "__main__":
-    from benchmarks.cli import script
+    from benchmarks.shell import script
 
     script(table)

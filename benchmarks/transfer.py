@@ -12,55 +12,42 @@ Runs are runs: records in the store, seeds as pairs, resumed where they were cut
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-import numpy as np
-import typer
-from numpy.typing import NDArray
-
-from benchmarks import options
-from benchmarks.compare import (
-    carried_out,
+from benchmarks import options, outcome
+from benchmarks.engine import machine
+from benchmarks.engine.chosen import imported
+from benchmarks.engine.machine import Machine
+from benchmarks.measures.features import HEAD, features
+from benchmarks.request import (
+    Setting,
+    check_choice,
     check_margin,
-    check_output,
     check_positive,
     fitted,
-    job,
+    listed,
+    opened,
+    path_of,
+    several,
     tracks_of,
 )
-from benchmarks.data import ensure_prepared
-from benchmarks.engine import machine
-from benchmarks.engine.call import Tell, Values, in_child
-from benchmarks.engine.progress import Screen, duration
-from benchmarks.engine.progress import screen as fitting_screen
-from benchmarks.engine.run import peak_memory
-from benchmarks.engine.runner import DAY
-from benchmarks.pretrain import listed
-from benchmarks.weights import imported
-from common import files, model_file, report
+from common import model_file, report
 from common.data import DataRequest, Dataset, open_data
-from common.data.features import BLOCK, Key, ensure
 from common.errors import Refused
-from common.evaluate import Predict
-from common.heads import base_for, features_of, head_of, headless
+from common.heads import base_for, features_of, head_of
 from common.inception import InceptionSpec
-from common.job import Job, numerical_code, versions
+from common.job import Job
 from common.results import Store
 from common.spec import Spec
 from common.stats import MARGIN
 from common.systems import IMAGENET, SYSTEMS
-from common.track import check_track, load_track
+from common.track import DEFAULT, check_track
 from common.weights import digest
 
 MODES = ("features", "finetune", "scratch")
-HEAD = "linear"  # the system that learns from features
-SEEN_AT_ONCE = 32  # pictures; more take memory and no less time
-SAID_EVERY = 2048  # pictures between two lines of progress
 VALID_SHARE = 0.1  # of the training pictures, to choose the best epoch on
 # The recipe of the PyTorch tutorials (pytorch/tutorials @74ba612 and @0019b9c): SGD
 # .001, momentum .9, a tenth of it after every 7 epochs, the best epoch's weights.
@@ -94,15 +81,6 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What computes: resolved precision and device, and threads."""
-
-    precision: str
-    device: str
-    threads: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
     """What every run of a transfer has in common.
 
@@ -113,7 +91,7 @@ class Lesson:
         machine: What computes.
         base: The spec that stands for the system's, or none.
         start: Weights to start from and their digest, or none.
-        cache: Track -> what its features cost, or none.
+        cache: What its features cost, or none.
     """
 
     system: str
@@ -125,57 +103,102 @@ class Lesson:
     cache: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a transfer is asked to be, beside its data and its runs.
+
+    Attributes:
+        mode: "features", "finetune" or "scratch".
+        flip: Whether training pictures are mirrored at random.
+        shared: Track whose features all heads are given, or none.
+        keep_in: "float16" or "float32": what features are kept in.
+        statistics: "frozen" or "moving", of finetuning's batch norm.
+        base_rate: Factor on the rate of all but the last layer, in finetuning.
+        aux: Whether finetuning adds the auxiliary head's loss.
+
+    Raises:
+        Refused: A word is none of its option's, or an option is another mode's.
+    """
+
+    mode: str
+    flip: bool
+    shared: str | None
+    keep_in: str
+    statistics: str
+    base_rate: float
+    aux: bool
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, MODES)
+        check_choice("keep-in", self.keep_in, ("float16", "float32"))
+        check_choice("statistics", self.statistics, ("frozen", "moving"))
+        check_used(
+            self.mode,
+            features={
+                "share-features": self.shared is not None,
+                "keep-in": self.keep_in != "float32",
+            },
+            finetune={
+                "statistics": self.statistics != "frozen",
+                "base-rate": self.base_rate != 1,
+                "aux": self.aux,
+            },
+        )
+        if self.shared:
+            check_track(self.shared)
+
+
+@options.command
 def transfer(
     *,
     data: options.Data = "cifar10",
     classes: Annotated[
-        str, typer.Option(help="The classes to tell apart, with commas between.")
+        options.Names,
+        options.option(str, "The classes to tell apart, with commas between."),
     ] = "",
     mode: Annotated[
-        str, typer.Option(help="features, finetune, or scratch for comparison.")
+        str, options.option(str, "features, finetune, or scratch for comparison.")
     ] = "features",
     weights: Annotated[
-        Path | None,
-        typer.Option(help="From twintrack pretrain or weights import.  [ImageNet's]"),
+        str | Path | None,
+        options.option(
+            Path | None, "From twintrack pretrain or weights import.  [ImageNet's]"
+        ),
     ] = None,
     size: options.Side = None,
-    seeds: Annotated[int, typer.Option(help="Runs per track: seeds 0 to N-1.")] = 5,
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 25,
+    seeds: options.Seeds = 5,
+    epochs: Annotated[int, options.option(int, "Passes over the training data.")] = 25,
     valid: Annotated[
         int | None,
-        typer.Option(help="Training pictures to choose the best epoch on.  [a tenth]"),
+        options.option(
+            int | None, "Training pictures to choose the best epoch on.  [a tenth]"
+        ),
     ] = None,
     flip: Annotated[
-        bool, typer.Option("--flip", help="Mirror training pictures at random.")
+        bool, options.option(bool, "Mirror training pictures at random.", "--flip")
     ] = False,
     share_features: Annotated[
         str | None,
-        typer.Option(help="Give both heads the features of this track."),
+        options.option(str | None, "Give both heads the features of this track."),
     ] = None,
     keep_in: Annotated[
-        str, typer.Option(help="float16 or float32: what features are kept in.")
+        str, options.option(str, "float16 or float32: what features are kept in.")
     ] = "float32",
     statistics: Annotated[
-        str, typer.Option(help="Finetuning's batch norm: frozen or moving.")
+        str, options.option(str, "Finetuning's batch norm: frozen or moving.")
     ] = "frozen",
     base_rate: Annotated[
         float,
-        typer.Option(help="Finetuning: factor on the rate of all but the last layer."),
+        options.option(
+            float, "Finetuning: factor on the rate of all but the last layer."
+        ),
     ] = 1.0,
     aux: Annotated[
-        bool, typer.Option("--aux", help="Finetuning: add .4 x the aux head's loss.")
+        bool, options.option(bool, "Finetuning: add .4 x the aux head's loss.", "--aux")
     ] = False,
-    tracks: options.Tracks = "torch,tensorflow",
-    limit: options.Limit = None,
-    skip_bad: options.SkipBad = False,
-    precision: options.Precision = "auto",
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    set: options.Set = None,
+    tracks: options.Tracks = DEFAULT,
     margin: options.Margin = MARGIN,
-    time_limit: options.TimeLimit = DAY,
-    json: options.Json = None,
-    store: options.Store = None,
+    **rest: Unpack[options.Runs],
 ) -> dict[str, Any]:
     """Teach new classes to a network that learned others, in both frameworks.
 
@@ -186,92 +209,78 @@ def transfer(
         Refused: The request cannot be met.
         RunsFailed: Some runs failed; the result of the others was printed.
     """
+    runs = options.filled(options.Runs, rest)
     names = tracks_of(tracks)
-    check_positive(seeds=seeds, epochs=epochs, threads=threads, size=size, valid=valid)
+    check_positive(seeds=seeds, epochs=epochs, size=size, valid=valid)
     check_margin(margin)
-    check_output(json)
-    check_choices(mode=mode, keep_in=keep_in, statistics=statistics)
-    check_used(
-        mode,
-        features={
-            "share-features": share_features is not None,
-            "keep-in": keep_in != "float32",
-        },
-        finetune={
-            "statistics": statistics != "frozen",
-            "base-rate": base_rate != 1,
-            "aux": aux,
-        },
+    outcome.check_runs(runs)
+    wish = Wish(
+        mode=mode,
+        flip=flip,
+        shared=share_features,
+        keep_in=keep_in,
+        statistics=statistics,
+        base_rate=base_rate,
+        aux=aux,
     )
-    if share_features:
-        check_track(share_features)
-    base = base_of(mode, weights)
-    place, dtype = machine.settle(device, precision, mode="aligned", tracks=names)
-    cores = threads or machine.available_cores()
-    computer = Machine(precision=dtype, device=place, threads=cores)
+    base = base_of(mode, path_of(weights))
+    computer = machine.settle(
+        runs["device"],
+        runs["precision"],
+        mode="aligned",
+        tracks=names,
+        threads=runs["threads"] or machine.available_cores(),
+    )
     request = DataRequest(
-        source=data,
+        source=str(data),
         classes=listed(classes),
         side=size or (base.spec.image[0] if base else IMAGENET[0]),
-        limit=limit,
-        skip_bad=skip_bad,
+        limit=runs["limit"],
+        skip_bad=runs["skip_bad"],
     )
-    ensure_prepared(request)
-    pictures = open_data(request)
-    if base and mode != "scratch":
-        check_base(base, pictures)
-    if mode == "features" and base:
-        lesson = from_features(
-            request,
-            pictures,
-            base,
-            names,
-            computer,
-            flip=flip,
-            keep_in=keep_in,
-            shared=share_features,
-        )
-    else:
-        lesson = whole_network(request, base, names, computer, mode=mode, flip=flip)
-        if mode == "finetune" and base:
-            lesson = finetuned(lesson, base, statistics, base_rate, aux=aux)
+    pictures = opened(request)
+    lesson = lesson_of(wish, request, pictures, base, names, computer)
     held = valid or max(round(VALID_SHARE * len(pictures.train)), len(pictures.classes))
     jobs = [
-        planned(lesson, track, seed, epochs=epochs, valid=held, given=tuple(set or ()))
+        planned(lesson, track, seed, epochs, valid=held, given=several(runs["set"]))
         for seed in range(seeds)
         for track in names
     ]
-    runs = Store(store)
-    summary = carried_out(jobs, runs, margin, time_limit, None)
-    recalls = report.recalls([runs.find(job.id) for job in jobs], pictures.classes)
-    print(report.recalls_text(recalls))
+    summary = judged(jobs, runs, names, margin, pictures.classes)
     summary |= {
         "mode": mode,
         "weights": base.source if base else None,
-        "recalls": recalls,
         "features": features_of(base.spec) if lesson.cache and base else None,
-        "cache": together(lesson.cache) if lesson.cache else None,
+        "cache": lesson.cache,
     }
-    if json:
-        files.write_atomic(json, files.readable(summary))
+    subject = f"{mode} on {pictures.name}; {', '.join(names)}"
+    outcome.kept("transfer", summary, runs, subject=subject, tracks=names)
+    return summary
+
+
+def judged(
+    jobs: Sequence[Job],
+    runs: options.Runs,
+    tracks: Sequence[str],
+    margin: float,
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """The comparison of the jobs' runs and how much of each class they find, shown.
+
+    Raises:
+        RunsFailed: Some runs failed; the result of the others was printed.
+    """
+    outcomes = outcome.carried_out(jobs, runs, Store(runs["store"]))
+    found = [one.run for one in outcomes if one.run]
+    summary = report.summarise(found, margin=margin, tracks=tracks)
+    summary["recalls"] = report.recalls(found, classes)
+    if found:
+        outcome.shown("transfer", summary, runs)
+    outcome.check_finished(outcomes)
     return summary
 
 
 # --- what is asked for ------------------------------------------------------------
-
-
-def check_choices(*, mode: str, keep_in: str, statistics: str) -> None:
-    """Refuse a word that is not one of its option's."""
-    for option, value, allowed in (
-        ("mode", mode, MODES),
-        ("keep-in", keep_in, ("float16", "float32")),
-        ("statistics", statistics, ("frozen", "moving")),
-    ):
-        if value not in allowed:
-            raise Refused(
-                f"--{option} must be one of {', '.join(allowed)}, got {value}; "
-                "choose one of them"
-            )
 
 
 def check_used(mode: str, **options: dict[str, bool]) -> None:
@@ -307,6 +316,29 @@ def base_of(mode: str, weights: Path | None) -> Base | None:
         digest=digest(values),
         source=about.source,
     )
+
+
+def lesson_of(
+    wish: Wish,
+    request: DataRequest,
+    pictures: Dataset,
+    base: Base | None,
+    tracks: Sequence[str],
+    computer: Machine,
+) -> Lesson:
+    """What every run of the transfer has in common.
+
+    Raises:
+        Refused: The base cannot see these pictures, or a wish does not fit it.
+    """
+    if base and wish.mode != "scratch":
+        check_base(base, pictures)
+    if wish.mode == "features" and base:
+        return from_features(wish, request, base, tracks, computer)
+    lesson = whole_network(
+        request, base, tracks, computer, mode=wish.mode, flip=wish.flip
+    )
+    return finetuned(lesson, base, wish) if wish.mode == "finetune" and base else lesson
 
 
 def whole_network(
@@ -347,27 +379,25 @@ def system_of(spec: Spec) -> str:
     )
 
 
-def finetuned(
-    lesson: Lesson, base: Base, statistics: str, base_rate: float, *, aux: bool
-) -> Lesson:
+def finetuned(lesson: Lesson, base: Base, wish: Wish) -> Lesson:
     """The lesson with the tutorials' recipe.
 
     Raises:
         Refused: The rate is negative, or there is no aux head to ask for.
     """
-    if base_rate < 0:
-        raise Refused(f"--base-rate must be 0 or more, got {base_rate}; 0 freezes")
-    if aux and not getattr(base.spec, "aux", False):
+    if wish.base_rate < 0:
+        raise Refused(f"--base-rate must be 0 or more, got {wish.base_rate}; 0 freezes")
+    if wish.aux and not getattr(base.spec, "aux", False):
         raise Refused(
             f"--aux needs weights with an auxiliary head, {base.path} has none; import "
             "torchvision's, or leave --aux out"
         )
     heads = (head_of(base.spec), "AuxLogits.fc")
-    factors = (("", float(base_rate)), *((name, 1.0) for name in heads))
-    recipe = (*TUTORIAL, f"recipe.statistics={statistics}")
-    if base_rate != 1:
+    factors = (("", float(wish.base_rate)), *((name, 1.0) for name in heads))
+    recipe = (*TUTORIAL, f"recipe.statistics={wish.statistics}")
+    if wish.base_rate != 1:
         recipe += (f"recipe.multipliers={factors!r}",)
-    if aux:
+    if wish.aux:
         recipe += ("spec.aux=True",)
     return replace(lesson, overrides=(*lesson.overrides, *recipe))
 
@@ -376,8 +406,8 @@ def planned(
     lesson: Lesson,
     track: str,
     seed: int,
-    *,
     epochs: int,
+    *,
     valid: int,
     given: tuple[str, ...],
 ) -> Job:
@@ -387,89 +417,51 @@ def planned(
     resolved = fitted(
         lesson.system, pictures, (*lesson.overrides, *given), epochs, base=lesson.base
     )
-    return job(
-        resolved,
-        request=request,
-        pictures=pictures,
-        mode="aligned",
-        track=track,
-        seed=seed,
-        precision=lesson.machine.precision,
-        device=lesson.machine.device,
-        threads=lesson.machine.threads,
-        start=lesson.start,
+    setting = Setting(
+        request=request, pictures=pictures, machine=lesson.machine, start=lesson.start
     )
+    return setting.job(resolved, track=track, seed=seed)
 
 
 # --- features ---------------------------------------------------------------------
 
 
 def from_features(
+    wish: Wish,
     request: DataRequest,
-    pictures: Dataset,
     base: Base,
     tracks: Sequence[str],
-    machine: Machine,
-    *,
-    flip: bool,
-    keep_in: str,
-    shared: str | None,
+    computer: Machine,
 ) -> Lesson:
     """A new last layer on what the frozen base makes of every picture.
 
     Raises:
         Refused: The disk is full, or a feature does not fit what they are kept in.
     """
-    screen = fitting_screen(sys.stderr)
-    folders, cache = {}, {}
-    for track in dict.fromkeys([shared] if shared else tracks):
-        values = {
-            "weights": str(base.path),
-            "data": request.to_dict(),
-            "track": track,
-            "flip": flip,
-            "keep_in": keep_in,
-        } | asdict(machine)
-        start = monotonic()
-        screen.say(f"features of {pictures.name} in {track}: looking in the cache")
-        found = in_child(
-            "benchmarks.transfer:compute",
-            values,
-            threads=machine.threads,
-            device=machine.device,
-            told=lambda event: _show(screen, event),
-        )
-        cost = {"seconds": monotonic() - start}
-        folders[track], cache[track] = found.pop("folder"), found | cost
-        screen.say(_told(track, cache[track]))
+    found = features(
+        request,
+        base.path,
+        [wish.shared] if wish.shared else tracks,
+        computer,
+        flip=wish.flip,
+        keep_in=wish.keep_in,
+    )
+    folder = {track: found.folders[wish.shared or track] for track in tracks}
     return Lesson(
         system=HEAD,
         requests={
-            track: replace(
-                request, features=folders[shared or track], shared=bool(shared)
-            )
+            track: replace(request, features=folder[track], shared=bool(wish.shared))
             for track in tracks
         },
         # A crop of one view of two is a mirror image with probability one half.
         overrides=(
             "spec.scale=Scale(divide=1.0)",
-            f"spec.crop={int(flip)}",
+            f"spec.crop={int(wish.flip)}",
             "recipe.keep=best",
         ),
-        machine=Machine(precision="float32", device=machine.device, threads=1),
-        cache=cache,
+        machine=Machine(precision="float32", device=computer.device, threads=1),
+        cache=found.together(),
     )
-
-
-def together(cache: dict[str, Any]) -> dict[str, Any]:
-    """What the features of all tracks cost, and those of each."""
-    costs = cache.values()
-    return {
-        "seconds": sum(cost["seconds"] for cost in costs),
-        "bytes": sum(cost["bytes"] for cost in costs),
-        "hit": all(cost["hit"] for cost in costs),
-        "tracks": cache,
-    }
 
 
 def check_base(base: Base, pictures: Dataset) -> None:
@@ -494,77 +486,7 @@ def check_base(base: Base, pictures: Dataset) -> None:
             )
 
 
-def compute(values: Values, tell: Tell) -> Values:
-    """In a child: see that the features are in the cache."""
-    spec, weights, _ = model_file.load(Path(values["weights"]))
-    data = open_data(DataRequest.from_dict(values["data"]))
-    seen = base_for(spec, data.image, spec.classes)
-    bare, given = headless(seen, weights)
-    name = values["track"]
-    key = Key(
-        track=name,
-        weights=digest(weights),
-        spec=repr(seen),
-        data=data.fingerprint,
-        precision=values["precision"],
-        device=values["device"],
-        threads=values["threads"],
-        flip=values["flip"],
-        dtype=values["keep_in"],
-        versions=versions(name),
-        code=numerical_code(name),
-    )
-
-    def predictor() -> Any:
-        track = load_track(name)
-        track.configure(
-            threads=values["threads"], device=values["device"], mode="aligned"
-        )
-        model = track.build(
-            bare, weights=given, dtype=values["precision"], device=values["device"]
-        )
-        return in_batches(track.predictor(model))
-
-    def told(done: int, total: int) -> None:
-        tell("features", done=done, total=total)
-
-    kept = ensure(key, data, features_of(seen), predictor, told=told)
-    return {
-        "folder": str(kept.path),
-        "bytes": kept.bytes,
-        "computed": kept.computed,
-        "hit": kept.computed == 0,
-        "peak_memory": peak_memory(),
-    }
-
-
-def in_batches(predict: Predict) -> Predict:
-    """The same function, given at most `SEEN_AT_ONCE` images at a time."""
-
-    def function(images: NDArray[np.uint8]) -> NDArray[np.floating]:
-        starts = range(0, len(images), SEEN_AT_ONCE)
-        return np.concatenate([predict(images[i : i + SEEN_AT_ONCE]) for i in starts])
-
-    return function
-
-
-def _show(screen: Screen, event: Values) -> None:
-    if event.get("event") == "features" and event["done"] % SAID_EVERY < BLOCK:
-        screen.say(f"  {event['done']:,} of {event['total']:,} pictures")
-
-
-def _told(track: str, cost: dict[str, Any]) -> str:
-    size = f"{cost['bytes'] / 1e6:,.0f} MB"
-    if cost["hit"]:
-        return f"features in {track}: found in the cache, {size}"
-    return (
-        f"features in {track}: {cost['computed']:,} pictures in "
-        f"{duration(cost['seconds'])}, {size}, peak memory "
-        f"{cost['peak_memory'] / 1e9:.1f} GB"
-    )
-
-
 if __name__ == "__main__":
-    from benchmarks.cli import script
+    from benchmarks.shell import script
 
     script(transfer)

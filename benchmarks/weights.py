@@ -11,14 +11,16 @@ preprocessing and class names in its header; either track opens it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import typer
 
-from benchmarks import options
-from benchmarks.engine.call import Tell, Values, in_child
-from common import files, model_file
-from common.data.cache import cache_folder
+from benchmarks import options, outcome
+from benchmarks.engine.call import call
+from benchmarks.engine.chosen import PREPROCESSING, check_system, default_path
+from benchmarks.engine.process import Tell, Values
+from benchmarks.request import check_choice
+from common import model_file
 from common.errors import Refused
 from common.inception import InceptionSpec
 from common.model_file import About
@@ -26,27 +28,26 @@ from common.track import load_track
 from common.weights import digest
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-SYSTEM = "inception-v3"
-FOLDER = ".weights"  # of the cache; hidden, because it is no data set
 # Where weights come from -> the track that reads them, the border its pools have.
 TRACK = {"torchvision": "torch", "keras": "tensorflow"}
 BORDER = {"torchvision": "include", "keras": "exclude"}
-PREPROCESSING = "Pillow: short side to 342 bilinear, centre crop 299; then -1 to 1"
 ZIP, PICKLE, HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n"
 BACKGROUND = 1001  # classes of TensorFlow's 2016 graph: every name is off by one
 
 
-@app.command("import")
+@options.command
 def import_weights(
-    system: Annotated[str, typer.Argument(help="inception-v3.")],
+    system: Annotated[str, options.argument(str, "inception-v3.")],
     *,
     source: Annotated[
-        str, typer.Option("--from", help="torchvision, keras, or a file of either.")
+        str | Path,
+        options.option(str, "torchvision, keras, or a file of either.", "--from"),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="The file to write.  [in the cache]")
+        str | Path | None,
+        options.option(Path | None, "The file to write.  [in the cache]"),
     ] = None,
-    json: options.Json = None,
+    **rest: Unpack[options.Told],
 ) -> dict[str, Any]:
     """Turn a library's weights into one file that both tracks open.
 
@@ -56,41 +57,49 @@ def import_weights(
     Raises:
         Refused: There is no such file, or it is not one of Inception v3.
     """
+    out = options.filled(options.Told, rest)
+    outcome.check_told(out)
     check_system(system)
-    kind = source if source in TRACK else kind_of(Path(source))
-    path = output or default_path(kind)
+    named = str(source)
+    kind = named if named in TRACK else kind_of(Path(named))
+    path = Path(output) if output else default_path(kind)
     values = {"kind": kind, "output": str(path), "named": output is not None}
-    values["file"] = None if source in TRACK else source
+    values["file"] = None if named in TRACK else named
     if kind == "keras":  # it would download ImageNet's names, torchvision has them
-        values |= in_child("benchmarks.weights:names", {}, threads=1, device="cpu")
-    found = in_child("benchmarks.weights:convert", values, threads=1, device="cpu")
+        values |= call(f"{__name__}:names", {}, threads=1, device="cpu")
+    found = call(f"{__name__}:convert", values, threads=1, device="cpu")
     print(
         f"{path}: {system} from {found['source']}, {found['classes']:,} classes, pools "
         f"{found['border']} their padding"
     )
-    if json:
-        files.write_atomic(json, files.readable(found))
+    outcome.written(found, out)
     return found
 
 
-@app.command("export")
+@options.command
 def export_weights(
-    file: Annotated[Path, typer.Argument(help="A file of Inception v3.")],
+    file: Annotated[str | Path, options.argument(Path, "A file of Inception v3.")],
     *,
-    to: Annotated[str, typer.Option(help="torchvision or keras.")],
-    output: Annotated[Path, typer.Option(help="The file to write.")],
+    to: Annotated[str, options.option(str, "torchvision or keras.")],
+    output: Annotated[str | Path, options.option(Path, "The file to write.")],
     other_border: Annotated[
-        bool, typer.Option("--other-border", help="Even if the pools will differ.")
+        bool,
+        options.option(bool, "Even if the pools will differ.", "--other-border"),
     ] = False,
+    **rest: Unpack[options.Told],
 ) -> dict[str, Any]:
     """Write weights as a library's own builder loads them.
+
+    Returns:
+        What --json writes: {"output", "said"}.
 
     Raises:
         Refused: The file is not one of Inception v3, or the library's pools differ.
     """
-    if to not in TRACK:
-        raise Refused(f"--to must be one of {', '.join(TRACK)}, got {to}; choose one")
-    spec, _, _ = model_file.load(file)
+    out = options.filled(options.Told, rest)
+    outcome.check_told(out)
+    check_choice("to", to, list(TRACK))
+    spec, _, _ = model_file.load(Path(file))
     if not isinstance(spec, InceptionSpec):
         raise Refused(
             f"weights to export must be Inception v3's, {file} has those of a "
@@ -103,38 +112,14 @@ def export_weights(
             "how far); add --other-border if that is what you want"
         )
     values = {"file": str(file), "to": to, "output": str(output)}
-    found = in_child("benchmarks.weights:write", values, threads=1, device="cpu")
+    found = call(f"{__name__}:write", values, threads=1, device="cpu")
     print("; ".join([f"{output}: for {to}", *found["said"]]))
+    outcome.written(found, out)
     return found
 
 
-def imported(system: str, weights: Path | None = None) -> Path:
-    """The file to use: the one that is given, or what was imported.
-
-    Raises:
-        Refused: Nothing was.
-    """
-    check_system(system)
-    paths = [weights] if weights else [default_path(kind) for kind in TRACK]
-    for path in paths:
-        if weights or path.exists():
-            return path
-    raise Refused(
-        f"{system} needs weights, none are in {paths[0].parent}; run twintrack weights "
-        f"import {system} --from torchvision, or name a file with --weights "
-        "(twintrack pretrain makes one)"
-    )
-
-
-def default_path(kind: str) -> Path:
-    """Where an import goes."""
-    return cache_folder() / FOLDER / f"{SYSTEM}-{kind}.safetensors"
-
-
-def check_system(system: str) -> None:
-    """Refuse a system that has no official weights."""
-    if system != SYSTEM:
-        raise Refused(f"only {SYSTEM} has official weights, got {system}; name that")
+app.command("import")(options.spread(import_weights))
+app.command("export")(options.spread(export_weights))
 
 
 def kind_of(path: Path) -> str:
@@ -209,12 +194,7 @@ def write(values: Values, tell: Tell) -> Values:
     return {"output": values["output"], "said": said}
 
 
-def main() -> int:
-    """Run `python -m benchmarks.weights`."""
-    from benchmarks.cli import run
-
-    return run(app)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from benchmarks.shell import script
+
+    script(app)

@@ -1,4 +1,14 @@
-"""The one error that a command turns into a single line and exit code 2."""
+"""What ends a command early, and the exit code of each way to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DONE = 0
+FAILED = 1  # a check did not hold, a run failed, a photo was refused
+WRONG = 2  # the request; one line says how
+OURS = 70  # a fault of ours; the line names a log with the traceback
+STOPPED = 130  # Ctrl-C; what is finished is kept
 
 
 class Refused(ValueError):
@@ -10,3 +20,15 @@ class Refused(ValueError):
 
 class Failed(Exception):
     """A check did not hold or a run failed; what and why has been printed."""
+
+
+class Fault(Exception):
+    """A fault of ours in a child process.
+
+    Attributes:
+        log: The file that has its traceback; it is kept.
+    """
+
+    def __init__(self, task: str, log: Path) -> None:
+        super().__init__(f"a fault of ours in {task}; please report {log}")
+        self.log = log

@@ -26,6 +26,7 @@ from common.spec import Spec
 from common.weights import Weights
 
 TRACKS = {"torch": "pt_track", "tensorflow": "tf_track"}
+DEFAULT = ("torch", "tensorflow")
 Model = Any  # a torch.nn.Module or a keras.Model; nothing here looks inside
 
 

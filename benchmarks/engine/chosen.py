@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.engine.machine import available_cores
 from benchmarks.engine.networks import Trained
 from common import codec, model_file
+from common.data.cache import cache_folder
 from common.errors import Refused
 from common.inception import InceptionSpec
 from common.model_file import About
@@ -22,6 +23,10 @@ from common.spec import Spec
 from common.systems import resolve
 from common.weights import read
 
+SYSTEM = "inception-v3"  # the one that has official weights
+IMPORTED = ".weights"  # of the cache; hidden, because it is no data set
+LIBRARIES = ("torchvision", "keras")  # whose files can be imported
+PREPROCESSING = "Pillow: short side to 342 bilinear, centre crop 299; then -1 to 1"
 FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's folds
 # Of two runs that only the track tells apart.
 PAIR = ("system", "mode", "precision", "seed", "spec", "recipe", "epochs")
@@ -208,3 +213,32 @@ def _run_of(content: bytes, store: Store) -> Run | None:
             if same and hashlib.sha256(weights.read_bytes()).hexdigest() == digest:
                 return place.find(weights.parent.name)
     return None
+
+
+def imported(system: str, weights: Path | None = None) -> Path:
+    """The file to use: the one that is given, or what was imported.
+
+    Raises:
+        Refused: Nothing was.
+    """
+    check_system(system)
+    paths = [weights] if weights else [default_path(kind) for kind in LIBRARIES]
+    for path in paths:
+        if weights or path.exists():
+            return path
+    raise Refused(
+        f"{system} needs weights, none are in {paths[0].parent}; run twintrack weights "
+        f"import {system} --from torchvision, or name a file with --weights "
+        "(twintrack pretrain makes one)"
+    )
+
+
+def default_path(kind: str) -> Path:
+    """Where an import goes."""
+    return cache_folder() / IMPORTED / f"{SYSTEM}-{kind}.safetensors"
+
+
+def check_system(system: str) -> None:
+    """Refuse a system that has no official weights."""
+    if system != SYSTEM:
+        raise Refused(f"only {SYSTEM} has official weights, got {system}; name that")

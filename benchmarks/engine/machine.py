@@ -1,17 +1,19 @@
-"""Whether both frameworks see a GPU, asked of each in a process of its own."""
+"""What computes: devices, precision, threads and memory of this machine."""
 
 from __future__ import annotations
 
-import json
 import os
+import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from benchmarks.engine.runner import environment
+from benchmarks.engine.call import call
+from benchmarks.engine.process import Tell, Values
 from common import precision as precisions
 from common.errors import Refused
 from common.recipe import Recipe
@@ -21,6 +23,23 @@ from common.track import TRACKS, load_track
 # Floating-point operations of an update below which one thread is as fast as two.
 SHARED_STEP = 1e8
 DEVICES = ("auto", "cpu", "gpu")
+CGROUP = Path("/sys/fs/cgroup")  # where a container's memory is limited, on Linux
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What computes: resolved precision and device, and threads.
+
+    `threads` is none where each run is to have what fits it, as `threads_for` says.
+    """
+
+    precision: str
+    device: str
+    threads: int | None = None
+
+    def threads_of(self, spec: Spec, recipe: Recipe) -> int:
+        """Threads of a run."""
+        return self.threads or threads_for(spec, recipe)
 
 
 def resolve(device: str, tracks: Sequence[str]) -> str:
@@ -48,9 +67,14 @@ def resolve(device: str, tracks: Sequence[str]) -> str:
 
 
 def settle(
-    device: str, precision: str, *, mode: str, tracks: Sequence[str]
-) -> tuple[str, str]:
-    """The device and the precision of a run of `tracks`, each resolved.
+    device: str,
+    precision: str,
+    *,
+    mode: str,
+    tracks: Sequence[str],
+    threads: int | None = None,
+) -> Machine:
+    """What computes the runs of `tracks`, resolved.
 
     Raises:
         Refused: As in `resolve` and `common.precision.resolve`.
@@ -58,7 +82,7 @@ def settle(
     place = resolve(device, tracks)
     bf16 = place == "gpu" and gpu_has_bf16(tracks)
     dtype = precisions.resolve(precision, mode=mode, device=place, gpu_has_bf16=bf16)
-    return place, dtype
+    return Machine(precision=dtype, device=place, threads=threads)
 
 
 def _driver() -> bool:
@@ -87,29 +111,82 @@ def threads_for(spec: Spec, recipe: Recipe) -> int:
 
 def sees_gpu(track: str) -> bool:
     """Whether the framework of `track` can compute on a GPU here."""
-    return _asked(track)["device"] != "cpu"
+    return described(track)["device"] != "cpu"
 
 
 def gpu_has_bf16(tracks: Sequence[str]) -> bool:
     """Whether every track sees a GPU that computes in bfloat16 natively."""
-    return all(_asked(track).get("bfloat16") == "native" for track in tracks)
+    return all(described(track).get("bfloat16") == "native" for track in tracks)
 
 
 @cache
-def _asked(track: str) -> dict[str, str]:
+def described(track: str) -> dict[str, str]:
     """What the track describes of itself when it may use a GPU."""
-    answer = subprocess.run(
-        [sys.executable, "-P", "-m", "benchmarks.engine.machine", track],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment(threads=1, device="gpu"),
-    )
-    found: dict[str, str] = json.loads(answer.stdout.splitlines()[-1])
-    return found
+    return call(f"{__name__}:describe", {"track": track}, threads=1, device="gpu")
 
 
-if __name__ == "__main__":
-    module = load_track(sys.argv[1])
-    module.configure(threads=1, device="gpu", mode="aligned")
-    print(json.dumps(module.describe()))
+def describe(values: Values, tell: Tell) -> Values:
+    """In a child: the track's own description."""
+    track = load_track(values["track"])
+    track.configure(threads=1, device="gpu", mode="aligned")
+    return dict(track.describe())
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("model name"))
+        return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+# --- memory -----------------------------------------------------------------------
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes.
+
+    `getrusage` would count the parent's as well: Linux hands it on through exec.
+    """
+    with suppress(OSError, StopIteration):
+        return _kilobytes(Path("/proc/self/status"), "VmHWM:")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident(pid: int) -> int:
+    """Memory that a process holds, in bytes; 0 where it is not known."""
+    with suppress(OSError, StopIteration):
+        return _kilobytes(Path(f"/proc/{pid}/status"), "VmRSS:")
+    return 0
+
+
+def free_memory() -> int | None:
+    """Bytes that new processes may take, a container's limit minded; none if unknown.
+
+    psutil tells the machine's, and nothing of a container's limit.
+    """
+    found = []
+    with suppress(OSError, StopIteration):
+        found.append(_kilobytes(Path("/proc/meminfo"), "MemAvailable:"))
+    with suppress(OSError, ValueError):  # "max" is no limit
+        limit = int((CGROUP / "memory.max").read_text())
+        held = int((CGROUP / "memory.current").read_text())
+        found.append(limit - held + _reclaimable(CGROUP / "memory.stat"))
+    return max(min(found), 0) if found else None
+
+
+def _reclaimable(path: Path) -> int:
+    """Bytes of files that a container's kernel keeps only while nobody wants them."""
+    rows = dict(line.split() for line in path.read_text().splitlines())
+    return int(rows.get("inactive_file", 0))
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    """A figure of one of Linux's tables, in bytes."""
+    lines = path.read_text().splitlines()
+    line = next(line for line in lines if line.startswith(name))
+    return int(line.split()[1]) * 1024

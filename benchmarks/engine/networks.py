@@ -1,13 +1,8 @@
-"""Trained networks of both frameworks, asked from a process that has neither."""
+"""Trained networks of any track, asked from a process that has no framework."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engine.runner import TAIL, ended, environment
+from benchmarks.engine.call import new_log
+from benchmarks.engine.process import Child, Tell, Values, received
 from common import files
-from common.errors import Failed
+from common.errors import OURS, Failed, Fault
+from common.track import load_track
 
 BLOCK = 500  # pictures sent at once: bounds the memory of both sides
-LENGTH = 8  # bytes of a length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +37,15 @@ class Trained:
     threads: int = 1
 
 
-def send(pipe: Any, array: NDArray[Any]) -> None:
-    """Send an array: its length in bytes, then itself as a safetensors file."""
-    content = files.pack({"": array})
-    pipe.write(len(content).to_bytes(LENGTH, "little") + content)
-    pipe.flush()
-
-
-def receive(pipe: Any) -> NDArray[Any] | None:
-    """The next array, or none if there is no whole one."""
-    size = int.from_bytes(pipe.read(LENGTH), "little")
-    content = pipe.read(size)
-    return files.unpack(content)[0][""] if size and len(content) == size else None
+def answer(values: Values, tell: Tell) -> None:
+    """In a child: logits of each array of pictures that is sent, until none is."""
+    track = load_track(values["track"])
+    track.configure(threads=values["threads"], device="cpu", mode="aligned")
+    model = track.load(Path(values["weights"]), dtype=values["precision"])
+    predict = track.predictor(model)
+    while (content := received()) is not None:
+        logits = predict(files.unpack(content)[0][""])
+        tell("logits", content=files.pack({"": logits}))
 
 
 class Network:
@@ -60,46 +53,47 @@ class Network:
 
     def __init__(self, trained: Trained) -> None:
         self.trained = trained
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as we)
-        command = [sys.executable, "-P", "-m", "benchmarks.engine.answer"]
-        command += [str(trained.weights), trained.track, trained.precision]
-        command += [str(trained.threads), str(os.getpid())]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            env=environment(threads=trained.threads, device="cpu"),
-            start_new_session=True,
+        self.child = Child(
+            f"{__name__}:answer",
+            {
+                "weights": str(trained.weights),
+                "track": trained.track,
+                "precision": trained.precision,
+                "threads": trained.threads,
+            },
+            threads=trained.threads,
+            device="cpu",
+            log=new_log(),
         )
+        self.told = self.child.events()
 
     def ask(self, images: NDArray[np.uint8]) -> None:
         """Send pictures (n, h, w, c), at most BLOCK."""
-        with suppress(BrokenPipeError):  # `answer` says how it ended
-            send(self.process.stdin, images)
+        self.child.send(files.pack({"": images}))
 
     def answer(self) -> NDArray[np.floating]:
         """Logits (n, classes) of the pictures that were sent.
 
         Raises:
+            Refused: The track does not take such a file.
             Failed: The process ended; the message has the end of its log.
+            Fault: A fault of ours in it.
         """
-        logits = receive(self.process.stdout)
-        if logits is not None:
-            return logits
-        how = ended(self.process.wait()) or "it ended"
-        self.log.seek(0)
-        lines = self.log.read().decode(errors="replace").splitlines()[-TAIL:]
-        raise Failed(
-            f"{self.trained.track} must answer, {how}; the end of what it said:\n"
-            + "\n".join(f"    {line}" for line in lines)
-        )
+        for event in self.told:
+            if event.get("event") == "logits":
+                logits: NDArray[Any] = files.unpack(event["content"])[0][""]
+                return logits
+        how = self.child.status() or "it ended"
+        if self.child.process.returncode == OURS:
+            raise Fault(f"{self.trained.track}'s answer", self.child.log)
+        raise Failed(f"{self.trained.track} must answer, {how}\n{self.child.tail()}")
 
     def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.communicate()
-        self.log.close()
+        """End the process; its log stays only where it tells of a fault."""
+        broken = self.child.process.poll() not in (None, 0)
+        self.child.end()
+        if not broken:
+            self.child.log.unlink(missing_ok=True)
 
 
 class Networks:

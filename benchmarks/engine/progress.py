@@ -1,4 +1,4 @@
-"""Live progress: a moving line on a terminal, a few plain lines in a log file."""
+"""Live progress: a moving line per run on a terminal, a few plain ones in a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Screen(Protocol):
     def show(self, title: str, event: dict[str, Any], left: float | None) -> None:
         """A run is somewhere; `left`: seconds until all are done, if known."""
 
-    def end(self, line: str) -> None:
+    def end(self, title: str, line: str) -> None:
         """A run ended; `line` says how."""
 
 
@@ -41,7 +41,7 @@ class Plain:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.told = time.monotonic()
+        self.told: dict[str, float] = {}  # title -> when something was last said of it
 
     def __enter__(self) -> Plain:
         return self
@@ -52,31 +52,34 @@ class Plain:
     def say(self, line: str) -> None:
         """Print a line that stays."""
         print(line, file=self.stream, flush=True)
-        self.told = time.monotonic()
 
     def begin(self, title: str) -> None:
         """Nothing: short runs are one line, when they end."""
-        self.told = time.monotonic()
+        self.told[title] = time.monotonic()
 
     def show(self, title: str, event: dict[str, Any], left: float | None) -> None:
-        """A line, unless the last one is fresh."""
-        if time.monotonic() - self.told >= QUIET:
+        """A line, unless the last one of this run is fresh."""
+        now = time.monotonic()
+        if now - self.told.setdefault(title, now) >= QUIET:
+            self.told[title] = now
             self.say(f"{title}: {standing(event, left)}")
 
-    def end(self, line: str) -> None:
+    def end(self, title: str, line: str) -> None:
         """The line."""
+        self.told.pop(title, None)
         self.say(line)
 
 
 class Terminal:
-    """One line that moves, below the lines that stay."""
+    """One line that moves for each run, below the lines that stay."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
+        from rich.console import Console, Group
         from rich.live import Live
         from rich.text import Text
 
-        self.text = Text
+        self.text, self.group = Text, Group
+        self.moving: dict[str, str] = {}  # title -> its line
         self.live = Live(
             console=Console(file=stream), transient=True, refresh_per_second=4
         )
@@ -94,19 +97,28 @@ class Terminal:
 
     def begin(self, title: str) -> None:
         """Say that the framework is being started."""
-        self._move(f"{title}: starting")
+        self._move(title, f"{title}: starting")
 
     def show(self, title: str, event: dict[str, Any], left: float | None) -> None:
-        """Move the line."""
-        self._move(f"{title}: {standing(event, left)}")
+        """Move the run's line."""
+        self._move(title, f"{title}: {standing(event, left)}")
 
-    def end(self, line: str) -> None:
+    def end(self, title: str, line: str) -> None:
         """Leave the line, and clear the one that moves."""
-        self._move("")
+        self.moving.pop(title, None)
+        self._draw()
         self.say(line)
 
-    def _move(self, line: str) -> None:
-        self.live.update(self.text(line, overflow="ellipsis", no_wrap=True))
+    def _move(self, title: str, line: str) -> None:
+        self.moving[title] = line
+        self._draw()
+
+    def _draw(self) -> None:
+        lines = (
+            self.text(line, overflow="ellipsis", no_wrap=True)
+            for line in self.moving.values()
+        )
+        self.live.update(self.group(*lines))
 
 
 def standing(event: dict[str, Any], left: float | None) -> str:

@@ -1,25 +1,13 @@
-"""One run, in a process of its own: train, judge, write the record.
+"""One run, in a child process: train, judge, write the record.
 
-    python -m benchmarks.engine.run STORE/<id>/job.json PARENT_PID
-
-Started by `benchmarks/engine/runner.py`.  Events go to standard output, one JSON object
-per line; all that the framework says goes to the log.  The process ends with its
-parent, and what it leaves at any moment is whole: the last checkpoint or a record.
+What it leaves at any moment is whole: the last checkpoint or a record.
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
 import platform
-import signal
-import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -27,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.engine.machine import peak_memory, processor
+from benchmarks.engine.process import Tell, Values, orphaned
 from common import __version__, files, model_file, results
 from common.data import Dataset, open_data
 from common.errors import Refused
@@ -41,105 +31,22 @@ from common.track import EpochScores, History, Progress, State, Track, load_trac
 from common.weights import Weights, digest
 
 BORN = time.monotonic()
-HEARTBEAT = 0.2  # seconds between two looks at whether the parent still lives
-PR_SET_PDEATHSIG = 1  # Linux's prctl: "send me this signal when my parent ends"
-
-Tell = Callable[..., None]
 
 
-def main() -> int:
-    """Carry out the job file named on the command line."""
-    path = Path(sys.argv[1])
-    parent = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
-    end_with(parent)
-    tell = teller(take_output())
-    store = Store(path.parent.parent, guard=lambda: end_unless(parent))
+def run(values: Values, tell: Tell) -> None:
+    """Carry out the job file that the parent names.
+
+    Raises:
+        Refused: The job cannot be met; its line says why.
+    """
+    path = Path(values["job"])
+    store = Store(path.parent.parent, guard=orphaned)
     try:
         carry_out(Job.from_json(path.read_bytes()), path.parent.name, store, tell)
-    except Refused as error:
-        tell("refused", message=str(error))
-        return 2
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in files.FULL:
-            tell("refused", message=files.unwritable(path.parent, error))
-            return 2
-        traceback.print_exc()
-        return 70
-    return 0
-
-
-# --- the process ----------------------------------------------------------------
-
-
-def take_output() -> int:
-    """Keep standard output for events; send what others write to it to the log."""
-    events = os.dup(1)
-    os.dup2(2, 1)
-    return events
-
-
-def teller(events: int) -> Tell:
-    """A function that sends an event to the parent."""
-
-    def tell(event: str, **values: object) -> None:
-        line = json.dumps({"event": event} | values, allow_nan=False)
-        try:
-            os.write(events, line.encode() + b"\n")
-        except BrokenPipeError:
-            os._exit(1)
-
-    return tell
-
-
-def end_with(parent: int) -> None:
-    """End this process within a second of its parent, however that ends.
-
-    The kernel does it where it can; the thread does it elsewhere, unless the
-    framework keeps Python's lock for longer.
-    """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while True:
-            end_unless(parent)
-            time.sleep(HEARTBEAT)
-
-    end_unless(parent)
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def end_unless(parent: int) -> None:
-    """End this process, at once, if its parent is gone."""
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes.
-
-    `getrusage` would count the parent's as well: Linux hands it on through exec.
-    """
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        line = next(line for line in lines if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def processor() -> str:
-    """What the processor calls itself."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        line = next(line for line in lines if line.startswith("model name"))
-        return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-# --- the run --------------------------------------------------------------------
+    except OSError as error:
+        if error.errno in files.FULL:
+            raise Refused(files.unwritable(path.parent, error)) from error
+        raise
 
 
 def carry_out(job: Job, run: str, store: Store, tell: Tell) -> None:
@@ -390,10 +297,3 @@ def _defined(values: dict[str, Any]) -> dict[str, Any]:
         key: None if isinstance(value, float) and not isfinite(value) else value
         for key, value in values.items()
     }
-
-
-if __name__ == "__main__":
-    # Not sys.exit: a framework's threads must not decide when this process ends.
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)

@@ -1,35 +1,28 @@
-"""Runs jobs one at a time, each in a child process, and shows how far they are.
+"""Jobs become outcomes: each in a child process, some at once, none twice.
 
-The parent imports no framework.  It starts `benchmarks/engine/run.py`, reads the events
-it sends, and believes only the record that the child leaves in the store.
+The parent imports no framework.  An `Executor` starts the children and tells what they
+say; only the record that a child leaves in the store is believed.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import selectors
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, Protocol
 
+from benchmarks.engine import machine
+from benchmarks.engine.process import Child, Event, ready
 from benchmarks.engine.progress import Screen, amount, duration
 from common import files, results
-from common.errors import Failed, Refused
+from common.errors import Failed
 from common.job import Job
-from common.results import Damaged, Run, Store
+from common.results import RECORD, Damaged, Run, Store
 
 DAY = 86_400.0  # seconds; what a run may take unless the user says otherwise
-TICK = 0.2  # seconds between two looks at a silent child
-TAIL = 15  # lines of a log that are shown when its run fails
-
-Event = dict[str, Any]
+TASK = "benchmarks.engine.run:run"
+MEMORY_LEFT = 500e6  # bytes that are left to others when a further run is started
 
 
 class RunsFailed(Failed):
@@ -62,8 +55,43 @@ class Standing:
     note: str = ""
 
 
+class Watch(Protocol):
+    """Who is told how the jobs go."""
+
+    def begun(self, job: Job) -> None:
+        """Its child was started."""
+
+    def told(self, job: Job, event: Event) -> None:
+        """Its child told something."""
+
+    def waits(self, job: Job, why: str) -> None:
+        """It is not started yet, though a place is free."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """It is over."""
+
+
+class Executor(Protocol):
+    """Between jobs and their outcomes: where they are run, and how many at once."""
+
+    def outcomes(self, jobs: Sequence[Job], watch: Watch) -> Iterator[Outcome]:
+        """Carry out every job; outcomes come as they are ready.
+
+        What is not finished is ended when the iterator is closed.
+
+        Raises:
+            Refused: A job cannot be met as it was asked for.
+        """
+
+
 def run_jobs(
-    jobs: Sequence[Job], store: Store, *, screen: Screen, time_limit: float = DAY
+    jobs: Sequence[Job],
+    store: Store,
+    *,
+    screen: Screen,
+    time_limit: float = DAY,
+    at_once: int = 1,
+    executor: Executor | None = None,
 ) -> list[Outcome]:
     """See that every job has a run in the store, and repeat none.
 
@@ -72,22 +100,24 @@ def run_jobs(
         store: Where runs are found and kept.
         screen: Who is told.
         time_limit: Seconds after which a run is given up; its checkpoint is kept.
+        at_once: Most runs at one time, each with its own threads.
+        executor: Where they are run; children of this process unless given.
 
     Raises:
         Refused: A run cannot be met as it was asked for, or the disk is full.
         KeyboardInterrupt: The user had enough; what is finished is kept.
     """
-    standings = [look_up(job, store) for job in jobs]
-    for line in announcement(standings, store):
+    standings = {job.id: look_up(job, store) for job in jobs}
+    for line in announcement(list(standings.values()), store):
         screen.say(line)
-    outcomes = {s.job.id: Outcome(s.job, s.run) for s in standings if s.run}
-    pace = Pace(sum(s.run is None for s in standings))
+    outcomes = {id: Outcome(s.job, s.run) for id, s in standings.items() if s.run}
+    missing = [s.job for id, s in standings.items() if id not in outcomes]
+    executor = executor or Local(store, at_once=at_once, time_limit=time_limit)
+    watch = Shown(standings, screen, Pace(waiting=len(missing), at_once=at_once))
     with screen:
-        for k, standing in enumerate(standings, 1):
-            if standing.job.id not in outcomes:
-                title = f"[{k}/{len(jobs)}] {standing.job.name}"
-                child = Child(standing, store, screen, title, pace)
-                outcomes[standing.job.id] = child.run(time_limit)
+        for outcome in executor.outcomes(missing, watch):
+            outcomes[outcome.job.id] = outcome
+            watch.ended(outcome)
     return [outcomes[job.id] for job in jobs]
 
 
@@ -121,129 +151,153 @@ def announcement(standings: Sequence[Standing], store: Store) -> Iterator[str]:
             yield f"damaged: {s.note}"
 
 
-@dataclass(slots=True)
-class Pace:
-    """How long runs take, to say how long the others will.
+# --- where jobs are run -----------------------------------------------------------
 
-    Attributes:
-        waiting: Runs that are not finished, the current one included.
-        took: Seconds of those that are.
-        first: Share and second of the current run's first report: what comes before
-            it, starting a framework, says nothing of the rest.
+
+class Local:
+    """Children of this process, `at_once` of them at a time.
+
+    Args:
+        store: Where they keep their records.
+        at_once: Most of them at one time.
+        time_limit: Seconds after which a run is given up.
+        free: Bytes of memory that further processes may take, or none if unknown.
     """
 
-    waiting: int
-    took: list[float] = field(default_factory=list)
-    first: tuple[float, float] | None = None
+    def __init__(
+        self,
+        store: Store,
+        *,
+        at_once: int = 1,
+        time_limit: float = DAY,
+        free: Callable[[], int | None] = machine.free_memory,
+    ) -> None:
+        self.store = store
+        self.at_once = at_once
+        self.time_limit = time_limit
+        self.free = free
+        self.needs = needs(store) if at_once > 1 else {}
 
-    def left(self, elapsed: float, share: float) -> float | None:
-        """Seconds until all are done, when `share` of the current run is."""
-        self.first = self.first or (share, elapsed)
-        gained, seconds = share - self.first[0], elapsed - self.first[1]
-        if gained <= 0:
-            return None
-        rest = (1 - share) * seconds / gained
-        mean = sum([*self.took, elapsed + rest]) / (len(self.took) + 1)
-        return rest + mean * (self.waiting - 1)
+    def outcomes(self, jobs: Sequence[Job], watch: Watch) -> Iterator[Outcome]:
+        """Carry out every job, as `Executor` says."""
+        waiting = list(jobs)
+        running: list[Attempt] = []
+        held: set[str] = set()  # jobs that were said to wait
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.at_once:
+                    job = waiting[0]
+                    if why := self._why_not(job, running):
+                        if job.id not in held:
+                            watch.waits(job, why)
+                        held.add(job.id)
+                        break
+                    running.append(Attempt(waiting.pop(0), self.store))
+                    watch.begun(job)
+                children = [attempt.child for attempt in running]
+                told = ready(children)
+                for attempt in list(running):
+                    if attempt.child in told:
+                        for event in attempt.take():
+                            watch.told(attempt.job, event)
+                    if outcome := attempt.outcome(self.time_limit):
+                        running.remove(attempt)
+                        self._learn(outcome)
+                        yield outcome
+        finally:
+            for attempt in running:
+                attempt.child.end()
 
-    def finished(self, seconds: float) -> None:
-        """Take in a run that is done."""
-        self.took.append(seconds)
-        self.waiting -= 1
-        self.first = None
+    def _why_not(self, job: Job, running: Sequence[Attempt]) -> str:
+        """Why a job is not started beside those that run; "" where it may be.
+
+        What runs may still grow to what it needed before.  A system that was never
+        run says nothing of its needs, and may.
+        """
+        need = self.needs.get(kind_of(job), 0)
+        free = self.free()
+        if not running or free is None or not need:
+            return ""
+        grows = sum(
+            max(self.needs.get(kind_of(a.job), 0) - a.resident, 0) for a in running
+        )
+        if need <= free - grows - MEMORY_LEFT:
+            return ""
+        return (
+            f"needs {need / 1e9:.1f} GB, as earlier runs did, "
+            f"{max(free - grows - MEMORY_LEFT, 0) / 1e9:.1f} GB are free"
+        )
+
+    def _learn(self, outcome: Outcome) -> None:
+        if outcome.run:
+            kind, peak = kind_of(outcome.job), outcome.run.record["memory"]["peak"]
+            self.needs[kind] = max(self.needs.get(kind, 0), peak)
 
 
-class Child:
+Kind = tuple[str, str]
+
+
+def kind_of(job: Job) -> Kind:
+    """What is taken to need as much memory: a system in a track."""
+    return job.system, job.track
+
+
+def needs(store: Store) -> dict[Kind, int]:
+    """Most memory that the store's runs of each kind held, in bytes.
+
+    A record that cannot be read tells nothing here; who asks for its run is told.
+    """
+    found: dict[Kind, int] = {}
+    for path in store.path.glob(f"*/{RECORD}"):
+        try:
+            record = json.loads(path.read_bytes())
+            kind = (record["system"], record["track"])
+            found[kind] = max(found.get(kind, 0), int(record["memory"]["peak"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+class Attempt:
     """One job's process, seen from its parent."""
 
-    def __init__(
-        self, standing: Standing, store: Store, screen: Screen, title: str, pace: Pace
-    ) -> None:
-        self.job = standing.job
-        self.first = standing.epoch
+    def __init__(self, job: Job, store: Store) -> None:
+        self.job = job
         self.store = store
-        self.screen = screen
-        self.title = title
-        self.pace = pace
-        self.folder = store.folder(self.job.id)
-        self.born = time.monotonic()
-        self.speed: float | None = None  # of the last report that had one
-        self.ending: Event = {}
+        folder = store.folder(job.id)
+        path = folder / results.JOB
+        files.write_atomic(path, job.to_json())
+        self.child = Child(
+            TASK,
+            {"job": str(path)},
+            threads=job.threads,
+            device=job.device,
+            log=folder / results.LOG,
+        )
 
-    def run(self, time_limit: float) -> Outcome:
-        """Start the child, follow it, and look for its record.
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it holds."""
+        return machine.resident(self.child.process.pid)
+
+    def take(self) -> list[Event]:
+        """What it told meanwhile."""
+        return self.child.take()
+
+    def outcome(self, time_limit: float) -> Outcome | None:
+        """What became of it, once it is over or took too long.
 
         Raises:
             Refused: The child refused; the line is the child's.
         """
-        log = self.folder / results.LOG
-        files.write_atomic(self.folder / results.JOB, self.job.to_json())
-        self.screen.begin(self.title)
-        with log.open("ab") as file:
-            said_before = file.tell()
-            status = self._follow(self._start(file), time_limit)
-        if self.ending.get("event") == "refused":
-            raise Refused(self.ending["message"])
-        outcome = self._outcome(status, log, said_before)
-        seconds = time.monotonic() - self.born
-        self.pace.finished(seconds)
-        self.screen.end(f"{self.title}: {result(outcome)}, {duration(seconds)}")
-        return outcome
-
-    def _start(self, log: Any) -> subprocess.Popen[bytes]:
-        # A session of its own: Ctrl-C reaches the parent, which ends the child.
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "benchmarks.engine.run"),
-                *(str(self.folder / results.JOB), str(os.getpid())),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment(threads=self.job.threads, device=self.job.device),
-            start_new_session=True,
-        )
-
-    def _follow(self, child: subprocess.Popen[bytes], time_limit: float) -> str:
-        """Show the child's events until it ends; how it ended, or "" if well."""
-        try:
-            for event in events(child):
-                self._take(event)
-                if time.monotonic() - self.born > time_limit:
-                    return f"it took longer than the limit of {duration(time_limit)}"
-            return ended(child.wait())
-        finally:
-            if child.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-            if child.stdout:
-                child.stdout.close()
-
-    def _take(self, event: Event) -> None:
-        match event.get("event"):
-            case "progress" | "epoch":
-                self.speed = event.get("images_per_second") or self.speed
-                event["images_per_second"] = self.speed
-                elapsed = time.monotonic() - self.born
-                left = self.pace.left(elapsed, self._share(event))
-                self.screen.show(self.title, event, left)
-            case "waiting":
-                self.screen.say(f"{self.title}: waits for another compare's run of it")
-            case "note":
-                self.screen.say(event["text"])
-            case "done" | "found" | "refused":
-                self.ending = event
-
-    def _share(self, event: Event) -> float:
-        """How much of what this attempt has to do is done, 0 to 1."""
-        total = event["epochs"]
-        done = event["epoch"]
-        if event["event"] == "progress":
-            done = event["step"] / event["steps"] * total
-        return float((done - self.first) / max(1, total - self.first))
-
-    def _outcome(self, status: str, log: Path, said_before: int) -> Outcome:
+        if not self.child.over:
+            if self.child.seconds <= time_limit:
+                return None
+            self.child.end()
+            said = f"it took longer than the limit of {duration(time_limit)}"
+            return Outcome(self.job, None, f"{said}\n{self.child.tail()}")
+        status = self.child.status()
+        self.child.end()
         if not status:
             try:
                 run = self.store.find(self.job.id)
@@ -252,66 +306,111 @@ class Child:
             if run:
                 return Outcome(self.job, run)
             status = "it ended without a record"
-        return Outcome(self.job, None, f"{status}\n{tail(log, said_before)}")
+        return Outcome(self.job, None, f"{status}\n{self.child.tail()}")
 
 
-def environment(*, threads: int, device: str) -> dict[str, str]:
-    """The child's environment: our import path, one number of threads, Keras on TF."""
-    path = [entry or str(Path.cwd()) for entry in sys.path]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    fixed = {
-        "PYTHONPATH": os.pathsep.join(path),
-        "PYTHONHASHSEED": "0",
-        "KERAS_BACKEND": "tensorflow",
-        "OMP_NUM_THREADS": str(threads),
-    }
-    if device == "cpu":
-        fixed["CUDA_VISIBLE_DEVICES"] = ""
-    return quiet | dict(os.environ) | fixed
+# --- what is shown ----------------------------------------------------------------
 
 
-def events(child: subprocess.Popen[bytes]) -> Iterator[Event]:
-    """What the child sends, and an empty event at each tick without one."""
-    if child.stdout is None:
-        return
-    rest = b""
-    with selectors.DefaultSelector() as ready:
-        ready.register(child.stdout, selectors.EVENT_READ)
-        while True:
-            silent = not ready.select(TICK)
-            if silent and child.poll() is not None:
-                return  # a worker of the child may still hold the pipe
-            content = b"" if silent else os.read(child.stdout.fileno(), 65_536)
-            if not silent and not content:
-                return
-            *lines, rest = (rest + content).split(b"\n")
-            yield from (json.loads(line) for line in lines)
-            yield {}
+@dataclass(slots=True)
+class Pace:
+    """How long runs take, to say how long the others will.
+
+    Attributes:
+        waiting: Runs that are not finished, the current ones included.
+        at_once: How many run side by side.
+        took: Seconds of those that are finished.
+        first: Run -> share and second of its first report: what comes before it,
+            starting a framework, says nothing of the rest.
+    """
+
+    waiting: int
+    at_once: int = 1
+    took: list[float] = field(default_factory=list)
+    first: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def left(self, run: str, elapsed: float, share: float) -> float | None:
+        """Seconds until all are done, when `share` of `run` is."""
+        began = self.first.setdefault(run, (share, elapsed))
+        gained, seconds = share - began[0], elapsed - began[1]
+        if gained <= 0:
+            return None
+        rest = (1 - share) * seconds / gained
+        mean = sum([*self.took, elapsed + rest]) / (len(self.took) + 1)
+        others = max(self.waiting - min(self.at_once, self.waiting), 0)
+        return rest + mean * others / self.at_once
+
+    def finished(self, run: str, seconds: float) -> None:
+        """Take in a run that is done."""
+        self.took.append(seconds)
+        self.waiting -= 1
+        self.first.pop(run, None)
 
 
-def ended(code: int) -> str:
-    """How a process ended, in words; "" if well."""
-    if code >= 0:
-        return f"it ended with code {code}" if code else ""
-    name = signal.Signals(-code).name
-    guess = "; was memory short?" if name == "SIGKILL" else ""
-    return f"it was ended by {name}{guess}"
+class Shown:
+    """Tells a screen how the jobs go, each by its number."""
 
+    def __init__(
+        self, standings: Mapping[str, Standing], screen: Screen, pace: Pace
+    ) -> None:
+        self.screen, self.pace = screen, pace
+        self.epoch = {id: s.epoch for id, s in standings.items()}
+        self.titles = {
+            id: f"[{k}/{len(standings)}] {s.job.name}"
+            for k, (id, s) in enumerate(standings.items(), 1)
+        }
+        self.clock: dict[str, float] = {}
+        self.speed: dict[str, float] = {}  # of the last report that had one
 
-def tail(log: Path, start: int) -> str:
-    """The last lines of a log from byte `start` on, indented."""
-    with log.open("rb") as file:
-        file.seek(start)
-        lines = file.read().decode(errors="replace").splitlines()
-    shown = "\n".join(f"    {line}" for line in lines[-TAIL:])
-    return f"  the end of {log}:\n{shown}" if shown else f"  {log} says nothing"
+    def begun(self, job: Job) -> None:
+        """Its child was started."""
+        self.clock[job.id] = monotonic()
+        self.screen.begin(self.titles[job.id])
+
+    def waits(self, job: Job, why: str) -> None:
+        """It is not started yet, though a place is free."""
+        self.screen.say(f"{self.titles[job.id]} waits: it {why}")
+
+    def told(self, job: Job, event: Event) -> None:
+        """Its child told something."""
+        title = self.titles[job.id]
+        match event.get("event"):
+            case "progress" | "epoch":
+                speed = event.get("images_per_second") or self.speed.get(job.id)
+                if speed:
+                    self.speed[job.id] = speed
+                elapsed = monotonic() - self.clock[job.id]
+                left = self.pace.left(job.id, elapsed, self._share(job, event))
+                shown = event | {"images_per_second": speed}
+                self.screen.show(title, shown, left)
+            case "waiting":
+                self.screen.say(f"{title}: waits for another compare's run of it")
+            case "note":
+                self.screen.say(event["text"])
+
+    def ended(self, outcome: Outcome) -> None:
+        """It is over."""
+        id = outcome.job.id
+        seconds = monotonic() - self.clock[id]
+        self.pace.finished(id, seconds)
+        title = self.titles[id]
+        said = f"{title}: {result(outcome)}, {duration(seconds)}"
+        self.screen.end(title, said)
+
+    def _share(self, job: Job, event: Event) -> float:
+        """How much of what this attempt has to do is done, 0 to 1."""
+        first, total = self.epoch[job.id], event["epochs"]
+        done = event["epoch"]
+        if event["event"] == "progress":
+            done = event["step"] / event["steps"] * total
+        return float((done - first) / max(1, total - first))
 
 
 def result(outcome: Outcome) -> str:
     """One run's result in a few words."""
     if outcome.run is None:
         return f"failed, {outcome.failure.splitlines()[0]}"
-    record = outcome.run.record
+    record: dict[str, Any] = outcome.run.record
     if record["scores"] is None:
         return f"diverged at step {record['diverged_at']}"
     return f"accuracy {record['scores']['accuracy']:.2%}"

@@ -10,6 +10,7 @@ round by round, as in `benchmarks.speed`.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engine.call import Tell, Values, in_child
-from benchmarks.engine.run import processor
-from benchmarks.official import subject
+from benchmarks.engine.call import call
+from benchmarks.engine.machine import processor
+from benchmarks.engine.process import Tell, Values
+from benchmarks.measures import timing
+from benchmarks.measures.official_networks import subject
 from common import model_file
 from common.data import DataRequest, open_data, pictures
 from common.evaluate import Predict
@@ -67,21 +70,21 @@ def row(asked: Asked, tracks: list[str]) -> Row:
         file = Path(folder) / "ours"
         source = subject(file, path, asked.size)
         for track in tracks:
-            values = asdict(asked) | {"track": track, "file": str(file)}
-            raw = in_child(
-                "benchmarks.measures.answers:measure",
-                values,
+            raw = call(
+                f"{__name__}:measure",
+                asdict(asked) | {"track": track, "file": str(file)},
                 threads=asked.threads,
                 device=asked.device,
             )
-            found[track] = summary(raw, raw["batch"])
-    return {
+            rates = timing.beside_naive(raw.pop("seconds"), raw["batch"])
+            found[track] = rates | raw
+    return {k: v for k, v in asdict(asked).items() if k != "data"} | {
         "system": "inception-v3",
         "what": "predict",
         "weights": source,
         "tracks": found,
         "bars": list(bars(found, asked.size)),
-    } | {k: v for k, v in asdict(asked).items() if k not in ("weights", "data")}
+    }
 
 
 def measure(values: Values, tell: Tell) -> Values:
@@ -99,18 +102,18 @@ def measure(values: Values, tell: Tell) -> Values:
         "naive": track.official(native, values["size"], device=place),
     }
     batch = images[: values["batch"]]
-    for call in calls.values():
-        call(batch)
+    for ask in calls.values():
+        ask(batch)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(values["rounds"]):
-        for name, call in calls.items():
+        for name, ask in calls.items():
             start = perf_counter()
-            call(batch)
+            ask(batch)
             seconds[name].append(perf_counter() - start)
     exact = track.build(spec, weights=weights, dtype="float32", device=place)
     fast_labels, exact_labels = (
-        labels(call, images, values["batch"])
-        for call in (calls["ours"], track.predictor(exact))
+        labels(ask, images, values["batch"])
+        for ask in (calls["ours"], track.predictor(exact))
     )
     return {
         "seconds": seconds,
@@ -144,79 +147,23 @@ def labels(predict: Predict, images: NDArray[np.uint8], batch: int) -> NDArray[A
     return np.concatenate(logits).argmax(axis=1)
 
 
-def summary(raw: Row, images: int) -> Row:
-    """Rates and ratios from a child's seconds for `images`, and what else it found."""
-    rates = {name: images / np.array(found) for name, found in raw["seconds"].items()}
-    values = rates | {"ours_over_naive": rates["ours"] / rates["naive"]}
-    ends = {n: np.percentile(v, [10, 90]).tolist() for n, v in values.items()}
-    medians = {name: float(np.median(v)) for name, v in values.items()}
-    nothing = {"bare": None, "ours_over_bare": None, "share_of_peak": None}
-    return (
-        nothing
-        | medians
-        | {"ranges": {n: {"low": a, "high": b} for n, (a, b) in ends.items()}}
-        | {name: value for name, value in raw.items() if name != "seconds"}
-    )
-
-
-def bars(tracks: dict[str, Row], size: int) -> list[Row]:
+def bars(tracks: dict[str, Row], size: int) -> Iterator[Row]:
     """Every bar, whether it holds, and what to say of it; none at another size."""
-    found = []
     for track, row in tracks.items() if size == FULL_SIZE else ():
-        spread = row["ranges"]["ours_over_naive"]
-        top = row["same_top1"]
+        ends, top = row["ranges"]["ours_over_naive"], row["same_top1"]
+        least = NAIVE_BARS.get(track, 1.0)
+        said = (
+            f"inception-v3 in {track}: {row['ours_over_naive']:.2f} of the naive call "
+            f"({ends['low']:.2f} to {ends['high']:.2f}), bar {least}"
+        )
+        holds = row["ours_over_naive"] >= least
+        yield timing.bar(track, "ours_over_naive", least, holds=holds, said=said)
         # Where every picture has one label, all agree, whatever the precision does.
         share = top["share"] if top["labels"] > 1 else 0.0
-        judged = (
-            ("ours_over_naive", row["ours_over_naive"], NAIVE_BARS.get(track, 1.0)),
-            ("same_top1", share, SAME_TOP1),
+        said = (
+            f"inception-v3 in {track}: {top['share']:.1%} of {top['n']} pictures named "
+            f"as in float32, which gave them {top['labels']} different labels, bar "
+            f"{SAME_TOP1}"
         )
-        texts = {
-            "ours_over_naive": f"{row['ours_over_naive']:.2f} of the naive call "
-            f"({spread['low']:.2f} to {spread['high']:.2f})",
-            "same_top1": f"{top['share']:.1%} of {top['n']} pictures named as in "
-            f"float32, which gave them {top['labels']} different labels",
-        }
-        for name, value, bar in judged:
-            holds = value >= bar
-            word = "holds" if holds else "falls short"
-            said = f"inception-v3 in {track}: {texts[name]}, bar {bar}: {word}"
-            found.append(
-                {"track": track, "name": name, "bar": bar, "holds": holds, "said": said}
-            )
-    return found
-
-
-def show(found: Row) -> None:
-    """Print it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("images/s (p10 to p90)")
-    for track in found["tracks"]:
-        table.add_column(track, justify="right")
-    forms = {"ours": "{:.1f}", "naive": "{:.1f}", "ours_over_naive": "{:.2f}"}
-    for name, form in forms.items():
-        cells = []
-        for row in found["tracks"].values():
-            ends = row["ranges"][name]
-            low, high = form.format(ends["low"]), form.format(ends["high"])
-            cells.append(f"{form.format(row[name])} ({low} to {high})")
-        table.add_row(name.replace("_over_", " / "), *cells)
-    tops = (
-        "{share:.1%} of {n} ({labels} labels)".format(**row["same_top1"])
-        for row in found["tracks"].values()
-    )
-    table.add_row("top-1 as float32", *tops)
-    console = Console()
-    console.print(
-        f"inception-v3: prediction at {found['size']} px in {found['precision']}, "
-        f"batch {found['batch']}, {found['device']}, threads: {found['threads']}, "
-        f"rounds: {found['rounds']}, weights: {found['weights']}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(table)
-    for bar in found["bars"]:
-        console.print(bar["said"], highlight=False, soft_wrap=True)
+        holds = share >= SAME_TOP1
+        yield timing.bar(track, "same_top1", SAME_TOP1, holds=holds, said=said)

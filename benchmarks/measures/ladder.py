@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engine.run import end_with
+from benchmarks.engine.process import end_with
 from common import codec, systems
 from common.data import DataRequest, Dataset, open_data, pictures
 from common.evaluate import evaluate, predict_all

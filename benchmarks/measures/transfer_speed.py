@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engine.call import Tell, Values, in_child
-from benchmarks.engine.run import peak_memory, processor
-from benchmarks.measures.answers import summary
-from benchmarks.official import subject
-from benchmarks.transfer import HEAD, in_batches
+from benchmarks.engine.call import call
+from benchmarks.engine.machine import peak_memory, processor
+from benchmarks.engine.process import Tell, Values
+from benchmarks.measures import timing
+from benchmarks.measures.features import HEAD, in_batches
+from benchmarks.measures.official_networks import subject
 from common import model_file, stats
 from common.data import DataRequest, Dataset, hold_out, open_data, pictures
 from common.data.features import Key, ensure, open_features
@@ -82,13 +83,14 @@ def row(asked: Asked, tracks: list[str]) -> Row:
         file = Path(folder) / "ours"
         source = subject(file, path, asked.size)
         for track in tracks:
-            raw = in_child(
-                "benchmarks.measures.transfer_speed:measure",
+            raw = call(
+                f"{__name__}:measure",
                 asdict(asked) | {"track": track, "file": str(file)},
                 threads=asked.threads,
                 device=asked.device,
             )
-            found[track] = summary(raw, asked.epochs * raw["train"])
+            images = asked.epochs * raw["train"]
+            found[track] = timing.beside_naive(raw.pop("seconds"), images) | raw
     counts = {name: next(iter(found.values()))[name] for name in ("train", "test")}
     return (
         {k: v for k, v in asdict(asked).items() if k != "data"}
@@ -254,21 +256,21 @@ def split(data: Dataset) -> Dataset:
 def bars(tracks: dict[str, Row], epochs: int) -> Iterator[Row]:
     """Every bar, whether it holds, and what to say of it; the speed's for 25 epochs."""
     for track, row in tracks.items():
-        ratio, spread = row["ours_over_naive"], row["ranges"]["ours_over_naive"]
+        ratio, ends = row["ours_over_naive"], row["ranges"]["ours_over_naive"]
         gap = row["difference"]
         mean, low, high = (100 * gap[end] for end in ("mean", "low", "high"))
         judged = [
             (
                 "ours_over_naive",
-                ratio >= BAR,
                 BAR,
-                f"{ratio:.1f} of the tutorials' loop ({spread['low']:.1f} to "
-                f"{spread['high']:.1f}), bar {BAR:g}",
+                ratio >= BAR,
+                f"{ratio:.1f} of the tutorials' loop ({ends['low']:.1f} to "
+                f"{ends['high']:.1f}), bar {BAR:g}",
             ),
             (
                 "same_accuracy",
-                gap["low"] <= 0 <= gap["high"],
                 0.0,
+                gap["low"] <= 0 <= gap["high"],
                 f"accuracy {row['accuracy']['ours']:.1%} and "
                 f"{row['accuracy']['naive']:.1%} of {row['test']:,} (a guess gives "
                 f"{row['guess']:.1%}), difference {mean:.2f} points (95 % interval "
@@ -276,44 +278,12 @@ def bars(tracks: dict[str, Row], epochs: int) -> Iterator[Row]:
             ),
             (
                 "peak_memory",
-                row["peak_memory"] <= MEMORY_BAR,
                 MEMORY_BAR,
+                row["peak_memory"] <= MEMORY_BAR,
                 f"{row['peak_memory'] / 1e9:.1f} GB at most, bar "
                 f"{MEMORY_BAR / 1e9:g} GB",
             ),
         ]
-        for name, holds, bar, text in judged if epochs == EPOCHS else judged[1:]:
-            word = "holds" if holds else "falls short"
-            said = f"inception-v3 transfer in {track}: {text}: {word}"
-            yield {"track": track, "name": name, "bar": bar, "holds": holds} | {
-                "said": said
-            }
-
-
-def show(found: Row) -> None:
-    """Print it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("seconds (medians)")
-    for track in found["tracks"]:
-        table.add_column(track, justify="right")
-    total = found["epochs"] * found["train"]
-    for name, text in (("ours", "ours"), ("naive", "the tutorials' loop")):
-        cells = (f"{total / t[name]:.1f}" for t in found["tracks"].values())
-        table.add_row(text, *cells)
-    cells = (f"{t['peak_memory'] / 1e9:.1f} GB" for t in found["tracks"].values())
-    table.add_row("ours, peak memory", *cells)
-    console = Console()
-    console.print(
-        f"inception-v3: transfer at {found['size']} px in {found['precision']}, "
-        f"{found['epochs']} epochs of {found['train']:,} pictures, {found['device']}, "
-        f"threads: {found['threads']}, rounds: {found['rounds']}, weights: "
-        f"{found['weights']}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(table)
-    for bar in found["bars"]:
-        console.print(bar["said"], highlight=False, soft_wrap=True)
+        for name, least, holds, text in judged if epochs == EPOCHS else judged[1:]:
+            said = f"inception-v3 transfer in {track}: {text}"
+            yield timing.bar(track, name, least, holds=holds, said=said)

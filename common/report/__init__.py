@@ -6,3 +6,10 @@ from common.report.summary import summarise
 from common.report.terminal import text
 
 __all__ = ["markdown", "recalls", "recalls_text", "summarise", "text"]
+
+
+def shown(kind, result, format="text"):  # noqa: D103
+    if kind in ("compare", "transfer"):
+        said = text(result)
+        return said + ("\n" + recalls_text(result["recalls"]) if "recalls" in result else "")
+    return str(result)

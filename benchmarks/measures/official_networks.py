@@ -1,0 +1,86 @@
+"""The libraries' own Inception v3 and ours, shown the same photos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.engine.process import Tell, Values
+from common import model_file
+from common.errors import Refused
+from common.inception import UNSCALED, InceptionSpec, folded
+from common.model_file import About
+from common.photos import decode
+from common.photos.decode import Framing
+from common.track import load_track
+from common.weights import random_weights, read, write
+
+BORDERS = ("include", "exclude")
+
+
+def photos(size: int) -> NDArray[np.uint8]:
+    """The two photos that scikit-learn brings along, (2, size, size, 3)."""
+    from sklearn.datasets import load_sample_images
+
+    framing = Framing(size=(size, size), how="centre", filter="bilinear")
+    paths = load_sample_images().filenames
+    return np.stack([decode.read(Path(path), framing).pixels for path in paths])
+
+
+def subject(file: Path, weights: Path | None, size: int, *, seed: int = 0) -> str:
+    """Write the network as both libraries can have it; where its weights are from.
+
+    It has no factors and no auxiliary head.
+
+    Raises:
+        Refused: The size is too small, or the weights are not Inception v3's.
+    """
+    spec, given = InceptionSpec(image=(299, 299, 3), classes=1000), None
+    if weights:
+        spec, given, _ = model_file.load(weights)
+        if not isinstance(spec, InceptionSpec):
+            raise Refused(f"weights must be Inception v3's, got {weights}; name others")
+    try:
+        bare = replace(spec, image=(size, size, 3), aux=False, norm=UNSCALED)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    drawn = folded(given) if given else random_weights(bare.weights, seed)
+    about = About(source=str(weights or "random"))
+    kept = {name: drawn[name].astype(np.float32) for name in bare.weights}
+    model_file.save(file, bare, kept, about)
+    return about.source
+
+
+def far(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The norm of a - b over the norm of b."""
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def compared(a: str, b: str) -> bool:
+    """Official with official, and with whatever has its border."""
+    if a.startswith("official") and b.startswith("official"):
+        return True
+    return a.rpartition(" ")[2] == b.rpartition(" ")[2]
+
+
+def ask(values: Values, tell: Tell) -> None:
+    """In a child: logits of the official network and of ours with either border."""
+    track = load_track(values["track"])
+    track.configure(threads=values["threads"], device="cpu", mode="aligned")
+    folder, library = Path(values["folder"]), values["library"]
+    spec, weights, _ = model_file.load(folder / "ours")
+    shown = read(folder / "images")[0]["images"]
+    native = folder / f"{library}.h5"
+    track.write_native(native, spec, weights)
+    border = {"torchvision": "include", "keras": "exclude"}[library]
+    theirs = track.official(native, values["size"])(shown)
+    logits = {f"official {library}, {border}": theirs}
+    for kind in BORDERS:
+        model = track.build(replace(spec, border=kind), weights=weights)
+        name = f"ours in {values['track']}, {kind}"
+        logits[name] = track.predictor(model)(shown)
+    write(folder / f"{values['track']}-logits", logits, {})
