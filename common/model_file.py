@@ -34,7 +34,7 @@ class About:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def save(path: Path, spec: Spec, weights: Weights, about: About) -> None:
+def save(path: str | Path, spec: Spec, weights: Weights, about: About) -> None:
     """Write the file, whole or not at all.
 
     Raises:
@@ -50,7 +50,7 @@ def save(path: Path, spec: Spec, weights: Weights, about: About) -> None:
     write(path, weights, header)
 
 
-def load(path: Path) -> tuple[Any, Weights, About]:
+def load(path: str | Path) -> tuple[Any, Weights, About]:
     """Spec, weights and the rest of what `save`, or a track's `save`, wrote.
 
     Raises:
@@ -62,7 +62,7 @@ def load(path: Path) -> tuple[Any, Weights, About]:
             f"a weights file must say what network it is of, {path} does not; import "
             "it with twintrack weights import"
         )
-    spec, about = said(path, weights, header)
+    spec, about = said(Path(path), weights, header)
     return spec, weights, about
 
 

@@ -167,17 +167,17 @@ def digest(weights: Weights) -> str:
     return total.hexdigest()
 
 
-def write(path: Path, weights: Weights, header: dict[str, str]) -> None:
+def write(path: str | Path, weights: Weights, header: dict[str, str]) -> None:
     """Write a safetensors file, whole or not at all, and read it back to check.
 
     Raises:
         Refused: The disk does not take it.
         ValueError: An array would not come back as it is.
     """
-    files.write_atomic(path, files.pack(weights, header))
+    files.write_atomic(Path(path), files.pack(weights, header))
 
 
-def read(path: Path) -> tuple[Weights, dict[str, str]]:
+def read(path: str | Path) -> tuple[Weights, dict[str, str]]:
     """Weights and header of a safetensors file.
 
     Raises:
@@ -185,6 +185,7 @@ def read(path: Path) -> tuple[Weights, dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if not path.is_file():
         raise Refused(f"a weights file must exist, got {path}; check the path")
     try:

@@ -99,7 +99,7 @@ class Entry:
     skipped: tuple[str, ...]
 
 
-def cache_folder(cache: Path | None = None) -> Path:
+def cache_folder(cache: str | Path | None = None) -> Path:
     """`cache`, or $TWINTRACK_CACHE, or ~/.cache/twintrack."""
     if cache is not None:
         return Path(cache)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.fingerprint import fingerprint
+from common.data.split import HELD_OUT, held_out
 from common.errors import Refused
 from common.photos.decode import resized
 
@@ -83,6 +85,53 @@ class Dataset:
     note: str = ""
     features: bool = False
 
+    @classmethod
+    def from_arrays(
+        cls,
+        images: NDArray[np.uint8],
+        labels: Sequence[int] | NDArray[np.integer],
+        classes: Sequence[str],
+        *,
+        test: tuple[NDArray[np.uint8], Sequence[int] | NDArray[np.integer]]
+        | None = None,
+        valid: tuple[NDArray[np.uint8], Sequence[int] | NDArray[np.integer]]
+        | None = None,
+        name: str = "arrays",
+    ) -> Dataset:
+        """A data set from arrays.
+
+        Args:
+            images: (n, h, w, c), uint8, to train on.
+            labels: (n,), whole numbers, the class of each.
+            classes: Name of each label, label 0 first.
+            test: Images and labels to judge on.  Without them, a fifth of each class
+                is held out of the others, always the same, and `note` says so.
+            valid: Images and labels that settings may be chosen on; none unless given.
+            name: What tables call it.
+
+        Raises:
+            Refused: The arrays do not describe the same examples, are not uint8
+                (n, h, w, c), or a label names no class.
+        """
+        given = part_of(images, labels, name, classes)
+        note = ""
+        if test is None:
+            held = held_out(given.labels)
+            train, judged = (given.choose(np.flatnonzero(m)) for m in (~held, held))
+            note = HELD_OUT
+        else:
+            train, judged = given, part_of(*test, name, classes)
+        chosen = part_of(*valid, name, classes) if valid else train.choose(slice(0, 0))
+        return cls(
+            name=name,
+            classes=tuple(classes),
+            train=train,
+            valid=chosen,
+            test=judged,
+            fingerprint=fingerprint(classes, (train, chosen, judged)),
+            note=note,
+        )
+
     def __post_init__(self) -> None:
         for split in ("train", "valid", "test"):
             part: Part = getattr(self, split)
@@ -100,6 +149,28 @@ class Dataset:
     def image(self) -> tuple[int, int, int]:
         """(height, width, channels) of one image."""
         return self.train.image
+
+
+def part_of(
+    images: NDArray[np.uint8],
+    labels: Sequence[int] | NDArray[np.integer],
+    name: str,
+    classes: Sequence[str],
+) -> Part:
+    """Arrays of a user as a part, checked.
+
+    Raises:
+        Refused: As in `Dataset.from_arrays`.
+    """
+    pixels, found = np.asarray(images), np.asarray(labels)
+    check_images(pixels, f"images of {name}")
+    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+        raise Refused(
+            f"labels of {name} must be whole numbers (n,), got {found.dtype} "
+            f"{found.shape}; give one label per image"
+        )
+    check_labels(found, classes, f"labels of {name}")
+    return whole(pixels, found)
 
 
 def whole(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> Part:

@@ -8,12 +8,15 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.dataset import Part
 from common.photos.decode import RESIZED
+
+if TYPE_CHECKING:  # `Dataset.from_arrays` is built on this module
+    from common.data.dataset import Part
 
 # Changing anything below changes every fingerprint, so it changes this number.
 VERSION = 1

@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.cache import IMAGES, Content, write_images
-from common.data.split import one_in
+from common.data.split import HELD_OUT, held_out
 from common.errors import Refused
 from common.photos.decode import BadPicture, Framing, printable, read
 
 # Changing how a file becomes pixels changes this, and every folder is decoded again.
 DECODER = 2
-
-ONE_IN = 5  # images of a class for each one that is held out for testing
-SPLIT_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +191,7 @@ def build_folder(
     np.add.at(counts, (split, labels), 1)
     _check_counts(listing, counts)
     if not listing.given:
-        split = one_in(ONE_IN, labels, SPLIT_SEED).astype(np.uint8)
+        split = held_out(labels).astype(np.uint8)
     return Content(
         name=name,
         classes=listing.classes,
@@ -213,7 +210,7 @@ def _note(
 ) -> str:
     said = []
     if not listing.given:
-        said.append(f"one in {ONE_IN} of each class held out for testing")
+        said.append(HELD_OUT)
     if size:
         said.append(f"fitted into {size[0]}x{size[1]}")
     if seen.skipped:

@@ -105,7 +105,7 @@ class DataRequest:
         )
 
 
-def open_data(request: DataRequest, *, cache: Path | None = None) -> Dataset:
+def open_data(request: DataRequest, *, cache: str | Path | None = None) -> Dataset:
     """The data set of `request`, memory-mapped from the cache and checked.
 
     Digits and folders are put into the cache where they are not yet in it.
@@ -142,7 +142,7 @@ def open_data(request: DataRequest, *, cache: Path | None = None) -> Dataset:
     return dataset
 
 
-def open_entry(request: DataRequest, *, cache: Path | None = None) -> Entry:
+def open_entry(request: DataRequest, *, cache: str | Path | None = None) -> Entry:
     """The cache entry of `request`, as `open_data` finds or makes it.
 
     Raises:
@@ -162,7 +162,7 @@ def open_entry(request: DataRequest, *, cache: Path | None = None) -> Entry:
         return open_entry(fitted, cache=cache)
 
 
-def entry_path(request: DataRequest, *, cache: Path | None = None) -> Path:
+def entry_path(request: DataRequest, *, cache: str | Path | None = None) -> Path:
     """Where the cache keeps the source of `request`.
 
     Raises:

@@ -9,6 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+ONE_IN = 5  # images of a class for each one that is held out for testing
+TEST_SEED = 0
+HELD_OUT = f"one in {ONE_IN} of each class held out for testing"
+
 
 def raw(seed: int, n: int) -> NDArray[np.uint64]:
     """`n` random words of 64 bits, the same for `seed` on every version and machine."""
@@ -42,3 +46,8 @@ def one_in(k: int, labels: NDArray[np.integer], seed: int) -> NDArray[np.bool_]:
     """Marks (n,): every k-th example of each class, rounded, and at least one."""
     quota = np.maximum(1, (np.bincount(labels) + k // 2) // k)
     return np.asarray(ranks(labels, seed) < quota[labels])
+
+
+def held_out(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Marks (n,): the test part of a data set that comes without one."""
+    return one_in(ONE_IN, labels, TEST_SEED)

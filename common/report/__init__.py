@@ -11,5 +11,7 @@ __all__ = ["markdown", "recalls", "recalls_text", "summarise", "text"]
 def shown(kind, result, format="text"):  # noqa: D103
     if kind in ("compare", "transfer"):
         said = text(result)
-        return said + ("\n" + recalls_text(result["recalls"]) if "recalls" in result else "")
+        return said + (
+            "\n" + recalls_text(result["recalls"]) if "recalls" in result else ""
+        )
     return str(result)

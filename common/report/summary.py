@@ -76,7 +76,9 @@ class Group:
         return [run for runs in self.tracks.values() for run in runs]
 
 
-def summarise(runs: Iterable[Finished], *, margin: float = stats.MARGIN, tracks=None) -> Summary:
+def summarise(
+    runs: Iterable[Finished], *, margin: float = stats.MARGIN, tracks=None
+) -> Summary:
     """Judge finished runs, one row per system and setting.
 
     Rates and times are medians over a track's runs, peak memory is the largest.
