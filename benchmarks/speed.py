@@ -26,7 +26,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -45,10 +44,11 @@ from common import files, loop
 from common import systems as registry
 from common.data import DataRequest, Dataset, Part, open_data, pictures
 from common.errors import Failed, Refused
+from common.extras import Yardsticks, load_extra
 from common.plan import Plan
 from common.spec import Spec, macs
 from common.systems import Resolved
-from common.track import TRACKS, load_track
+from common.track import load_track
 
 INCEPTION = "inception-v3"  # the system whose speed is that of its use
 USES = ("predict", "transfer")
@@ -223,7 +223,7 @@ def system_row(plan: Measurement, resolved: Resolved, tracks: list[str]) -> Row:
 
 def measure(m: Measurement) -> Row:
     """All rounds of one track: seconds of each loop and of the products."""
-    track, machine = load_track(m.track), companion(m.track)
+    track, machine = load_track(m.track), load_extra(m.track, Yardsticks)
     track.configure(threads=m.threads, device=m.device, mode="aligned")
     shape = registry.find(m.system).image
     data = data_at_hand(m) or pictures(shape, CLASSES, PICTURES, 0)
@@ -341,22 +341,6 @@ def resolve(m: Measurement, data: Dataset | None) -> Resolved:
     )
     registry.check_fits(resolved, len(data.train) if data else PICTURES)
     return resolved
-
-
-def companion(track: str) -> Any:
-    """The track's module of bare and naive loops.
-
-    Raises:
-        Refused: A track of the user's own has none.
-    """
-    name = f"{TRACKS.get(track, track)}.speed"
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise Refused(
-            f"speed needs {name} to measure against, got none; "
-            "write it like pt_track/speed.py"
-        ) from error
 
 
 # --- in the parent --------------------------------------------------------------
