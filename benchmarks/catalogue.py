@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks import options
 from common import codec, files
-from common.faults import FAULTS
+from common.faults import FAULTS, PLANTED_IN
 from common.recipe import SGD, Recipe
 from common.spec import parameters
 from common.systems import SYSTEMS, System, find, resolve
@@ -51,7 +51,12 @@ def catalogue(
 
 def _fault(name: str) -> dict[str, str]:
     fault = FAULTS[name]
-    return {"plants": fault.what, "in": fault.system, "seen by": fault.rung}
+    return {
+        "plants": fault.what,
+        "track": PLANTED_IN,
+        "in": fault.system,
+        "seen by": fault.rung,
+    }
 
 
 def _system(system: System) -> dict[str, Any]:
