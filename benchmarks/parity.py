@@ -96,7 +96,9 @@ def parity(
                 folder=Path(folder),
             )
             planted = f", with {fault} planted in {pair[0]}" if fault else ""
-            console.print(f"[bold]{name}[/], {' and '.join(pair)}{planted}")
+            console.print(
+                f"[bold]{name}[/], {' and '.join(pair)}{planted}", soft_wrap=True
+            )
             rungs = show(console, in_children(climbs, Path(folder)))
         results.append(result(name, pair, rungs))
     found = {"systems": results}
