@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from benchmarks import options
 from benchmarks.request import path_of, several
 from common import codec, files, report
-from common.faults import FAULTS
+from common.faults import FAULTS, PLANTED_IN
 from common.recipe import SGD, Recipe
 from common.spec import parameters
 from common.systems import SYSTEMS, System, find, resolve
@@ -51,7 +51,12 @@ def catalogue(
 
 def _fault(name: str) -> dict[str, str]:
     fault = FAULTS[name]
-    return {"plants": fault.what, "in": fault.system, "seen by": fault.rung}
+    return {
+        "plants": fault.what,
+        "track": PLANTED_IN,
+        "in": fault.system,
+        "seen by": fault.rung,
+    }
 
 
 def _system(system: System) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from benchmarks.request import (
 )
 from common import report
 from common.data import DataRequest
+from common.extras import Native, check_extra
 from common.results import Store
 from common.stats import MARGIN
 from common.track import DEFAULT
@@ -63,6 +64,9 @@ def compare(
     check_positive(seeds=seeds, epochs=epochs)
     check_margin(margin)
     outcome.check_runs(runs)
+    if mode == "native":
+        for name in names:
+            check_extra(name, Native)
     computer = machine.settle(
         runs["device"],
         runs["precision"],

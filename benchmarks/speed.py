@@ -32,6 +32,7 @@ from benchmarks.request import (
 from common import systems as registry
 from common.data import DataRequest
 from common.errors import Failed, Refused
+from common.extras import Yardsticks, check_extra
 from common.track import DEFAULT
 
 INCEPTION = "inception-v3"  # the system whose speed is that of its use
@@ -95,6 +96,8 @@ def speed(
     """
     asked = options.filled(Asked, rest)
     names = tracks_of(tracks)
+    for name in names:
+        check_extra(name, Yardsticks)
     check_positive(rounds=rounds, steps=steps, threads=asked["threads"], size=size)
     check_positive(batch=batch, epochs=epochs, limit=limit, test=test)
     outcome.check_told(asked)

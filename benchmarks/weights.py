@@ -22,9 +22,9 @@ from benchmarks.engine.process import Tell, Values
 from benchmarks.request import check_choice
 from common import model_file
 from common.errors import Refused
+from common.extras import ClassNames, Official, load_extra
 from common.inception import InceptionSpec
 from common.model_file import About
-from common.track import load_track
 from common.weights import digest
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -149,13 +149,13 @@ def kind_of(path: Path) -> str:
 
 def names(values: Values, tell: Tell) -> Values:
     """ImageNet's names, from the library that brings them along."""
-    return {"names": load_track("torch").imagenet_names()}
+    return {"names": load_extra("torch", ClassNames).imagenet_names()}
 
 
 def convert(values: Values, tell: Tell) -> Values:
     """Read a native file, downloaded if none is given; write ours."""
     kind = values["kind"]
-    track = load_track(TRACK[kind])
+    track = load_extra(TRACK[kind], Official)
     path = Path(values["file"]) if values["file"] else track.download()
     spec, weights = track.read_native(path)
     if spec.classes == BACKGROUND:
@@ -164,7 +164,7 @@ def convert(values: Values, tell: Tell) -> Values:
             "is a background, which would shift every name by one; use weights "
             "without it"
         )
-    known = tuple(values.get("names") or track.imagenet_names())
+    known = tuple(values.get("names") or names({}, tell)["names"])
     if spec.classes != len(known) and not values["named"]:
         raise Refused(
             f"what is imported without --output stands for ImageNet's {len(known):,} "
@@ -189,7 +189,7 @@ def convert(values: Values, tell: Tell) -> Values:
 def write(values: Values, tell: Tell) -> Values:
     """Write a native file from ours."""
     spec, weights, _ = model_file.load(Path(values["file"]))
-    track = load_track(TRACK[values["to"]])
+    track = load_extra(TRACK[values["to"]], Official)
     said = track.write_native(Path(values["output"]), spec, weights)
     return {"output": values["output"], "said": said}
 

@@ -1,4 +1,4 @@
-"""Faults that `twintrack parity --break` plants in one track, as data.
+"""Faults that `twintrack parity --break` plants in the first of two tracks, as data.
 
 Each is a mistake that people really make when they port a network.  A fault that
 no rung of the ladder sees would be a hole in the ladder.
@@ -20,6 +20,7 @@ from common.weights import Normal
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Planted = tuple[Any, Recipe]
+PLANTED_IN = "the first of the two tracks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import Any
 from common.data import DataRequest
 from common.errors import Refused
 from common.files import canonical, readable
-from common.track import TRACKS
+from common.track import module_of
 
 ID_DIGITS = 16  # of the hash: 64 bits, so no two of a billion runs collide
 
@@ -150,7 +150,7 @@ def numerical_code(track: str) -> dict[str, Any]:
     """Digests of all code of ours that decides what `track` computes."""
     return {
         "code": [code_digest(f"common.{name}") for name in NUMERICAL],
-        "track_code": code_digest(TRACKS.get(track, track)),
+        "track_code": code_digest(module_of(track)),
     }
 
 

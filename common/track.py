@@ -1,17 +1,24 @@
 """The only door to a framework: what a track is, and how to get one.
 
-A track is a module (`pt_track`, `tf_track`, or another with the same names).  This
-page is the interface; the tracks' own functions carry no second description.
+A track is a module with the functions of `Track`; what it may lack is in
+`common.extras`.  It is found by the name that its package gives it in the entry-point
+group `twintrack.tracks`, or by its dotted module.  These two pages are the interface;
+the tracks' own functions carry no second description.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -25,7 +32,9 @@ from common.recipe import Recipe
 from common.spec import Spec
 from common.weights import Weights
 
-TRACKS = {"torch": "pt_track", "tensorflow": "tf_track"}
+GROUP = "twintrack.tracks"  # of entry points, name = module
+# What commands compare unless told: the two frameworks that people choose between.
+# Other tracks answer other questions, and must not make every command take longer.
 DEFAULT = ("torch", "tensorflow")
 Model = Any  # a torch.nn.Module or a keras.Model; nothing here looks inside
 
@@ -113,7 +122,7 @@ class Trainer(Protocol):
 
 
 class Track(Protocol):
-    """The functions of a track module."""
+    """What every track module has: enough to train, judge and prove parity."""
 
     @property
     def Trainer(self) -> Callable[[Model, Spec, Recipe, NDArray[Any]], Trainer]:
@@ -136,9 +145,6 @@ class Track(Protocol):
         A dtype of "bfloat16" computes in it and keeps weights and sums in float32.
         """
 
-    def build_native(self, spec: Spec, *, seed: int, device: str = "cpu") -> Model:
-        """The same architecture with the framework's own defaults and draws."""
-
     def replace_head(self, model: Model, classes: int, *, seed: int = 0) -> Model:
         """A network like `model`, its last layer anew: the others keep their weights.
 
@@ -158,19 +164,6 @@ class Track(Protocol):
         on_progress: OnProgress | None = None,
     ) -> History:
         """Train in place; at the end the model holds the weights to be judged."""
-
-    def train_native(
-        self,
-        model: Model,
-        data: Dataset,
-        recipe: Recipe,
-        plan: Plan,
-        *,
-        state: State | None = None,
-        on_epoch: OnEpoch | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> History:
-        """Train a native model in the framework's own idiom, with its own draws."""
 
     def predictor(self, model: Model) -> Predict:
         """A function from uint8 images (n, h, w, c) to logits (n, classes)."""
@@ -200,42 +193,12 @@ class Track(Protocol):
     def save(self, model: Model, path: Path) -> None:
         """Write weights and spec to a safetensors file that either track opens."""
 
-    def load(self, path: Path, *, dtype: str = "float32") -> Model:
-        """The model that `save` wrote.
+    def load(self, path: Path, *, dtype: str = "float32", device: str = "cpu") -> Model:
+        """The model that `save` wrote, here or in another track.
 
         Raises:
             ValueError: The file is damaged or names another kind of model.
         """
-
-    def download(self) -> Path:
-        """The framework's own ImageNet file of Inception v3, checked by its hash.
-
-        Raises:
-            Refused: Without a network; the line says where to put the file by hand.
-        """
-
-    def read_native(self, path: Path) -> tuple[Any, Weights]:
-        """Spec and canonical weights of the framework's own file of Inception v3.
-
-        Raises:
-            Refused: The file is damaged or of another network; nothing in it is run.
-        """
-
-    def official(self, path: Path, side: int, *, device: str = "cpu") -> Predict:
-        """The framework's own Inception v3 with a native file, called as most call it.
-
-        A function from uint8 images (n, side, side, 3) to float32 logits (n, classes).
-        """
-
-    def write_native(self, path: Path, spec: Any, weights: Weights) -> list[str]:
-        """Write a file that the framework's own builder loads; what was lost.
-
-        Raises:
-            Refused: The disk does not take it.
-        """
-
-    def load_dataset(self, name: str, root: Path) -> Any:
-        """A public data set, downloaded and checked by the framework, canonical."""
 
     def describe(self) -> dict[str, str]:
         """Framework, versions, devices and threads in use."""
@@ -244,21 +207,103 @@ class Track(Protocol):
         """Most bytes of GPU memory held at once so far, or none without a GPU."""
 
 
+# --- finding one -----------------------------------------------------------------
+
+
+@cache
+def tracks() -> dict[str, str]:
+    """Every installed track, name -> dotted module: the default ones, then the others.
+
+    Raises:
+        Refused: The installation is older than the code, or two packages give one name.
+    """
+    found: dict[str, str] = {}
+    for entry in metadata.entry_points(group=GROUP):
+        if found.setdefault(entry.name, entry.value) != entry.value:
+            raise Refused(
+                f"a track's name must stand for one module, {entry.name} is both "
+                f"{found[entry.name]} and {entry.value}; uninstall one of them"
+            )
+    if missing := [name for name in DEFAULT if name not in found]:
+        raise Refused(
+            f"an installed twintrack must name its tracks, {' and '.join(missing)} are "
+            "missing: it is not installed, or was before the code changed; run "
+            "pip install -e . again"
+        )
+    return {
+        name: found[name] for name in (*DEFAULT, *sorted(found.keys() - {*DEFAULT}))
+    }
+
+
+def module_of(name: str) -> str:
+    """The dotted module of the track called `name`, which may be the module itself.
+
+    Raises:
+        Refused: There is no such name.
+    """
+    if "." in name:
+        return name
+    known = tracks()
+    if name not in known:
+        near = get_close_matches(name, known, n=1, cutoff=0.3) or list(known)
+        raise Refused(
+            f"a track must exist, got {name!r}; choose from {', '.join(known)} "
+            f"(nearest: {near[0]})"
+        )
+    return known[name]
+
+
+def check_track(name: str) -> None:
+    """Refuse the name of a track that does not exist; imports nothing.
+
+    A module is looked for in the current folder too, as for a system's.
+    """
+    module = module_of(name)
+    here = str(Path.cwd())
+    if "." in name and here not in sys.path:
+        sys.path.append(here)  # a console script does not look where it is run
+    if located(module) is None:
+        raise Refused(
+            f"a track's module must be importable, {module} is not; "
+            "run where it can be found or install it"
+        )
+
+
 def load_track(name: str) -> Track:
     """Import the track called `name` ("torch", "tensorflow", or a module's path).
 
     Raises:
-        Refused: There is no such track.
+        Refused: There is no such track, or its framework is not installed.
     """
     check_track(name)
-    return cast(Track, import_module(TRACKS.get(name, name)))
+    return cast(Track, imported(name, module_of(name)))
 
 
-def check_track(name: str) -> None:
-    """Refuse the name of a track that does not exist; imports nothing."""
-    if name not in TRACKS and "." not in name:
-        near = get_close_matches(name, TRACKS, n=1, cutoff=0.3) or list(TRACKS)
+def located(module: str) -> ModuleSpec | None:
+    """Where a dotted module is, or none; unlike `find_spec`, imports no parent."""
+    top, *rest = module.split(".")
+    try:
+        spec = find_spec(top)
+    except ValueError:  # an empty name; a main program in sys.modules has no spec
+        return None
+    for i in range(len(rest)):
+        if spec is None or spec.submodule_search_locations is None or not rest[i]:
+            return None
+        name = ".".join([top, *rest[: i + 1]])
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec
+
+
+def imported(name: str, module: str) -> ModuleType:
+    """Import a module of the track called `name`.
+
+    Raises:
+        Refused: It needs what is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
         raise Refused(
-            f"a track must exist, got {name!r}; choose from {', '.join(TRACKS)} "
-            f"(nearest: {near[0]})"
-        )
+            f"the track {name} needs {error.name}, which is not installed; "
+            f"install {error.name}"
+        ) from error

@@ -10,7 +10,7 @@ from common.errors import Refused
 from common.inception import InceptionSpec, aux_needs
 from common.spec import parameters
 from common.systems import check_fits, resolve
-from common.track import TRACKS
+from common.track import DEFAULT
 from common.weights import read
 from tests.gradients import SCALED
 
@@ -76,7 +76,7 @@ def test_a_batch_of_one_in_training_is_refused(n, batch, cure):
 def test_both_tracks_agree_with_an_aux_head(tmp_path):
     """The gradient of both heads' losses, at the size that the auxiliary one needs."""
     found = []
-    for track in TRACKS:
+    for track in DEFAULT:
         path = tmp_path / track
         in_child(
             "tests.gradients:measure",

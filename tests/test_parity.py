@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks.measures.ladder import STAGES, measure
-from benchmarks.parity import compare_stage, in_children, plan_climbs
+from benchmarks.measures.rungs import compare_stage
+from benchmarks.parity import in_children, plan_climbs
 from common.data import DataRequest, open_data
 from common.errors import Refused
 from common.evaluate import cross_entropy
@@ -54,7 +55,8 @@ def climbed(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
             for track, climb in climbs.items()
         }
     rungs = []
-    for found in (in_children if own else measured_here)(climbs, folder):
+    stages = in_children(climbs, folder) if own else measured_here(climbs)
+    for found in stages:
         for rung in found:
             rungs.append(rung)
             if not rung.passed:
@@ -62,16 +64,15 @@ def climbed(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
     return rungs
 
 
-def measured_here(climbs, folder):
+def measured_here(climbs):
     """The rungs of each stage, both tracks in this process."""
     stages = {
-        track: measure(load_track(track), climb, folder / track)
-        for track, climb in climbs.items()
+        track: measure(load_track(track), climb) for track, climb in climbs.items()
     }
     for stage in STAGES:
         assert {next(stages[track]) for track in stages} == {stage}
         gc.collect()  # Keras's models are in cycles
-        yield compare_stage(stage, folder, climbs["tensorflow"])
+        yield compare_stage(stage, climbs)
 
 
 @pytest.mark.parametrize("name", OURS)

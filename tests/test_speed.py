@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from importlib import import_module
 from importlib.resources import files
 
 import jsonschema
@@ -14,8 +13,9 @@ from common import systems
 from common.data import pictures
 from common.errors import Failed, Refused
 from common.evaluate import evaluate
+from common.extras import Yardsticks, load_extra
 from common.spec import macs
-from common.track import TRACKS, load_track
+from common.track import DEFAULT, load_track
 
 # Four loops' worth of a child: 2 rounds of ours, bare and naive, 10 pictures each.
 RAW = {
@@ -90,10 +90,10 @@ def test_a_training_step_of_rosetta_costs_three_forward_passes():
     assert speed.FLOP_PER_MAC == 6
 
 
-@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize("track", DEFAULT)
 @pytest.mark.parametrize("name", ["bare", "naive"])
 def test_the_loops_that_are_compared_with_really_train(track, name):
-    module, machine = load_track(track), import_module(f"{TRACKS[track]}.speed")
+    module, machine = load_track(track), load_extra(track, Yardsticks)
     data = pictures((8, 8, 3), 4, 160, 0)
     job = systems.resolve(
         "small-cnn", image=data.image, classes=4, overrides=("recipe.batch=16",)
@@ -153,7 +153,7 @@ def test_the_command_measures_both_tracks_and_writes_what_the_schema_says(tmp_pa
     schema = json.loads((files("common") / "schema" / "speed.json").read_text())
     jsonschema.validate(written, schema)
     (row,) = written["systems"]
-    assert row["tracks"].keys() == TRACKS.keys()
+    assert row["tracks"].keys() == set(DEFAULT)
     for track in row["tracks"].values():
         assert all(track[name] > 0 for name in speed.LOOPS)
         assert 0 < track["share_of_peak"] < 1.5

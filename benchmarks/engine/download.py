@@ -13,7 +13,7 @@ from benchmarks.engine.process import Event, Tell, Values
 from common.data.cache import Damaged, cache_folder, load, locked
 from common.data.sources import store_canonical
 from common.errors import Failed
-from common.track import load_track
+from common.extras import Datasets, load_extra
 
 TRACKS = ("torch", "tensorflow")  # those that bring data sets
 DOWNLOADS = "downloads"
@@ -88,7 +88,7 @@ def fetch(values: Values, tell: Tell) -> Values:
                 entry = load(folder / name)
                 if entry is not None:
                     return {"fingerprint": entry.dataset.fingerprint}
-        track = load_track(values["track"])
+        track = load_extra(values["track"], Datasets)
         canonical = track.load_dataset(name, folder / DOWNLOADS)
         if values["keep"]:
             store_canonical(name, canonical, cache=folder)

@@ -18,7 +18,7 @@ from common import precision as precisions
 from common.errors import Refused
 from common.recipe import Recipe
 from common.spec import Spec, macs
-from common.track import TRACKS, load_track
+from common.track import DEFAULT, load_track
 
 # Floating-point operations of an update below which one thread is as fast as two.
 SHARED_STEP = 1e8
@@ -56,7 +56,7 @@ def resolve(device: str, tracks: Sequence[str]) -> str:
     if device == "cpu" or (device == "auto" and not _driver()):
         return "cpu"
     # Without being asked, a GPU is used only where both frameworks could.
-    asked = tracks if device == "gpu" else (*tracks, *TRACKS)
+    asked = tracks if device == "gpu" else (*tracks, *DEFAULT)
     blind = [track for track in dict.fromkeys(asked) if not sees_gpu(track)]
     if device == "gpu" and blind:
         raise Refused(

@@ -21,6 +21,7 @@ from common import __version__, files, model_file, results
 from common.data import Dataset, open_data
 from common.errors import Refused
 from common.evaluate import predict_all, score
+from common.extras import Native, load_extra
 from common.heads import transplanted
 from common.job import Job, versions
 from common.plan import Plan
@@ -112,10 +113,12 @@ class Attempt:
         track.configure(threads=job.threads, device=job.device, mode=job.mode)
         start = self._start()
         system, data = self._system(start[0] if start else None), self._data()
-        native = job.mode == "native"
-        if native:
-            model = track.build_native(system.spec, seed=job.seed, device=job.device)
+        if job.mode == "native":
+            own = load_extra(job.track, Native)
+            train = own.train_native
+            model = own.build_native(system.spec, seed=job.seed, device=job.device)
         else:
+            train = track.train
             model = track.build(
                 system.spec,
                 weights=transplanted(system.spec, start[1], job.seed)
@@ -129,7 +132,7 @@ class Attempt:
             seed=job.seed,
             dtype="float64" if job.precision == "float64" else "float32",
         )
-        history = (track.train_native if native else track.train)(
+        history = train(
             model,
             data,
             system.recipe,

@@ -27,6 +27,7 @@ from benchmarks.measures.official_networks import subject
 from common import model_file
 from common.data import DataRequest, open_data, pictures
 from common.evaluate import Predict
+from common.extras import Official, load_extra
 from common.job import versions
 from common.track import load_track
 
@@ -94,12 +95,13 @@ def measure(values: Values, tell: Tell) -> Values:
     spec, weights, _ = model_file.load(Path(values["file"]))
     images = shown(values, spec.image)
     native = Path(values["file"]).with_name(f"{values['track']}.h5")
-    track.write_native(native, spec, weights)
+    own = load_extra(values["track"], Official)
+    own.write_native(native, spec, weights)
     place = values["device"]
     fast = track.build(spec, weights=weights, dtype=values["precision"], device=place)
     calls = {
         "ours": track.predictor(fast),
-        "naive": track.official(native, values["size"], device=place),
+        "naive": own.official(native, values["size"], device=place),
     }
     batch = images[: values["batch"]]
     for ask in calls.values():

@@ -1,26 +1,23 @@
 """What one track measures for `twintrack parity`, stage by stage, in its own process.
 
-    python -m benchmarks.measures.ladder JOB.json TRACK
-
-Each stage writes one safetensors file and then prints its name on a line, so that
-the parent can compare the two tracks and stop at the first rung that fails.
+Each stage writes one safetensors file and is told when it has, so that the parent can
+judge the two tracks (`benchmarks.measures.rungs`) and stop at the first rung that
+fails.  Of a track it needs the core of `common.track.Track`, no extras.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.engine.process import end_with
 from common import codec, systems
 from common.data import DataRequest, Dataset, open_data, pictures
+from common.errors import Refused
 from common.evaluate import evaluate, predict_all
 from common.plan import Chunk, Plan
 from common.recipe import Recipe
@@ -37,20 +34,34 @@ LOOKED_AT = 3
 NUDGE = 0.1
 # Steps of the float32 run; its first few are judged, the rest shown.
 FLOAT32_STEPS = 20
+# Rung -> what a track, or its trainer, must have for it.
+TRACK_NEEDS = {
+    "draw": ("build", "get_weights"),
+    "logits": ("predictor",),
+    "moves": ("set_weights",),
+    "losses": ("Trainer",),
+}
+TRAINER_NEEDS = {
+    "gradients": ("canonical_gradients",),
+    "losses": ("run",),
+    "weights": ("arrays",),
+    "evaluation": ("averaged",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Climb:
-    """One system to be measured.
+    """One system to be measured in one track.
 
     Attributes:
+        track: Name of the track, or its dotted module.
         spec, recipe: JSON of each, as `common.codec` writes it.
         module: The module that registers a user's own system, or none.
         data: A data set, or none for seeded pictures.
         steps: Training steps.
         seed: Where weights, pictures and the plan come from.
         threads: Of this process.
-        folder: Where the stages are written.
+        folder: Where the stages are written; the track's own.
         tensors: Last step after which every tensor is kept, and evaluation compared.
         tolerance: Of float64.
         first: Of the first float32 losses.
@@ -58,6 +69,7 @@ class Climb:
         nudged: One tensor in so many is moved to see whether the logits do; 1 for all.
     """
 
+    track: str
     spec: str
     recipe: str
     module: str | None
@@ -73,20 +85,33 @@ class Climb:
     nudged: int = 1
 
 
-def main(job: Path, track: str) -> None:
-    """Measure all stages, telling the parent of each."""
-    end_with(os.getppid())
-    climb = Climb(**json.loads(job.read_text()))
-    if climb.module:
-        systems.find(climb.module)
-    module = load_track(track)
-    module.configure(threads=climb.threads, device="cpu", mode="strict")
-    for stage in measure(module, climb, Path(climb.folder) / track):
-        print(stage, flush=True)
+def climb(values: dict[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
+    """In a child: measure all stages of `Climb(**values)`, telling of each.
+
+    Returns:
+        What the track says of itself.
+
+    Raises:
+        Refused: The track cannot build the system, or lacks what a rung needs.
+    """
+    asked = Climb(**values)
+    if asked.module:
+        systems.find(asked.module)
+    track = load_track(asked.track)
+    track.configure(threads=asked.threads, device="cpu", mode="strict")
+    for stage in measure(track, asked):
+        tell("stage", name=stage)
+    return {"environment": track.describe()}
 
 
-def measure(track: Track, climb: Climb, folder: Path) -> Iterator[str]:
-    """Measure stage after stage, each written to `folder` before it is named."""
+def measure(track: Track, climb: Climb) -> Iterator[str]:
+    """Measure stage after stage, each written to the folder before it is named.
+
+    Raises:
+        Refused: The track lacks what a rung needs.
+    """
+    demand(climb.track, track, TRACK_NEEDS)
+    folder = Path(climb.folder)
     folder.mkdir(parents=True, exist_ok=True)
     spec, recipe = codec.loads(climb.spec), codec.loads(climb.recipe)
     data = dataset(climb, spec, recipe)
@@ -105,17 +130,28 @@ def measure(track: Track, climb: Climb, folder: Path) -> Iterator[str]:
     del found
     yield "functions"
 
-    write(folder / "training", training(track, spec, recipe, data, climb, folder), {})
+    write(folder / "training", training(track, spec, recipe, data, climb), {})
     yield "training"
 
     write(folder / "float32", float32(track, spec, recipe, data, climb), {})
     yield "float32"
 
 
+def demand(name: str, holder: object, needs: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a track by the first rung that it lacks something for."""
+    for rung, wanted in needs.items():
+        if absent := [need for need in wanted if not hasattr(holder, need)]:
+            where = "Trainer." if needs is TRAINER_NEEDS else ""
+            raise Refused(
+                f"the rung {rung} needs {where}{absent[0]}, the track {name} has none; "
+                "write it as common/track.py says"
+            )
+
+
 def dataset(climb: Climb, spec: Spec, recipe: Recipe) -> Dataset:
     """The data asked for, or seeded pictures: some epochs, with a short last batch."""
     if climb.data:
-        return open_data(DataRequest(**climb.data))
+        return open_data(DataRequest.from_dict(climb.data))
     n = recipe.batch * max(2, climb.steps // 8) + recipe.batch // 2
     return pictures(spec.image, spec.classes, n, climb.seed)
 
@@ -144,8 +180,14 @@ def trainer_of(
     track: Track, model: Model, spec: Spec, recipe: Recipe, climb: Climb
 ) -> Trainer:
     """A trainer whose schedule fits the climb's number of steps."""
-    rates = recipe.lr * recipe.schedule.factors(climb.steps, climb.steps)
-    return track.Trainer(model, spec, recipe, rates)
+    trainer = track.Trainer(model, spec, recipe, rates(recipe, climb.steps))
+    demand(climb.track, trainer, TRAINER_NEEDS)
+    return trainer
+
+
+def rates(recipe: Recipe, steps: int) -> NDArray[np.float64]:
+    """Learning rate of each of the climb's `steps` updates, of a compressed recipe."""
+    return recipe.lr * recipe.schedule.factors(steps, steps)
 
 
 def kept_steps(climb: Climb) -> list[int]:
@@ -187,7 +229,6 @@ def training(
     recipe: Recipe,
     data: Dataset,
     climb: Climb,
-    folder: Path,
 ) -> dict[str, np.ndarray]:
     """Losses of every step; tensors after some; what evaluation says at the end."""
     model = track.build(spec, weights=draw(spec.weights, climb.seed), dtype="float64")
@@ -202,7 +243,7 @@ def training(
                 for name, value in trainer.arrays().items()
                 if name.startswith(("weights/", "slots/average/"))
             }
-            write(folder / f"step-{step}", kept, {})
+            write(Path(climb.folder) / f"step-{step}", kept, {})
         if step == climb.tensors:
             judged = evaluation(track, model, trainer, data)
     return {"losses": np.array(losses)} | judged
@@ -227,7 +268,7 @@ def float32(
     track: Track, spec: Spec, recipe: Recipe, data: Dataset, climb: Climb
 ) -> dict[str, np.ndarray]:
     """Losses in float32, and those of the same start moved by one ulp."""
-    few = replace_steps(climb, min(FLOAT32_STEPS, climb.steps))
+    few = replace(climb, steps=min(FLOAT32_STEPS, climb.steps))
     start = {
         name: value.astype(np.float32)
         for name, value in draw(spec.weights, climb.seed).items()
@@ -240,12 +281,3 @@ def float32(
         parts = chunks(spec, recipe, data, few, "float32")
         found[name] = np.concatenate([trainer.run(chunk) for chunk in parts])
     return found
-
-
-def replace_steps(climb: Climb, steps: int) -> Climb:
-    """The same climb with another number of steps."""
-    return Climb(**asdict(climb) | {"steps": steps})
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.engine.process import Tell, Values
 from common import model_file
 from common.errors import Refused
+from common.extras import Official, load_extra
 from common.inception import UNSCALED, InceptionSpec, folded
 from common.model_file import About
 from common.photos import decode
@@ -75,9 +76,10 @@ def ask(values: Values, tell: Tell) -> None:
     spec, weights, _ = model_file.load(folder / "ours")
     shown = read(folder / "images")[0]["images"]
     native = folder / f"{library}.h5"
-    track.write_native(native, spec, weights)
+    own = load_extra(values["track"], Official)
+    own.write_native(native, spec, weights)
     border = {"torchvision": "include", "keras": "exclude"}[library]
-    theirs = track.official(native, values["size"])(shown)
+    theirs = own.official(native, values["size"])(shown)
     logits = {f"official {library}, {border}": theirs}
     for kind in BORDERS:
         model = track.build(replace(spec, border=kind), weights=weights)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -27,10 +26,11 @@ from common import loop
 from common import systems as registry
 from common.data import DataRequest, Dataset, Part, open_data, pictures
 from common.errors import Refused
+from common.extras import Native, Yardsticks, load_extra
 from common.plan import Plan
 from common.spec import Spec, macs
 from common.systems import Resolved
-from common.track import TRACKS, load_track
+from common.track import load_track
 
 LOOPS = ("ours", "bare", "naive")
 # Least share of the bare loop's speed.
@@ -156,16 +156,16 @@ def measure_in_child(values: Values, tell: Tell) -> Row:
 
 def measure(m: Measurement) -> Row:
     """All rounds of one track: seconds of each loop and of the products."""
-    track, machine = load_track(m.track), companion(m.track)
+    track, yardsticks = load_track(m.track), load_extra(m.track, Yardsticks)
     track.configure(threads=m.threads, device=m.device, mode="aligned")
     shape = registry.find(m.system).image
     data = data_at_hand(m) or pictures(shape, CLASSES, PICTURES, 0)
     resolved = resolve(m, data)
     loops = {"ours": ours(m, track, resolved, data.train)}
-    loops |= others(m, track, machine, resolved, data.train)
+    loops |= others(m, track, yardsticks, resolved, data.train)
     side = SIDES[m.device]
     products = {
-        dtype: machine.product(dtype, side, m.device)
+        dtype: yardsticks.product(dtype, side, m.device)
         for dtype in dict.fromkeys(("float32", m.precision))
     }
     for run in loops.values():
@@ -223,7 +223,11 @@ def ours(
 
 
 def others(
-    m: Measurement, track: Any, machine: Any, resolved: Resolved, part: Part
+    m: Measurement,
+    track: Any,
+    yardsticks: Yardsticks,
+    resolved: Resolved,
+    part: Part,
 ) -> dict[str, Callable[[int], float]]:
     """The bare loop, and the naive one where there is a native mode."""
     spec, recipe = resolved.spec, resolved.recipe
@@ -236,13 +240,16 @@ def others(
     model = track.build(spec, dtype=m.precision, device=m.device)
     batches = images.reshape(-1, batch, h, w, c)
     found = {
-        "bare": machine.bare(model, recipe, batches, chosen.labels.reshape(-1, batch))
+        "bare": yardsticks.bare(
+            model, recipe, batches, chosen.labels.reshape(-1, batch)
+        )
     }
     try:
-        model = track.build_native(cropped(spec), seed=0, device=m.device)
-    except Refused:
+        native = load_extra(m.track, Native)
+        model = native.build_native(cropped(spec), seed=0, device=m.device)
+    except Refused:  # Inception v3, or a kind of the user's own: no naive twin
         return found
-    return found | {"naive": machine.naive(model, recipe, images, chosen.labels)}
+    return found | {"naive": yardsticks.naive(model, recipe, images, chosen.labels)}
 
 
 def cropped(spec: Spec) -> Spec:
@@ -274,19 +281,3 @@ def resolve(m: Measurement, data: Dataset | None) -> Resolved:
     )
     registry.check_fits(resolved, len(data.train) if data else PICTURES)
     return resolved
-
-
-def companion(track: str) -> Any:
-    """The track's module of bare and naive loops.
-
-    Raises:
-        Refused: A track of the user's own has none.
-    """
-    name = f"{TRACKS.get(track, track)}.speed"
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise Refused(
-            f"speed needs {name} to measure against, got none; "
-            "write it like pt_track/speed.py"
-        ) from error

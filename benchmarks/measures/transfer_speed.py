@@ -13,7 +13,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -33,11 +32,12 @@ from common.data.features import Key, ensure, open_features
 from common.data.sources import VALID_SEED
 from common.data.split import stratified
 from common.evaluate import predict_all
+from common.extras import Official, Yardsticks, load_extra
 from common.heads import headless
 from common.job import versions
 from common.plan import Plan
 from common.systems import resolve
-from common.track import TRACKS, load_track
+from common.track import load_track
 from common.weights import draw
 
 BAR = 15.0  # least multiple of the tutorials' speed, for so many epochs:
@@ -117,8 +117,8 @@ def measure(values: Values, tell: Tell) -> Values:
     ours.once()  # graphs are traced
     peak = peak_memory()
     native = Path(values["file"]).with_name(f"{name}.h5")
-    track.write_native(native, spec, weights)
-    loop, predict = import_module(f"{TRACKS[name]}.speed").tutorial(
+    load_extra(name, Official).write_native(native, spec, weights)
+    loop, predict = load_extra(name, Yardsticks).tutorial(
         native,
         ours.recipe,
         (ours.start["dense1.kernel"], ours.start["dense1.bias"]),

@@ -8,7 +8,7 @@ from common.report.terminal import text
 __all__ = ["markdown", "recalls", "recalls_text", "summarise", "text"]
 
 
-def shown(kind, result, format="text"):  # noqa: D103
+def shown(kind, result, format="text"):
     if kind in ("compare", "transfer"):
         said = text(result)
         return said + (
