@@ -60,6 +60,7 @@ class MLP:
 
 def configure(*, threads, device, mode):
     """NumPy's threads are the environment's; it has no device and is deterministic."""
+    strike("configure", None)
     if device != "cpu":
         raise Refused(f"NumPy computes on the cpu, got {device}; use --device cpu")
 
