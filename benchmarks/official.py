@@ -19,7 +19,8 @@ from benchmarks import options, outcome
 from benchmarks.engine.call import call
 from benchmarks.measures.official_networks import compared, far, photos, subject
 from benchmarks.request import check_positive, path_of
-from common.weights import Weights, read, write
+from common.files import pack, write_atomic
+from common.weights import Weights, read
 
 # Whose network it is -> the track that has it.
 TRACK = {"torchvision": "torch", "keras": "tensorflow"}
@@ -52,7 +53,7 @@ def official(
     with tempfile.TemporaryDirectory(prefix="twintrack-") as name:
         folder = Path(name)
         source = subject(folder / "ours", path_of(weights), size, seed=seed)
-        write(folder / "images", {"images": photos(size)}, {})
+        write_atomic(folder / "images", pack({"images": photos(size)}))
         logits: Weights = {}
         for library, track in TRACK.items():
             values = {"track": track, "library": library, "size": size, "folder": name}

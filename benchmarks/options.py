@@ -207,7 +207,7 @@ def filled(block: type[Block], given: Mapping[str, Any]) -> Block:
 
 
 @cache
-def _fields(block: type[Any]) -> dict[str, tuple[Any, Cli]]:
+def _fields(block: Any) -> dict[str, tuple[Any, Cli]]:
     """Name -> type and `Cli` of each option of a block."""
     hints = get_type_hints(block, include_extras=True)
     return {name: (hint, _cli(hint)) for name, hint in hints.items()}
@@ -242,7 +242,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _typed(name: str, cli: Cli, default: Any, kind: Any) -> Parameter:
-    annotation = Annotated[cli.kind, cli.info]
+    annotation: Any = Annotated[cli.kind, cli.info]  # type: ignore[name-defined]
     if isinstance(default, tuple):  # a command line says names with commas between
         default = ",".join(default)
     return Parameter(name, kind, default=default, annotation=annotation)

@@ -78,6 +78,13 @@ def _typed() -> str:
     return f"{name} {shlex.join(words)}".strip()
 
 
-def _one_line(message: Warning | str, kind: type[Warning], *_: Any, **__: Any) -> None:
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     """A warning as a user wants it: what, and not where in our code."""
     print(f"twintrack: {message}", file=sys.stderr)

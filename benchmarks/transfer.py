@@ -394,11 +394,11 @@ def finetuned(lesson: Lesson, base: Base, wish: Wish) -> Lesson:
         )
     heads = (head_of(base.spec), "AuxLogits.fc")
     factors = (("", float(wish.base_rate)), *((name, 1.0) for name in heads))
-    recipe = (*TUTORIAL, f"recipe.statistics={wish.statistics}")
+    recipe = [*TUTORIAL, f"recipe.statistics={wish.statistics}"]
     if wish.base_rate != 1:
-        recipe += (f"recipe.multipliers={factors!r}",)
+        recipe.append(f"recipe.multipliers={factors!r}")
     if wish.aux:
-        recipe += ("spec.aux=True",)
+        recipe.append("spec.aux=True")
     return replace(lesson, overrides=(*lesson.overrides, *recipe))
 
 

@@ -146,7 +146,7 @@ def labels(predict: Predict, images: NDArray[np.uint8], batch: int) -> NDArray[A
     """The first label of every picture."""
     starts = range(0, len(images), batch)
     logits = [predict(images[i : i + batch]) for i in starts]
-    return np.concatenate(logits).argmax(axis=1)
+    return np.asarray(np.concatenate(logits).argmax(axis=1))
 
 
 def bars(tracks: dict[str, Row], size: int) -> Iterator[Row]:

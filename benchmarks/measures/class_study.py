@@ -29,7 +29,7 @@ from common.data.addition import add, keep, on_white, with_bars
 from common.data.split import stratified
 from common.job import Job
 from common.photos import sort as photos
-from common.photos.decode import Framing, read
+from common.photos.decode import Framing, How, read
 from common.report import new_class as report
 from common.report.photos import answer
 from common.results import WEIGHTS, Run, Store
@@ -48,7 +48,7 @@ class Case:
     """One way to train: a remedy, how photos are framed, bars on the others or not."""
 
     remedy: str
-    how: str
+    how: How
     barred: float = 0.0
 
 

@@ -13,12 +13,13 @@ from benchmarks.engine.process import Tell, Values
 from common import model_file
 from common.errors import Refused
 from common.extras import Official, load_extra
+from common.files import unpack
 from common.inception import UNSCALED, InceptionSpec, folded
 from common.model_file import About
 from common.photos import decode
 from common.photos.decode import Framing
 from common.track import load_track
-from common.weights import random_weights, read, write
+from common.weights import random_weights, write
 
 BORDERS = ("include", "exclude")
 
@@ -74,7 +75,7 @@ def ask(values: Values, tell: Tell) -> None:
     track.configure(threads=values["threads"], device="cpu", mode="aligned")
     folder, library = Path(values["folder"]), values["library"]
     spec, weights, _ = model_file.load(folder / "ours")
-    shown = read(folder / "images")[0]["images"]
+    shown = unpack((folder / "images").read_bytes())[0]["images"]
     native = folder / f"{library}.h5"
     own = load_extra(values["track"], Official)
     own.write_native(native, spec, weights)

@@ -157,7 +157,8 @@ def measure_in_child(values: Values, tell: Tell) -> Row:
 def measure(m: Measurement) -> Row:
     """All rounds of one track: seconds of each loop and of the products."""
     track, yardsticks = load_track(m.track), load_extra(m.track, Yardsticks)
-    track.configure(threads=m.threads, device=m.device, mode="aligned")
+    threads = m.threads or machine.available_cores()
+    track.configure(threads=threads, device=m.device, mode="aligned")
     shape = registry.find(m.system).image
     data = data_at_hand(m) or pictures(shape, CLASSES, PICTURES, 0)
     resolved = resolve(m, data)
