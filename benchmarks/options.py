@@ -200,7 +200,9 @@ def filled(block: type[Block], given: Mapping[str, Any]) -> Block:
     Raises:
         TypeError: There is no such option, as Python says of any function.
     """
-    defaults = {name: cli.default for name, (_, cli) in _fields(block).items()}
+    defaults = {
+        name: cli.default for name, (_, cli) in _fields(cast(Any, block)).items()
+    }
     if strangers := sorted(given.keys() - defaults.keys()):
         raise TypeError(f"got an unexpected keyword argument '{strangers[0]}'")
     return cast(Block, defaults | dict(given))
@@ -242,7 +244,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _typed(name: str, cli: Cli, default: Any, kind: Any) -> Parameter:
-    annotation: Any = Annotated[cli.kind, cli.info]  # type: ignore[name-defined]
+    annotation: Any = Annotated[cli.kind, cli.info]
     if isinstance(default, tuple):  # a command line says names with commas between
         default = ",".join(default)
     return Parameter(name, kind, default=default, annotation=annotation)
