@@ -12,7 +12,7 @@ import gc
 import numpy as np
 import pytest
 
-from benchmarks.measures.ladder import STAGES, measure
+from benchmarks.measures.ladder import STAGES, compressed, measure, rates
 from benchmarks.measures.rungs import compare_stage
 from benchmarks.parity import in_children, plan_climbs
 from common.data import DataRequest, open_data
@@ -20,6 +20,7 @@ from common.errors import Refused
 from common.evaluate import cross_entropy
 from common.faults import FAULTS
 from common.plan import Chunk, Plan
+from common.recipe import Steady
 from common.systems import ROUNDING, SYSTEMS, Ladder, resolve
 from common.track import load_track
 
@@ -113,14 +114,35 @@ def test_an_unknown_fault_names_the_nearest(tmp_path):
         climbed("small-cnn", tmp_path, fault="paddings")
 
 
-def test_a_schedule_changes_inside_the_compressed_run():
-    from benchmarks.measures.ladder import compressed
+def test_every_schedule_changes_inside_the_climb_and_steady_stays():
+    """A change of the last update's rate shows in no loss, so it must come before.
 
-    for system in SYSTEMS.values():
-        recipe = compressed(system.recipe, 1000, 200)
-        if recipe.schedule == dataclasses.replace(system.recipe).schedule:
-            continue
-        assert len(set(recipe.schedule.factors(200, 20))) > 1
+    Inception's climb of two steps has no room; its schedule is proved in small-cnn.
+    """
+    proved, short, steady = {}, {}, []
+    for name in OURS:
+        schedule, steps = SYSTEMS[name].recipe.schedule, SYSTEMS[name].ladder.steps
+        recipe = compressed(SYSTEMS[name].recipe, 1000, steps)
+        found = rates(recipe, steps)
+        assert found.shape == (steps,)
+        if schedule == Steady():
+            assert recipe.schedule == Steady(), name
+            assert set(found) == {recipe.lr}, name
+            steady.append(name)
+        elif len(set(found[:-1])) > 1:
+            proved[name] = schedule
+        else:
+            short[name] = schedule
+    assert len(steady) >= 4
+    assert {"small-cnn", "deep-cnn", "linear"} <= proved.keys()
+    assert short.keys() == {"inception-v3"}
+    assert set(short.values()) <= set(proved.values())
+
+
+def test_a_staircase_too_long_for_the_climb_would_be_seen():
+    recipe = SYSTEMS["deep-cnn"].recipe
+    assert len(set(rates(recipe, 200))) == 1
+    assert len(set(rates(compressed(recipe, 1000, 200), 200))) == 2
 
 
 def test_small_cnn_does_not_magnify_rounding():
