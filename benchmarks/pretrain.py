@@ -97,7 +97,7 @@ def pretrain(
         "facts": {"system": resolved.name, "run": asked.id, "epochs": asked.epochs},
     }
     found = call(
-        "benchmarks.measures.base:finish",
+        "benchmarks.measures.pretrained:finish",
         values,
         threads=asked.threads,
         device=asked.device,

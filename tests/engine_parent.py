@@ -101,7 +101,7 @@ KINDS = {
     ),
     "benchmarks.measures.answers:measure": measured("answers:measure"),
     "benchmarks.measures.transfer_speed:measure": measured("transfer_speed:measure"),
-    "benchmarks.measures.base:finish": measured("base:finish"),
+    "benchmarks.measures.pretrained:finish": measured("pretrained:finish"),
     "benchmarks.measures.official_networks:ask": measured("official_networks:ask"),
     "benchmarks.weights:names": lambda folder: calling("benchmarks.weights:names", {}),
     "benchmarks.weights:convert": lambda folder: calling(

@@ -18,7 +18,7 @@ from benchmarks import classify as command
 from benchmarks.classify import classify
 from benchmarks.compare import compare
 from benchmarks.engine.networks import Networks, Trained
-from common import codec
+from common import codec, model_file
 from common.data import DataRequest, open_data
 from common.errors import Failed, Refused
 from common.photos.decode import BadPicture, Framing, read
@@ -29,6 +29,9 @@ from common.weights import read as read_weights
 from common.weights import write
 
 ROOT = Path(__file__).parents[1]
+from common.spec import MLPSpec
+from common.weights import draw
+
 TRACK = "tests.numpy_track"
 NUMPY = {"tracks": TRACK, "threads": 1, "set": ["spec.hidden=(16,)"]}
 EXACT = 1e-12  # the same float64 operations
@@ -199,9 +202,9 @@ def test_a_folder_that_cannot_be_read_is_one_line(store, shots):
     closed = shots / "closed"
     closed.mkdir()
     code = (
-        "import os, sys; from pathlib import Path; from common import photos\n"
+        "import os, sys; from pathlib import Path; from common.photos import sort\n"
         "os.geteuid() == 0 and os.seteuid(65534)\n"
-        "print([str(p) for p in photos.files([Path(sys.argv[1])])])"
+        "print([str(p) for p in sort.files([Path(sys.argv[1])])])"
     )
     for folder in (shots, *shots.parents):
         if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):
@@ -386,9 +389,19 @@ def test_the_same_pixels_reach_both_networks(shots):
     assert seen == {hashlib.sha256(pixels.tobytes()).hexdigest()}
 
 
-def test_a_network_that_dies_is_reported_with_its_log(tmp_path):
+def test_a_network_whose_file_is_broken_says_so_in_one_line(tmp_path):
     file = tmp_path / "weights.safetensors"
     file.write_text("broken")
     networks = Networks({"it": Trained(weights=file, track=TRACK)})
-    with networks, pytest.raises(Failed, match="must answer, it ended with code 1"):
+    with networks, pytest.raises(Refused, match="must be whole safetensors"):
+        networks(np.zeros((1, 8, 8, 1), np.uint8))
+
+
+def test_a_network_that_dies_is_reported_with_its_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMPY_TRACK_FAULT", "kill-child@predict")
+    spec = MLPSpec(image=(8, 8, 1), classes=10, hidden=(4,))
+    file = tmp_path / "weights.safetensors"
+    model_file.save(file, spec, draw(spec.weights, 0), model_file.About())
+    networks = Networks({"it": Trained(weights=file, track=TRACK)})
+    with networks, pytest.raises(Failed, match="must answer, it was ended by SIGKILL"):
         networks(np.zeros((1, 8, 8, 1), np.uint8))

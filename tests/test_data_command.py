@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.data import (
-    CheckFailed,
-    data_list,
-    ensure_prepared,
-    prepare,
-    size_of,
-    verify,
-)
+from benchmarks.data import CheckFailed, data_list, prepare, verify
+from benchmarks.request import opened, size_of
 from common.data import DataRequest
 from common.data.canonical import Canonical
 from common.data.sources import store_canonical
@@ -51,14 +45,14 @@ def store(cache: Path, name: str) -> None:
 
 
 def test_the_list_names_what_can_be_had(cache):
-    rows = data_list(cache=cache)
+    rows = data_list(cache=cache)["data"]
     assert [row["name"] for row in rows] == ["digits", "mnist", "cifar10"]
     assert not any(row["prepared"] for row in rows)
 
 
 def test_the_list_shows_folders_that_were_decoded(photos, cache):
-    made = prepare(str(photos), cache=cache)
-    row = data_list(cache=cache)[-1]
+    (made,) = prepare(photos, cache=cache)["data"]
+    row = data_list(cache=cache)["data"][-1]
     assert row["name"] == "photos"
     assert row["image"] == [4, 4, 1]
     assert row["fingerprint"] == made["fingerprint"]
@@ -72,12 +66,12 @@ def test_the_list_is_also_json(cache, tmp_path):
 
 def test_what_is_sound_is_verified(photos, cache):
     prepare(str(photos), cache=cache)
-    assert [row["state"] for row in verify(cache=cache)] == ["sound"]
+    assert [row["state"] for row in verify(cache=cache)["data"]] == ["sound"]
 
 
 def test_a_folder_is_verified_by_its_path(photos, cache):
     prepare(str(photos), size="2x2", cache=cache)
-    assert verify(str(photos), cache=cache)[0]["image"] == [2, 2, 1]
+    assert verify(photos, cache=cache)["data"][0]["image"] == [2, 2, 1]
 
 
 def test_damage_fails_the_check_by_name(cache):
@@ -90,7 +84,7 @@ def test_damage_fails_the_check_by_name(cache):
 def test_a_folder_that_changed_is_told(photos, cache):
     prepare(str(photos), cache=cache)
     (photos / "cat" / "0.png").unlink()
-    assert verify(cache=cache)[0]["state"].startswith("changed")
+    assert verify(cache=cache)["data"][0]["state"].startswith("changed")
 
 
 def test_what_is_not_there_cannot_be_verified(cache):
@@ -98,10 +92,11 @@ def test_what_is_not_there_cannot_be_verified(cache):
         verify("cifar10", cache=cache)
 
 
-def test_what_is_prepared_is_not_downloaded_again(cache):
+def test_what_is_prepared_is_not_downloaded_again(cache, monkeypatch):
     store(cache, "cifar10")
-    assert prepare("cifar10", cache=cache)["train"] == 4
-    ensure_prepared(DataRequest(source="cifar10"), cache=cache)
+    assert prepare("cifar10", cache=cache)["data"][0]["train"] == 4
+    monkeypatch.setenv("TWINTRACK_CACHE", str(cache))
+    assert len(opened(DataRequest(source="cifar10")).train) == 4
 
 
 def test_an_unknown_track_is_refused(cache):

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.engine.download import fetch
 from common.data import DataRequest, open_data
 from common.data.canonical import Canonical, by_content
 from common.errors import Refused
@@ -316,8 +317,8 @@ def test_an_unknown_name_is_refused(tmp_path, track):
 
 @pytest.mark.parametrize("track", TRACKS)
 def test_what_a_track_prepared_can_be_opened_without_it(server, tmp_path, track):
-    data = pytest.importorskip("benchmarks.data")
-    told = data.in_track("cifar10", track, tmp_path, keep=True)
+    values = {"name": "cifar10", "track": track, "folder": str(tmp_path), "keep": True}
+    told = fetch(values, lambda event, **rest: None)["fingerprint"]
     opened = open_data(DataRequest(source="cifar10"), cache=tmp_path)
     assert told == opened.fingerprint == cifar_wanted().fingerprint
 

@@ -9,8 +9,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from benchmarks.classify import classify
-from benchmarks.engine.chosen import from_file
-from benchmarks.weights import PREPROCESSING
+from benchmarks.engine.chosen import PREPROCESSING, from_file
 from common import model_file
 from common.errors import Failed, Refused
 from common.inception import InceptionSpec

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.engine.call import in_child
+from benchmarks.engine.call import call
 from common.errors import Refused
 from common.inception import InceptionSpec, aux_needs
 from common.spec import parameters
@@ -78,7 +78,7 @@ def test_both_tracks_agree_with_an_aux_head(tmp_path):
     found = []
     for track in DEFAULT:
         path = tmp_path / track
-        in_child(
+        call(
             "tests.gradients:measure",
             {"track": track, "path": str(path)},
             threads=1,

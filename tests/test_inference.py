@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from benchmarks.measures.answers import bars, summary
+from benchmarks.measures.answers import bars
+from benchmarks.measures.timing import beside_naive
 from benchmarks.measures.transfer_speed import bars as tutorial_bars
 from benchmarks.measures.transfer_speed import in_turns
 from benchmarks.speed import speed
@@ -48,7 +49,7 @@ def test_answers_are_measured_beside_the_libraries_own(tmp_path):
 def test_ratios_are_medians_of_rounds():
     seconds = {"ours": [1.0, 1.0, 4.0], "naive": [2.0, 3.0, 4.0]}
     raw = {"seconds": seconds, "same_top1": {"share": 1.0, "n": 9}, "environment": {}}
-    found = summary(raw, 8)
+    found = beside_naive(raw["seconds"], 8)
     assert found["ours_over_naive"] == 2.0
     assert (found["ours"], found["naive"]) == (8.0, pytest.approx(8 / 3))
 

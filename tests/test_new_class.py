@@ -188,7 +188,7 @@ def test_a_studio_is_white_all_round():
 def test_the_cache_of_classes_is_no_data_set(folder):
     one = np.zeros((1, 8, 8, 1), np.uint8)
     keep(one, one, [1.0], (0, 0, 0))
-    names = [row["name"] for row in data_list()]
+    names = [row["name"] for row in data_list()["data"]]
     assert names == ["digits", "mnist", "cifar10"]
 
 

@@ -8,7 +8,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from benchmarks import speed
+from benchmarks.measures import training_speed
+from benchmarks.speed import speed
 from common import systems
 from common.data import pictures
 from common.errors import Failed, Refused
@@ -35,7 +36,7 @@ RAW = {
 
 
 def test_ratios_are_medians_over_rounds_and_not_ratios_of_medians():
-    row = speed.summary(RAW, 10)
+    row = training_speed.summary(RAW, 10)
     assert row["ours_over_bare"] == pytest.approx((0.5 + 2.0) / 2)
     assert row["ours_over_naive"] == pytest.approx((3.0 + 1.5) / 2)
     assert row["ours"] == pytest.approx((10 + 5) / 2)
@@ -43,14 +44,14 @@ def test_ratios_are_medians_over_rounds_and_not_ratios_of_medians():
 
 
 def test_the_share_is_of_the_peak_in_the_precision_of_the_run():
-    row = speed.summary(RAW, 10)
+    row = training_speed.summary(RAW, 10)
     assert row["peak_flops"] == {"float32": 3000, "bfloat16": 6000}
     assert row["share_of_peak"] == pytest.approx(7.5 * 3 * 2 * 10 / 6000)
 
 
 def test_what_was_not_measured_is_none():
     seconds = {k: v for k, v in RAW["seconds"].items() if k != "naive"}
-    row = speed.summary(RAW | {"seconds": seconds}, None)
+    row = training_speed.summary(RAW | {"seconds": seconds}, None)
     assert row["naive"] is row["ours_over_naive"] is row["share_of_peak"] is None
 
 
@@ -69,7 +70,9 @@ def test_the_bar_against_what_people_write_depends_on_the_precision(
     row = {"ours_over_bare": 0.97, "ours_over_naive": naive}
     ranges = {key: {"low": 0.9, "high": 2.0} for key in row}
     found = list(
-        speed.bars("rosetta-cnn", precision, {"torch": row | {"ranges": ranges}})
+        training_speed.bars(
+            "rosetta-cnn", precision, {"torch": row | {"ranges": ranges}}
+        )
     )
     assert [bar["holds"] for bar in found] == holds
     said = found[1]["said"]
@@ -79,7 +82,9 @@ def test_the_bar_against_what_people_write_depends_on_the_precision(
 def test_other_systems_have_the_bar_against_the_bare_loop_only():
     row = {"ours_over_bare": 0.96, "ours_over_naive": 0.5}
     ranges = {key: {"low": 0.9, "high": 1.0} for key in row}
-    (bar,) = speed.bars("rasbt-mlp", "float32", {"torch": row | {"ranges": ranges}})
+    (bar,) = training_speed.bars(
+        "rasbt-mlp", "float32", {"torch": row | {"ranges": ranges}}
+    )
     assert (bar["name"], bar["bar"], bar["holds"]) == ("ours_over_bare", 0.97, False)
 
 
@@ -87,7 +92,7 @@ def test_a_training_step_of_rosetta_costs_three_forward_passes():
     spec = systems.resolve("rosetta-cnn", image=(32, 32, 3), classes=10).spec
     conv = 32 * 32 * 9 * (3 * 50 + 50 * 50) + 16 * 16 * 9 * (50 * 100 + 100 * 100)
     assert macs(spec) == conv + 6400 * 512 + 512 * 10
-    assert speed.FLOP_PER_MAC == 6
+    assert training_speed.FLOP_PER_MAC == 6
 
 
 @pytest.mark.parametrize("track", DEFAULT)
@@ -128,7 +133,7 @@ def test_our_loop_makes_as_many_updates_as_it_is_asked_for():
     class Track:
         build, Trainer = staticmethod(track.build), Counting
 
-    plan = speed.Measurement(
+    plan = training_speed.Measurement(
         system="rasbt-mlp",
         overrides=(),
         data=None,
@@ -138,7 +143,7 @@ def test_our_loop_makes_as_many_updates_as_it_is_asked_for():
         rounds=2,
         steps=3,
     )
-    run = speed.ours(plan, Track, job, data.train)
+    run = training_speed.ours(plan, Track, job, data.train)
     run(7)
     assert made == [job.recipe.batch] * 7
     run(3)
@@ -148,14 +153,14 @@ def test_our_loop_makes_as_many_updates_as_it_is_asked_for():
 def test_the_command_measures_both_tracks_and_writes_what_the_schema_says(tmp_path):
     out = tmp_path / "speed.json"
     with suppress(Failed):  # this is no place to measure: a bar may be missed
-        speed.speed(["small-cnn"], rounds=2, steps=4, threads=1, json=out)
+        speed(["small-cnn"], rounds=2, steps=4, threads=1, json=out)
     written = json.loads(out.read_text())
     schema = json.loads((files("common") / "schema" / "speed.json").read_text())
     jsonschema.validate(written, schema)
     (row,) = written["systems"]
     assert row["tracks"].keys() == set(DEFAULT)
     for track in row["tracks"].values():
-        assert all(track[name] > 0 for name in speed.LOOPS)
+        assert all(track[name] > 0 for name in training_speed.LOOPS)
         assert 0 < track["share_of_peak"] < 1.5
         assert track["steps"] == 4
 
@@ -163,7 +168,7 @@ def test_the_command_measures_both_tracks_and_writes_what_the_schema_says(tmp_pa
 def test_a_users_own_system_has_no_naive_loop(tmp_path):
     out = tmp_path / "speed.json"
     with suppress(Failed):
-        speed.speed(
+        speed(
             system=["tests.own_twin"],
             tracks="torch",
             rounds=2,
@@ -189,12 +194,12 @@ def test_a_users_own_system_has_no_naive_loop(tmp_path):
 )
 def test_a_wrong_request_is_refused_before_anything_is_measured(asked, message):
     with pytest.raises(Refused, match=message):
-        speed.speed(**asked)
+        speed(**asked)
 
 
 def test_a_child_that_refuses_has_its_line_shown():
     with pytest.raises(Refused, match=r"while the loss is finite.*recipe.lr=1e\+29"):
-        speed.speed(
+        speed(
             ["rasbt-mlp"],
             tracks="torch",
             rounds=2,

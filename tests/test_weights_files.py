@@ -22,7 +22,8 @@ from sklearn.datasets import load_sample_images
 
 import pt_track
 import tf_track
-from benchmarks.weights import export_weights, import_weights, imported
+from benchmarks.engine.chosen import imported
+from benchmarks.weights import export_weights, import_weights
 from common import codec, model_file
 from common.errors import Refused
 from common.inception import InceptionSpec, folded, units
