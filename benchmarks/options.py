@@ -28,8 +28,7 @@ from typing import (
 import typer
 
 from common import record
-
-FORMATS = ("text", "markdown", "latex", "csv")
+from common.report.table import FORMATS
 
 Paths = str | Path | Sequence[str | Path]
 Names = str | Sequence[str]
@@ -132,6 +131,10 @@ Json = Annotated[
 ]
 
 
+Folder = Annotated[
+    str | Path | None,
+    option(Path | None, "Folder of the results; TWINTRACK_STORE, else runs."),
+]
 Format = Annotated[str, option(str, f"Tables as {', '.join(FORMATS)}.", default="text")]
 
 
@@ -140,10 +143,7 @@ class Told(TypedDict, total=False):
 
     format: Format
     json: Json
-    store: Annotated[
-        str | Path | None,
-        option(Path | None, "Folder of the results; TWINTRACK_STORE, else runs."),
-    ]
+    store: Folder
 
 
 class Computes(TypedDict, total=False):

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.engine.progress import screen as fitting_screen
 from benchmarks.engine.runner import Outcome, RunsFailed, run_jobs
-from benchmarks.options import FORMATS, Runs, Told
+from benchmarks.options import Runs, Told
 from benchmarks.request import check_choice, check_positive, path_of
 from common import files, record, report
 from common.errors import Refused
@@ -24,7 +24,7 @@ def check_told(out: Told) -> None:
     Raises:
         Refused: No such format, or a folder where a file is to be written.
     """
-    check_choice("format", out["format"], FORMATS)
+    check_choice("format", out["format"], report.FORMATS)
     path = path_of(out["json"])
     if path and path.is_dir():
         raise Refused(f"--json must be a file, got the folder {path}; add a name")

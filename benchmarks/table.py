@@ -1,7 +1,8 @@
 """Every table again, from the store alone.
 
-    twintrack table                             # all runs of the store
+    twintrack table                             # all runs and findings of the store
     twintrack table rasbt-mlp --data cifar10 --format markdown
+    twintrack table --kind parity               # the newest findings of a kind
 
 Nothing is trained or downloaded; a record that is not as it was written is named
 and left out.
@@ -11,71 +12,106 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from benchmarks import options
-from common import report
+from benchmarks import options, outcome
+from benchmarks.request import check_margin, several
+from common import record, report
 from common.errors import Refused
-from common.files import readable, write_atomic
+from common.files import readable
+from common.record import Finding
 from common.results import Run, Store
 from common.stats import MARGIN
 
-FORMATS = ("text", "markdown", "json")
+FORMATS = (*report.FORMATS, "json")
+NEWEST = 10  # findings that are listed; --kind shows all of one kind
 
 
+@options.command
 def table(
     systems: Annotated[
-        list[str] | None, typer.Argument(help="Only these systems; all if none.")
+        options.Names | None,
+        options.argument(list[str] | None, "Only these systems; all if none."),
     ] = None,
     *,
     data: Annotated[
-        str | None, typer.Option(help="Only runs on the data set of this name.")
+        str | None,
+        options.option(str | None, "Only runs on the data set of this name."),
     ] = None,
-    mode: Annotated[str | None, typer.Option(help="Only runs in this mode.")] = None,
-    format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
+    mode: Annotated[
+        str | None, options.option(str | None, "Only runs in this mode.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        options.option(str | None, "Findings of this kind (parity, speed, ...)."),
+    ] = None,
     margin: options.Margin = MARGIN,
+    format: Annotated[
+        str, options.option(str, f"Tables as {', '.join(FORMATS)}.")
+    ] = "text",
     json: options.Json = None,
-    store: options.Store = None,
+    store: options.Folder = None,
 ) -> dict[str, Any]:
     """Show the results in the store, and what they say.
 
     Returns:
-        What --json writes: {"systems": [...], "damaged": [...]}.
+        What --json writes: {"systems": [...], "findings": [...], "damaged": [...]}.
 
     Raises:
-        Refused: The request cannot be met, or no run in the store meets it.
+        Refused: The request cannot be met, or nothing in the store meets it.
     """
-    check(format, margin, json)
+    check_format(format)
+    check_margin(margin)
+    out = options.filled(options.Told, {"json": json, "store": store})
+    outcome.check_told(out)
     place = Store(store)
     runs, damaged = place.scan()
-    for error in damaged:
+    findings, broken = record.scan(place.path)
+    for error in (*damaged, *broken):
         print(f"left out: {error}", file=sys.stderr)
     chosen = [
         run
-        for run in of_systems(runs, systems or (), place)
+        for run in of_systems(runs, several(systems), place)
         if data in (None, run.record["data"]["name"])
         and mode in (None, run.record["mode"])
     ]
-    if not chosen:
+    whole = not (systems or data or mode)
+    listed = [f for f in findings if kind in (None, f.kind)] if whole else []
+    if kind and not listed:
+        raise Refused(_no_kind(place, kind, findings))
+    if not (chosen or listed):
         raise Refused(_nothing(place, runs, len(damaged), data, mode))
-    summary = report.summarise(chosen, margin=margin)
-    summary["damaged"] = [str(error) for error in damaged]
-    print(shown(summary, format))
-    if json:
-        write_atomic(json, readable(summary))
+    summary = report.summarise([] if kind else chosen, margin=margin)
+    summary["findings"] = [asdict(finding) for finding in listed]
+    summary["damaged"] = [str(error) for error in (*damaged, *broken)]
+    print(shown(summary, format, kind))
+    outcome.written(summary, out)
     return summary
 
 
-def shown(summary: dict[str, Any], format: str) -> str:
-    """The summary in one of FORMATS."""
+def shown(summary: dict[str, Any], format: str, kind: str | None = None) -> str:
+    """The summary in one of FORMATS; of one kind of findings, each in full."""
     if format == "json":
         return readable(summary).decode().rstrip()
-    shape = report.markdown if format == "markdown" else report.text
-    return shape(summary).rstrip()
+    parts = [report.shown("compare", summary, format)]
+    if kind:
+        parts += [_in_full(finding, format) for finding in summary["findings"]]
+    elif summary["findings"]:
+        newest = {"findings": summary["findings"][:NEWEST]}
+        parts.append(report.shown("findings", newest, format))
+        if left := len(summary["findings"]) - NEWEST:
+            parts.append(f"and {left} older" if left > 0 else "")
+    return "\n\n".join(part.rstrip() for part in parts if part)
+
+
+def _in_full(finding: dict[str, Any], format: str) -> str:
+    said = report.shown(finding["kind"], finding["result"], format)
+    if format != "text":
+        return said
+    told = f"{finding['written']}  {finding['command'] or finding['subject']}"
+    return f"{told}\n\n{said}"
 
 
 def of_systems(runs: Iterable[Run], wanted: Sequence[str], store: Store) -> list[Run]:
@@ -96,21 +132,23 @@ def of_systems(runs: Iterable[Run], wanted: Sequence[str], store: Store) -> list
     return [run for run in found if not wanted or run.record["system"] in wanted]
 
 
-def check(format: str, margin: float, output: Path | None) -> None:
-    """Refuse an unknown format, a margin that is no share, a folder for a file."""
+def check_format(format: str) -> None:
+    """Refuse an unknown format."""
     if format not in FORMATS:
         near = get_close_matches(format, FORMATS, n=1, cutoff=0.0)[0]
         raise Refused(
             f"--format must be one of {', '.join(FORMATS)}, got {format!r}; "
             f"the nearest is {near}"
         )
-    if not 0 < margin < 1:
-        raise Refused(
-            f"--margin must be a share between 0 and 1, got {margin}; "
-            "use 0.005 for half a point"
-        )
-    if output and output.is_dir():
-        raise Refused(f"--json must be a file, got the folder {output}; add a name")
+
+
+def _no_kind(store: Store, kind: str, findings: Sequence[Finding]) -> str:
+    kinds = sorted({finding.kind for finding in findings})
+    has = f"it has {', '.join(kinds)}" if kinds else "it has none of any kind"
+    return (
+        f"--kind must be one of the store's findings, got {kind!r} for {store.path}; "
+        f"{has}"
+    )
 
 
 def _nothing(

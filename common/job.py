@@ -66,6 +66,7 @@ class Job:
         start: File of weights to start from, their last layer replaced; none for
             the spec's own draw.
         start_digest: Of those weights, as `common.weights.digest` gives it.
+        command: The command line that asked for it, as it was typed.
     """
 
     system: str
@@ -87,6 +88,7 @@ class Job:
     recipe: str
     start: str | None = None
     start_digest: str | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         if found := re.search(r"<[^<>]* at 0x[0-9a-f]+>", self.spec + self.recipe):

@@ -10,9 +10,9 @@ form of two-way random effects adds them:
 with `rows` the variance of the S row means, `columns` that of the N column means
 and `interaction` the mean square of what is left, which the first two both contain.
 
-Paired runs (strict, aligned) are one table, torch minus tensorflow.  Native runs are
-no pairs: two tables, whose seed parts add (Welch) and whose columns still subtract,
-because the test examples are the same.
+Paired runs (strict, aligned) are one table, the first track minus the second.  Native
+runs are no pairs: two tables, whose seed parts add (Welch) and whose columns still
+subtract, because the test examples are the same.
 
 A half-width takes for the seeds' part and for the examples' part the quantile of its
 own degrees of freedom (Banerjee 1961): never too narrow, whatever their shares.  One
@@ -24,7 +24,7 @@ and in 13 % with 2.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log10
 from typing import Any, Literal
 
@@ -144,18 +144,27 @@ class Components:
 
         It is the `alpha` at which the interval of level 1 - 2 alpha just fits.
         """
+        room = margin - abs(float(self.mean))
+        p = self._tail(abs(room))
+        return p if room >= 0 else 1 - p
+
+    def difference_p(self) -> float:
+        """Two-sided p of no difference: the `alpha` at which the interval meets 0."""
+        return min(1.0, 2 * self._tail(abs(float(self.mean))))
+
+    def _tail(self, distance: float) -> float:
+        """Half the `alpha` whose half-width is `distance`: a one-sided p."""
         from scipy.optimize import brentq
 
         def excess(exponent: float) -> float:
-            return float(self.half_width(2 * 10**exponent)) - abs(room)
+            return float(self.half_width(2 * 10**exponent)) - distance
 
-        room = margin - abs(float(self.mean))
+        if not distance:  # at 0.5 the interval is a point
+            return 0.5
         least, most = log10(TINY_P), log10(0.5)
         if excess(least) <= 0:
-            p = TINY_P
-        else:  # at 0.5 the interval is a point
-            p = 10 ** brentq(excess, least, most) if room else 0.5
-        return p if room >= 0 else 1 - p
+            return TINY_P
+        return float(10 ** brentq(excess, least, most)) if excess(most) < 0 else 0.5
 
 
 def _quantile(alpha: float, free: Figure) -> Figure:
@@ -241,23 +250,28 @@ def mean_of(shares: Sequence[Interval]) -> Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What the runs of both tracks say together.
+    """What the runs of two tracks say together.
 
     Attributes:
-        difference: Torch minus tensorflow; of one seed: from the examples alone.
+        names: Of the first and of the second track.
+        difference: First minus second; of one seed: from the examples alone.
+        difference_p: Of no difference, two-sided; none with one seed.
         tost_p: Of equivalence within the margin; none with one seed.
         verdict: Equivalent, else different, else undecided.
         paired: Whether runs of the same seed are pairs.
-        seeds: Torch's and tensorflow's runs that were compared.
+        seeds: Runs of the first and of the second track that were compared.
         examples: Size of the test set.
         identical: Whether both are right on the same examples in every seed.
         more_runs: About how many more in each track would tell, if that is what an
             undecided comparison lacks.
         examples_needed: About how many test examples would tell, if that is.
         both_needed: Whether that takes many more runs as well.
+        among: How many comparisons the p values are adjusted for (Holm); 1 for none.
     """
 
+    names: tuple[str, str]
     difference: Interval
+    difference_p: float | None
     tost_p: float | None
     verdict: Outcome
     paired: bool
@@ -267,20 +281,27 @@ class Comparison:
     more_runs: int | None = None
     examples_needed: int | None = None
     both_needed: bool = False
+    among: int = 1
 
 
 def compare(
-    torch: Correct, tensorflow: Correct, *, paired: bool, margin: float = MARGIN
+    first: Correct,
+    second: Correct,
+    *,
+    paired: bool,
+    margin: float = MARGIN,
+    names: tuple[str, str] = ("first", "second"),
 ) -> Comparison:
     """Judge whether two tracks are equally accurate.
 
     Args:
-        torch: (seeds, examples), which test examples each run gets right.
-        tensorflow: The same of the same examples; row by row the same seeds if paired.
+        first: (seeds, examples), which test examples each run gets right.
+        second: The same of the same examples; row by row the same seeds if paired.
         paired: Whether rows are pairs (strict, aligned) or not (native).
         margin: The largest difference that does not matter, as a fraction.
+        names: Of the tracks.
     """
-    a, b = torch.astype(np.int8), tensorflow.astype(np.int8)
+    a, b = first.astype(np.int8), second.astype(np.int8)
     parts = components(a - b) if paired else components(a, -b)
     seeds = (len(a), len(b))
     low, high = (float(end) for end in parts.interval())
@@ -291,7 +312,9 @@ def compare(
         if outcome == "undecided":
             advice = _advice(parts, margin)
     return Comparison(
+        names=names,
         difference=Interval(mean=float(parts.mean), low=low, high=high),
+        difference_p=parts.difference_p() if min(seeds) > 1 else None,
         tost_p=parts.tost_p(margin) if min(seeds) > 1 else None,
         verdict=outcome,
         paired=paired,
@@ -300,6 +323,47 @@ def compare(
         identical=paired and np.array_equal(a, b),
         **advice,
     )
+
+
+def adjusted(found: Sequence[Comparison]) -> list[Comparison]:
+    """Several comparisons judged together: p values after Holm, verdicts by them.
+
+    Each family, of no difference and of equivalence, is adjusted by itself, so that a
+    false verdict of either kind stays as rare among all as it is in one.  Holm 1979,
+    Scandinavian Journal of Statistics 6.
+    """
+    judged = [one for one in found if one.tost_p is not None]
+    if len(judged) < 2:
+        return list(found)
+    same = dict(zip(map(id, judged), holm([c.tost_p for c in judged]), strict=True))
+    no = dict(zip(map(id, judged), holm([c.difference_p for c in judged]), strict=True))
+    return [
+        _judged_again(one, same[id(one)], no[id(one)], len(judged))
+        if id(one) in same
+        else one
+        for one in found
+    ]
+
+
+def _judged_again(
+    one: Comparison, same: float, differs: float, among: int
+) -> Comparison:
+    outcome: Outcome = "undecided"
+    if same < ALPHA:
+        outcome = "equivalent"
+    elif differs < 1 - LEVEL:
+        outcome = "different"
+    return replace(one, tost_p=same, difference_p=differs, verdict=outcome, among=among)
+
+
+def holm(values: Sequence[float | None]) -> list[float]:
+    """The p values, each times the number of those not smaller, never falling."""
+    p = np.array(values, np.float64)
+    order = np.argsort(p, kind="stable")
+    steps = (len(p) - np.arange(len(p))) * p[order]
+    found = np.empty_like(p)
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(value) for value in found]
 
 
 def judge(parts: Components, margin: float) -> Outcome:
@@ -390,23 +454,22 @@ class McNemar:
 
     Attributes:
         p: Two-sided; 1 if the runs are right on the same examples.
-        torch_only: Examples that only torch gets right.
-        tensorflow_only: Examples that only tensorflow gets right.
+        first_only: Examples that only the first run gets right.
+        second_only: Examples that only the second run gets right.
     """
 
     p: float
-    torch_only: int
-    tensorflow_only: int
+    first_only: int
+    second_only: int
 
 
-def mcnemar(torch: Correct, tensorflow: Correct) -> McNemar:
-    """Compare one run of each track, both (examples,)."""
+def mcnemar(first: Correct, second: Correct) -> McNemar:
+    """Compare one run of each of two tracks, both (examples,)."""
     from scipy.stats import binomtest
 
-    first = int((torch & ~tensorflow).sum())
-    second = int((tensorflow & ~torch).sum())
-    p = float(binomtest(first, first + second).pvalue) if first + second else 1.0
-    return McNemar(p=p, torch_only=first, tensorflow_only=second)
+    one, other = int((first & ~second).sum()), int((second & ~first).sum())
+    p = float(binomtest(one, one + other).pvalue) if one + other else 1.0
+    return McNemar(p=p, first_only=one, second_only=other)
 
 
 def smallest_p(values: Iterable[float]) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Sequence
@@ -130,15 +129,6 @@ def describe(values: Values, tell: Tell) -> Values:
     track = load_track(values["track"])
     track.configure(threads=1, device="gpu", mode="aligned")
     return dict(track.describe())
-
-
-def processor() -> str:
-    """What the processor calls itself."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        line = next(line for line in lines if line.startswith("model name"))
-        return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 # --- memory -----------------------------------------------------------------------

@@ -5,8 +5,6 @@ What it leaves at any moment is whole: the last checkpoint or a record.
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from dataclasses import asdict
 from math import isfinite
@@ -15,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engine.machine import peak_memory, processor
+from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values, orphaned
-from common import __version__, files, model_file, results
+from common import files, model_file, results
 from common.data import Dataset, open_data
 from common.errors import Refused
 from common.evaluate import predict_all, score
@@ -25,6 +23,7 @@ from common.extras import Native, load_extra
 from common.heads import transplanted
 from common.job import Job, versions
 from common.plan import Plan
+from common.record import environment
 from common.results import Checkpoint, Damaged, Record, Store, figure
 from common.spec import Spec, parameters
 from common.systems import Resolved, resolve
@@ -278,18 +277,15 @@ class Attempt:
             "memory": {"peak": self._peak(), "gpu": track.peak_gpu_memory()},
             "environment": self._environment(track),
             "resumed": list(self.resumed),
-            "published": asdict(published) if published else None,
+            "command": job.command,
+            "published": {"data": system.system.data, **asdict(published)}
+            if published
+            else None,
         }
 
     def _environment(self, track: Track) -> dict[str, object]:
-        return {
-            "twintrack": __version__,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "processor": processor(),
-            "cores": os.cpu_count(),
+        return environment(versions(self.job.track)) | {
             "threads": self.job.threads,
-            "versions": versions(self.job.track),
             "track": track.describe(),
         }
 

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engine.call import call
-from benchmarks.engine.machine import processor
 from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
 from benchmarks.measures.official_networks import subject
@@ -29,6 +28,7 @@ from common.data import DataRequest, open_data, pictures
 from common.evaluate import Predict
 from common.extras import Official, load_extra
 from common.job import versions
+from common.record import processor
 from common.track import load_track
 
 # Least multiple of the naive call's rate at 299 px, by track.

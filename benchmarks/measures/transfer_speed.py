@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engine.call import call
-from benchmarks.engine.machine import peak_memory, processor
+from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
 from benchmarks.measures.features import HEAD, in_batches
@@ -36,6 +36,7 @@ from common.extras import Official, Yardsticks, load_extra
 from common.heads import headless
 from common.job import versions
 from common.plan import Plan
+from common.record import processor
 from common.systems import resolve
 from common.track import load_track
 from common.weights import draw

@@ -1,17 +1,50 @@
-"""What was found, for people and for programs: one summary, three ways to show it."""
+"""What was found, for people: results as tables, tables in any format."""
 
-from common.report.document import markdown
-from common.report.recalls import recalls, recalls_text
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from common.report import comparison, findings, new_class, speed
+from common.report.recalls import recalls, recalls_table
 from common.report.summary import summarise
-from common.report.terminal import text
+from common.report.table import FORMATS, Table, rendered
 
-__all__ = ["markdown", "recalls", "recalls_text", "summarise", "text"]
+__all__ = ["FORMATS", "KINDS", "recalls", "shown", "summarise", "tables"]
+
+Result = Mapping[str, Any]
+
+# What leaves a result -> its tables.
+KINDS: dict[str, Callable[[Result], list[Table]]] = {
+    "parity": findings.parity,
+    "speed": speed.tables,
+    "official": findings.official,
+    "classify": findings.classify,
+    "new-class": new_class.tables,
+    "pretrain": findings.pretrain,
+    "catalogue": findings.catalogue,
+    "data": findings.data,
+    "findings": findings.kept,
+}
 
 
-def shown(kind, result, format="text"):
-    if kind in ("compare", "transfer"):
-        said = text(result)
-        return said + (
-            "\n" + recalls_text(result["recalls"]) if "recalls" in result else ""
-        )
-    return str(result)
+def tables(kind: str, result: Result, *, wide: bool = True) -> list[Table]:
+    """A result as tables.
+
+    Args:
+        kind: "compare", "transfer", or one of KINDS.
+        result: What the command's --json writes.
+        wide: One table of all, for a page, rather than a block for each system, for
+            a terminal.
+    """
+    if kind == "catalogue" and wide:
+        return findings.catalogue_page(result)
+    if kind in KINDS:
+        return KINDS[kind](result)
+    found = (comparison.overview if wide else comparison.detailed)(result)
+    if kind == "transfer":
+        found.append(recalls_table(result["recalls"]))
+    return found
+
+
+def shown(kind: str, result: Result, format: str = "text") -> str:
+    """A result in one of FORMATS, as `tables` has it."""
+    return rendered(tables(kind, result, wide=format != "text"), format)

@@ -53,10 +53,10 @@ def published_line(row: Mapping[str, Any]) -> str:
     return f"published    {data}{published['source']}"
 
 
-def published_pair(row: Mapping[str, Any]) -> str:
-    """Both published figures in one cell, with their data set."""
+def published_cell(row: Mapping[str, Any]) -> str:
+    """The published figures of all tracks in one cell, with their data set."""
     published = row["published"]
     if not published:
         return "-"
-    both = f"{percent(published['torch'])} / {percent(published['tensorflow'])}"
-    return f"{both} ({published['data']})" if published.get("data") else both
+    found = " / ".join(percent(published.get(track)) for track in row["tracks"])
+    return f"{found} ({published['data']})" if published.get("data") else found

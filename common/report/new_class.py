@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.remedies import REMEDIES
 from common.report.figures import NONE, count, listed, percent, points
+from common.report.table import Table, columns
 from common.stats import Interval, components, mean_of, wilson
 from common.strangeness import SCORES, detection, percentile, probabilities, scores
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Logits = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
-WIDTH = 116
 # Among so few photos even all or none found leaves a wide interval.
 FEW = 100
 # Shares of the recall from which a sign of the shortcut counts, and is most of it.
@@ -232,58 +228,32 @@ def _pc(share: float) -> str:
     return f"{share:.1%}"
 
 
-# --- text -------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------
 
 
-def text(result: Mapping[str, Any]) -> str:
-    """The report, for a terminal of 110 columns."""
-    from rich.console import Console
-
-    page = io.StringIO()
-    console = Console(file=page, width=WIDTH, highlight=False, color_system=None)
-
-    def say(line: str = "") -> None:
-        console.print(line, markup=False)
-
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The report of `twintrack new-class`."""
     name = result["name"]
-    say(f"{name} added to {result['data']}: {result['about']}")
-    for line in result["notes"]:
-        say(f"  {line}")
-    say()
-    say(f"Before: networks without {name}, asked about its {_photos(result)}")
-    for track, found in result["before"].items():
-        say(f"  {track:<12}{_before(found)}")
-    say()
-    say("Strange pictures against the network's own test pictures")
-    console.print(_detection(result["before"]))
-    say()
-    say(
-        f"After: {result['folds']} folds, each photo judged by a network without it; "
-        f"precision of {_photos(result)} among {result['n_test']:,} other test pictures"
-    )
-    console.print(_remedies(result["remedies"]))
-    for row in result["remedies"]:
-        say(f"  {row['remedy']:<18}{REMEDIES[row['remedy']]}")
-    for line in _row(result):
-        say(line)
-    if result["photos"] < FEW:
-        say(
-            f"{_photos(result)} are few: each is {100 / result['photos']:.1f} points "
-            "of recall, and the intervals in brackets are what that leaves open"
-        )
+    before = [f"  {t:<12}{_before(found)}" for t, found in result["before"].items()]
+    found = [
+        Table(
+            title=f"{name} added to {result['data']}: {result['about']}",
+            about=tuple(f"  {line}" for line in result["notes"]),
+            notes=(
+                "",
+                f"Before: networks without {name}, asked about its {_photos(result)}",
+                *before,
+            ),
+        ),
+        _detection(result["before"]),
+        _remedies(result),
+    ]
     if result["shortcut"]:
-        say()
-        say(f"{name} or its bars? Networks trained with {result['shortcut']['remedy']}")
-        console.print(_shortcut(result["shortcut"]))
-        for track, sentence in result["shortcut"]["sentences"].items():
-            say(f"  {track} learned {sentence}")
-        for track, sentence in result["shortcut"]["white"].items():
-            say(f"  {track}, trained on photos cut to shape: {sentence}")
-    elif result["shortcut"] is None and result["shortcut_asked"]:
-        say("the shortcut could not be measured: networks diverged")
-    say()
-    say(_closing(result))
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+        found.append(_shortcut(name, result["shortcut"]))
+    elif result["shortcut_asked"]:
+        said = "the shortcut could not be measured: networks diverged"
+        found.append(Table(about=(said,)))
+    return [*found, Table(about=(_closing(result),))]
 
 
 def _row(result: Mapping[str, Any]) -> Iterator[str]:
@@ -315,62 +285,83 @@ def _before(found: Mapping[str, Any]) -> str:
     )
 
 
-def _table(headings: Sequence[str], first: int) -> Table:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(box=SIMPLE, pad_edge=False, show_edge=False)
-    for k, heading in enumerate(headings):
-        justify: Any = "left" if k < first else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)
-    return table
-
-
 def _detection(tracks: Mapping[str, Any]) -> Table:
-    table = _table(("pictures", "score", "track", "n", "AUROC", "FPR at 95 % TPR"), 3)
+    rows = []
     for what in next(iter(tracks.values()))["detection"]:
         for name in SCORES:
             for track, found in tracks.items():
                 row = found["detection"][what][name]
-                table.add_row(
-                    *(what, name, track, f"{row['foreign']:,}"),
-                    _interval(row["auroc"], 3),
-                    _percents(row["fpr95"]),
-                )
-    return table
+                shares = (_interval(row["auroc"], 3), _percents(row["fpr95"]))
+                rows.append((what, name, track, f"{row['foreign']:,}", *shares))
+    return Table(
+        title="Strange pictures against the network's own test pictures",
+        columns=columns(
+            ("pictures", "score", "track"), ("n", "AUROC", "FPR at 95 % TPR")
+        ),
+        rows=tuple(rows),
+    )
 
 
-def _remedies(rows: Sequence[Mapping[str, Any]]) -> Table:
-    headings = ("remedy", "track", "recall %", "precision %", "balanced %", "old, pts")
-    table = _table(headings, 2)
-    for row in rows:
-        for track, found in row["tracks"].items():
-            if found["diverged"]:
-                table.add_row(row["remedy"], track, f"diverged in {found['diverged']}")
-                continue
-            change = found["old_classes_change"]
-            ends = f"{points(change['low'])} to {points(change['high'])}"
-            table.add_row(
-                *(row["remedy"], track, _percents(found["recall"], 0)),
-                _percents(found["precision"]),
-                _percents(found["balanced_accuracy"]),
-                f"{points(change['mean'])} ({ends})",
-            )
-    return table
+def _remedies(result: Mapping[str, Any]) -> Table:
+    figured = ("recall %", "precision %", "balanced %", "old, pts")
+    notes = [f"  {r['remedy']:<18}{REMEDIES[r['remedy']]}" for r in result["remedies"]]
+    notes += _row(result)
+    if result["photos"] < FEW:
+        notes.append(
+            f"{_photos(result)} are few: each is {100 / result['photos']:.1f} points "
+            "of recall, and the intervals in brackets are what that leaves open"
+        )
+    return Table(
+        title=(
+            f"After: {result['folds']} folds, each photo judged by a network without "
+            f"it; precision of {_photos(result)} among {result['n_test']:,} other test "
+            "pictures"
+        ),
+        columns=columns(("remedy", "track"), figured),
+        rows=tuple(
+            (row["remedy"], track, *_of_remedy(found))
+            for row in result["remedies"]
+            for track, found in row["tracks"].items()
+        ),
+        notes=tuple(notes),
+    )
 
 
-def _shortcut(shortcut: Mapping[str, Any]) -> Table:
-    headings = ("trained with", "track", "recall %", "other framing %")
-    table = _table((*headings, "plain %", "with bars %", "on white %"), 2)
-    for name, tracks in shortcut["variants"].items():
-        for track, found in tracks.items():
-            shares = ("plain_called_new", "bars_called_new", "white_called_new")
-            table.add_row(
-                *(name, track, _percents(found["recall"], 0)),
+def _of_remedy(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    if found["diverged"]:
+        return (f"diverged in {found['diverged']}", NONE, NONE, NONE)
+    change = found["old_classes_change"]
+    ends = f"{points(change['low'])} to {points(change['high'])}"
+    return (
+        _percents(found["recall"], 0),
+        _percents(found["precision"]),
+        _percents(found["balanced_accuracy"]),
+        f"{points(change['mean'])} ({ends})",
+    )
+
+
+def _shortcut(name: str, shortcut: Mapping[str, Any]) -> Table:
+    shares = ("plain_called_new", "bars_called_new", "white_called_new")
+    figured = ("recall %", "other framing %", "plain %", "with bars %", "on white %")
+    learned = [f"  {t} learned {said}" for t, said in shortcut["sentences"].items()]
+    white = [
+        f"  {track}, trained on photos cut to shape: {said}"
+        for track, said in shortcut["white"].items()
+    ]
+    return Table(
+        title=f"{name} or its bars? Networks trained with {shortcut['remedy']}",
+        columns=columns(("trained with", "track"), figured),
+        rows=tuple(
+            (
+                *(variant, track, _percents(found["recall"], 0)),
                 _percents(found["recall_other_framing"], 0),
                 *(percent(found[share]) for share in shares),
             )
-    return table
+            for variant, tracks in shortcut["variants"].items()
+            for track, found in tracks.items()
+        ),
+        notes=(*learned, *white),
+    )
 
 
 def _percents(interval: Mapping[str, float] | None, digits: int = 1) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from common import stats
 from common.report.summary import Finished
-from common.report.terminal import LINES, WIDTH
+from common.report.table import Table, columns
 
 Recalls = dict[str, dict[str, dict[str, float]]]
 
@@ -39,24 +37,17 @@ def recalls(runs: Iterable[Finished | None], classes: Sequence[str]) -> Recalls:
     return found
 
 
-def recalls_text(found: Mapping[str, Any]) -> str:
+def recalls_table(found: Recalls) -> Table:
     """The same as a table."""
-    from rich.box import Box
-    from rich.console import Console
-    from rich.table import Table
+    return Table(
+        columns=columns(["found, % (95 % interval)"], list(found)),
+        rows=tuple(
+            (name, *(_share(found[track][name]) for track in found))
+            for name in next(iter(found.values()), {})
+        ),
+    )
 
-    table = Table(box=Box(LINES, ascii=True), pad_edge=False, show_edge=False)
-    table.add_column("found, % (95 % interval)")
-    for track in found:
-        table.add_column(track, justify="right")
-    for name in next(iter(found.values()), {}):
-        cells = [
-            "{mean:.1f} ({low:.1f} to {high:.1f})".format(
-                **{key: 100 * value for key, value in found[track][name].items()}
-            )
-            for track in found
-        ]
-        table.add_row(name, *cells)
-    page = io.StringIO()
-    Console(file=page, width=WIDTH, highlight=False, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+def _share(interval: Mapping[str, float]) -> str:
+    percents = {key: 100 * value for key, value in interval.items()}
+    return "{mean:.1f} ({low:.1f} to {high:.1f})".format(**percents)

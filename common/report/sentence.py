@@ -36,7 +36,7 @@ def verdict_sentence(
 
     Args:
         found: The comparison, or none where there is nothing to compare.
-        standings: "torch" and "tensorflow" -> its runs.
+        standings: The first track and the second -> its runs.
         margin: The largest difference that does not matter, as a fraction.
     """
     verdict = found.verdict if found else "undecided"
@@ -45,6 +45,11 @@ def verdict_sentence(
 
 
 def _not_compared(standings: Mapping[str, Standing]) -> str:
+    if len(standings) == 1:
+        return (
+            f"only {listed(list(standings))} was run, so there is no difference to "
+            "judge; run another track as well"
+        )
     absent = [t for t, s in standings.items() if not s.finished and not s.diverged]
     lost = [t for t, s in standings.items() if not s.finished and s.diverged]
     if absent:
@@ -78,7 +83,7 @@ def _one_seed(found: Comparison) -> str:
     return (
         "one seed cannot tell the luck of training from a difference; run 2 or more, "
         f"better 5. On {_images(found)} the tracks {differ} by "
-        f"{points(found.difference.mean)} points (torch minus tensorflow; 95 % "
+        f"{points(found.difference.mean)} points ({_minus(found)}; 95 % "
         f"interval {_range(found)} from the sampling of the test images alone)"
     )
 
@@ -103,8 +108,8 @@ def _identical(found: Comparison, margin: float) -> str:
 
 def _equivalent(found: Comparison, margin: float) -> str:
     inside = (
-        f"the tracks differ by {points(found.difference.mean)} points (torch minus "
-        f"tensorflow; 95 % interval {_range(found)}), inside the margin of "
+        f"the tracks differ by {points(found.difference.mean)} points "
+        f"({_minus(found)}; 95 % interval {_range(found)}), inside the margin of "
         f"{margin_points(margin)} points (TOST {_tost(found)}), "
         f"{_over(found)}"
     )
@@ -115,19 +120,19 @@ def _equivalent(found: Comparison, margin: float) -> str:
 
 def _different(found: Comparison) -> str:
     mean = found.difference.mean
-    better, worse = ("torch", "tensorflow") if mean > 0 else ("tensorflow", "torch")
+    better, worse = found.names if mean > 0 else found.names[::-1]
     return (
-        f"{better} is {points(abs(mean))} points more accurate than {worse} (torch "
-        f"minus tensorflow: {points(mean)}, 95 % interval {_range(found)}), "
+        f"{better} is {points(abs(mean))} points more accurate than {worse} "
+        f"({_minus(found)}: {points(mean)}, 95 % interval {_range(found)}), "
         f"{_over(found)}"
     )
 
 
 def _differ(found: Comparison, margin: float) -> str:
     return (
-        f"the tracks differ by {points(found.difference.mean)} points (torch minus "
-        f"tensorflow; 95 % interval {_range(found)}; margin {margin_points(margin)} "
-        "points)"
+        f"the tracks differ by {points(found.difference.mean)} points "
+        f"({_minus(found)}; 95 % interval {_range(found)}; margin "
+        f"{margin_points(margin)} points)"
     )
 
 
@@ -185,8 +190,17 @@ def _over(found: Comparison) -> str:
     elif a == b:
         runs = f"{count(a, 'run')} per track (not paired)"
     else:
-        runs = f"{a} torch and {b} tensorflow runs (not paired)"
-    return f"over {runs} and {_images(found)}"
+        one, other = found.names
+        runs = f"{a} {one} and {b} {other} runs (not paired)"
+    said = f"over {runs} and {_images(found)}"
+    if found.among > 1:
+        said += f", adjusted for {found.among} comparisons (Holm)"
+    return said
+
+
+def _minus(found: Comparison) -> str:
+    """Which track is subtracted from which."""
+    return " minus ".join(found.names)
 
 
 def _images(found: Comparison) -> str:

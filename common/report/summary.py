@@ -6,7 +6,6 @@ data set, mode, precision, spec, recipe, device, thread count and set of version
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -18,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import stats
-from common.job import Job
 from common.report.sentence import Standing, verdict_sentence
-from common.results import JOB
-from common.systems import SYSTEMS
+from common.stats import Comparison
 
-PAIR = ("torch", "tensorflow")  # `difference` is the first minus the second
+# Which come first where nobody says: "difference is torch minus tensorflow" is what
+# the readers of `--json` rely on.
+FIRST = ("torch", "tensorflow")
 UNPAIRED = "native"  # the mode in which equal seeds share nothing
 NO_INTERVAL: dict[str, float | None] = {"mean": None, "low": None, "high": None}
 
@@ -77,32 +76,42 @@ class Group:
 
 
 def summarise(
-    runs: Iterable[Finished], *, margin: float = stats.MARGIN, tracks=None
+    runs: Iterable[Finished],
+    *,
+    margin: float = stats.MARGIN,
+    tracks: Sequence[str] | None = None,
 ) -> Summary:
     """Judge finished runs, one row per system and setting.
 
-    Rates and times are medians over a track's runs, peak memory is the largest.
-    `mcnemar_p` is the smallest of the seeds' exact p values times their number, at
-    most 1 (Bonferroni); the seeds' own are in `mcnemar`.
+    The first track is compared with each of the others; with more than two tracks the
+    verdicts are adjusted for their number (Holm).  `difference`, `verdict` and the like
+    of a row are those of its first comparison.  Rates and times are medians over a
+    track's runs, peak memory is the largest.  `mcnemar_p` is the smallest of the seeds'
+    exact p values times their number, at most 1 (Bonferroni); the seeds' own are in
+    `mcnemar`.
 
     Args:
-        runs: Of any systems and settings, in any order.
+        runs: Of any systems, settings and tracks, in any order.
         margin: The largest difference that does not matter, as a fraction.
+        tracks: Those that were asked for, in order; those of the runs unless given.
 
     Returns:
         {"systems": [...]} as common/schema/compare.json describes.
     """
-    return {"systems": [_row(group, margin) for group in _groups(list(runs))]}
+    groups = _groups(list(runs), tracks)
+    return {"systems": [_row(group, margin) for group in groups]}
 
 
 # --- which runs belong together ---------------------------------------------------
 
 
-def _groups(runs: Sequence[Finished]) -> list[Group]:
+def _groups(runs: Sequence[Finished], tracks: Sequence[str] | None) -> list[Group]:
     together: dict[str, list[Finished]] = {}
     for run in runs:
         together.setdefault(_shared(run.record), []).append(run)
-    found = [group for same in together.values() for group in _by_versions(same)]
+    found = [
+        group for same in together.values() for group in _by_versions(same, tracks)
+    ]
     order = list(dict.fromkeys(run.record["system"] for run in runs))
     return sorted(found, key=lambda group: _place(group.runs[0].record, order))
 
@@ -122,14 +131,24 @@ def _shared(record: Mapping[str, Any]) -> str:
     return repr([*parts, *data, record["overrides"], numpy])
 
 
-def _by_versions(runs: Sequence[Finished]) -> Iterator[Group]:
+def in_order(tracks: Iterable[str]) -> list[str]:
+    """Tracks as reports name them where nobody says: FIRST, then by name."""
+    found = set(tracks)
+    return [t for t in FIRST if t in found] + sorted(found - {*FIRST})
+
+
+def _by_versions(
+    runs: Sequence[Finished], asked: Sequence[str] | None
+) -> Iterator[Group]:
     """A group for each combination of the tracks' versions, usually one."""
-    tracks: dict[str, dict[str, list[Finished]]] = {track: {} for track in PAIR}
+    there = in_order(run.record["track"] for run in runs)
+    named = [*(asked or ()), *(track for track in there if track not in (asked or ()))]
+    tracks: dict[str, dict[str, list[Finished]]] = {track: {} for track in named}
     for run in runs:
         versions = run.record["environment"].get("versions", {})
         identity = run.record.get("identity") or {}
         code = [identity.get(key) for key in ("track_code", "system_code")]
-        same = tracks.setdefault(run.record["track"], {})
+        same = tracks[run.record["track"]]
         same.setdefault(repr((versions, code)), []).append(run)
     for choice in product(*(list(kinds.values()) or [[]] for kinds in tracks.values())):
         chosen = {t: _one_per_seed(r) for t, r in zip(tracks, choice, strict=True)}
@@ -177,8 +196,8 @@ def _row(group: Group, margin: float) -> Row:
             track: _track(runs, correct[track]) for track, runs in group.tracks.items()
         },
         **_judged(group, correct, paired=about["mode"] != UNPAIRED, margin=margin),
-        "published": _published(about),
-        "command": _command(group, seeds, margin),
+        "published": about["published"],
+        "command": _command(group),
         "left_out": group.left_out,
     }
 
@@ -220,32 +239,90 @@ def _track(runs: Sequence[Finished], correct: dict[int, Any]) -> dict[str, Any]:
 def _judged(
     group: Group, correct: dict[str, dict[int, Any]], *, paired: bool, margin: float
 ) -> dict[str, Any]:
-    """Difference, tests, verdict and sentence of the pair of tracks."""
-    torch, tensorflow = (correct[track] for track in PAIR)
-    both = sorted(torch.keys() & tensorflow.keys())
-    seeds = (both, both) if paired else (sorted(torch), sorted(tensorflow))
-    found = None
-    if all(seeds):
-        found = stats.compare(
-            np.stack([torch[seed] for seed in seeds[0]]),
-            np.stack([tensorflow[seed] for seed in seeds[1]]),
-            paired=paired,
-            margin=margin,
-        )
-    exact = {seed: stats.mcnemar(torch[seed], tensorflow[seed]) for seed in both}
-    standings = {
-        track: _standing(group.tracks[track], correct[track]) for track in PAIR
-    }
+    """The first track against each of the others; the first of them is the row's."""
+    first, *others = group.tracks
+    pairs: list[tuple[str, ...]] = [(first, other) for other in others] or [(first,)]
+    compared = [
+        _compared(correct, pair, paired=paired, margin=margin) for pair in pairs
+    ]
+    known = stats.adjusted([one for one in compared if one])
+    again = iter(known)
+    found = [next(again) if one else None for one in compared]
+    rows = [
+        _comparison(group, correct, pair, one, margin)
+        for pair, one in zip(pairs, found, strict=True)
+    ]
+    shared = {key: rows[0][key] for key in rows[0] if key != "tracks"}
     return {
         "paired": paired,
-        "difference": asdict(found.difference) if found else NO_INTERVAL,
-        "mcnemar_p": stats.smallest_p(test.p for test in exact.values()),
-        "mcnemar": [{"seed": seed} | asdict(test) for seed, test in exact.items()],
-        "tost_p": found.tost_p if found else None,
         "margin": margin,
+        **shared,
+        "comparisons": rows if others else [],
+    }
+
+
+def _compared(
+    correct: dict[str, dict[int, Any]],
+    pair: tuple[str, ...],
+    *,
+    paired: bool,
+    margin: float,
+) -> Comparison | None:
+    """What the runs of two tracks say together, if both have any."""
+    if len(pair) < 2:
+        return None
+    one, other = (correct[track] for track in pair)
+    both = sorted(one.keys() & other.keys())
+    seeds = (both, both) if paired else (sorted(one), sorted(other))
+    if not all(seeds):
+        return None
+    return stats.compare(
+        np.stack([one[seed] for seed in seeds[0]]),
+        np.stack([other[seed] for seed in seeds[1]]),
+        paired=paired,
+        margin=margin,
+        names=(pair[0], pair[1]),
+    )
+
+
+def _comparison(
+    group: Group,
+    correct: dict[str, dict[int, Any]],
+    pair: tuple[str, ...],
+    found: Comparison | None,
+    margin: float,
+) -> dict[str, Any]:
+    """Difference, tests, verdict and sentence of a pair of tracks."""
+    exact = _exact(correct, pair)
+    standings = {
+        track: _standing(group.tracks[track], correct[track]) for track in pair
+    }
+    return {
+        "tracks": list(pair),
+        "difference": asdict(found.difference) if found else NO_INTERVAL,
+        "difference_p": found.difference_p if found else None,
+        "mcnemar_p": stats.smallest_p(row["p"] for row in exact),
+        "mcnemar": exact,
+        "tost_p": found.tost_p if found else None,
+        "adjusted": found.among if found else 1,
         "verdict": found.verdict if found else "undecided",
         "sentence": verdict_sentence(found, standings, margin=margin),
     }
+
+
+def _exact(
+    correct: dict[str, dict[int, Any]], pair: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """McNemar's test of each seed that both tracks have."""
+    if len(pair) < 2:
+        return []
+    one, other = (correct[track] for track in pair)
+    rows = []
+    for seed in sorted(one.keys() & other.keys()):
+        test = stats.mcnemar(one[seed], other[seed])
+        only = {f"{pair[0]}_only": test.first_only, f"{pair[1]}_only": test.second_only}
+        rows.append({"seed": seed, "p": test.p} | only)
+    return rows
 
 
 def _standing(runs: Sequence[Finished], correct: Mapping[int, Any]) -> Standing:
@@ -269,41 +346,7 @@ def _versions(group: Group) -> dict[str, str]:
     return versions
 
 
-def _published(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The published figure, with the name of the data it was published for."""
-    if not record["published"]:
-        return None
-    system = SYSTEMS.get(record["system"])
-    return {"data": system.data if system else None, **record["published"]}
-
-
-def _command(group: Group, seeds: list[int], margin: float) -> str | None:
-    """What makes these runs again, or none if the job of one is not there to say."""
-    try:
-        job = Job.from_json((group.runs[0].path / JOB).read_bytes())
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    if job.start or job.data.features or job.data.classes or job.data.leave_out:
-        return None  # another command than compare made it
-    size = "x".join(map(str, job.data.size)) if job.data.size else job.data.side
-    tracks = [track for track, runs in group.tracks.items() if runs]
-    options = {
-        "--system": job.module,
-        "--data": job.data.source,
-        "--seeds": max(seeds) + 1,
-        "--mode": job.mode if job.mode != "aligned" else None,
-        "--tracks": ",".join(tracks) if tuple(tracks) != PAIR else None,
-        "--epochs": job.epochs,
-        "--limit": job.data.limit,
-        "--valid": job.data.valid or None,
-        "--size": size,
-        "--precision": job.precision if job.mode == "aligned" else None,
-        "--device": job.device if job.device != "cpu" else None,
-        "--threads": job.threads,
-        "--margin": margin if margin != stats.MARGIN else None,
-    }
-    words = ["twintrack", "compare"] + ([] if job.module else [job.system])
-    words += [str(w) for pair in options.items() if pair[1] is not None for w in pair]
-    words += ["--skip-bad"] if job.data.skip_bad else []
-    words += [word for override in job.overrides for word in ("--set", override)]
-    return shlex.join(words)
+def _command(group: Group) -> str | None:
+    """The line that was typed for the newest of the runs, where its record says."""
+    newest = max(group.runs, key=_written)
+    return newest.record.get("command") or None

@@ -1,0 +1,157 @@
+"""A comparison as tables: one per system for a terminal, one per mode for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from common.report import figures
+from common.report.headings import about, published_cell, published_line, setting
+from common.report.table import Column, Table, columns
+
+MEASURED = (
+    "images/s and seconds to the first step were measured during these runs; "
+    "twintrack speed measures speed by itself"
+)
+LEGEND = (
+    "n: runs of each track, each with its own seed. Accuracies are means over the "
+    "runs, on all test images. Difference: the first track minus the other. Published "
+    "figures stand with the data set they were published for."
+)
+Row = Mapping[str, Any]
+
+
+# --- one table per system -----------------------------------------------------------
+
+
+def detailed(summary: Mapping[str, Any]) -> list[Table]:
+    """Every row of a summary: tracks, tests and the verdict beneath."""
+    found = [_system(row) for row in summary["systems"]]
+    return [*found, Table(about=(MEASURED,))] if found else []
+
+
+def _system(row: Row) -> Table:
+    published = row["published"] or {}
+    figured = (
+        *("runs", "accuracy %", "95 % interval", "images/s"),
+        *("peak memory", "first step", "published"),
+    )
+    return Table(
+        title=f"{row['system']} on {row['data']}",
+        about=(setting(row), about(row)),
+        columns=columns(["track"], figured),
+        rows=tuple(
+            (
+                track,
+                str(_runs(found)),
+                figures.percent(found["accuracy"]["mean"]),
+                figures.percent_range(found["accuracy"]),
+                figures.rate(found["images_per_second"]),
+                figures.megabytes(found["peak_memory"]),
+                figures.seconds(found["first_step"]),
+                figures.percent(published.get(track)),
+            )
+            for track, found in row["tracks"].items()
+        ),
+        notes=tuple(_tests(row)),
+    )
+
+
+def _runs(track: Mapping[str, Any]) -> int:
+    return sum(run["accuracy"] is not None for run in track["runs"])
+
+
+def _tests(row: Row) -> Iterator[str]:
+    """The lines beneath the tracks."""
+    if line := published_line(row):
+        yield line
+    for pair in row["comparisons"]:
+        yield from _pair(row, pair)
+    if not row["comparisons"]:
+        yield row["sentence"]
+
+
+def _pair(row: Row, pair: Mapping[str, Any]) -> Iterator[str]:
+    if pair["difference"]["mean"] is not None:
+        mean = figures.points(pair["difference"]["mean"])
+        span = figures.points_range(pair["difference"])
+        kind = "paired" if row["paired"] else "not paired"
+        yield (
+            f"difference   {mean} points, 95 % interval {span} "
+            f"({' - '.join(pair['tracks'])}, {kind})"
+        )
+        if pair["tost_p"] is not None:
+            margin = figures.margin_points(row["margin"])
+            p = figures.p_is(pair["tost_p"])
+            yield f"TOST         {p} for a margin of {margin} points"
+        if pair["mcnemar"]:
+            each = ", ".join(figures.p_value(test["p"]) for test in pair["mcnemar"])
+            yield f"McNemar      p {each} per seed, for information only"
+    yield pair["sentence"]
+
+
+# --- one table per mode and precision -----------------------------------------------
+
+
+def overview(summary: Mapping[str, Any]) -> list[Table]:
+    """Every row of a summary in a line, sentences below.
+
+    Results of different modes, precisions or tracks are never in one table.
+    """
+    kinds: dict[tuple[Any, ...], list[Row]] = {}
+    for row in summary["systems"]:
+        kind = (row["mode"], row["precision"], tuple(row["tracks"]))
+        kinds.setdefault(kind, []).append(row)
+    found = [_section(kind, rows) for kind, rows in kinds.items()]
+    return [*found, Table(about=(LEGEND,))] if found else []
+
+
+def _section(kind: tuple[Any, ...], rows: Sequence[Row]) -> Table:
+    mode, precision, tracks = kind
+    first, *others = tracks
+    named = [
+        *("System", "Data", "Epochs", "n"),
+        *(f"{track} % [95 %]" for track in tracks),
+        *(f"{first} - {other}, points [95 %]" for other in others),
+        *(["Verdict"] if len(others) < 2 else [f"Verdict, {o}" for o in others]),
+        f"Published %, {' / '.join(tracks)}",
+    ]
+    return Table(
+        title=f"Mode {mode}, precision {precision}",
+        columns=tuple(Column(name) for name in named),
+        rows=tuple(tuple(_cells(row)) for row in rows),
+        notes=tuple(line for row in rows for line in _said(row)),
+    )
+
+
+def _cells(row: Row) -> Iterator[str]:
+    changes = "".join(f", {override}" for override in row["overrides"])
+    note = f" ({row['note']})" if row["note"] else ""
+    yield f"{row['system']}{changes}"
+    yield f"{row['data']}{note}; {row['n_test']:,} test images"
+    yield str(row["epochs"])
+    yield " / ".join(str(_runs(track)) for track in row["tracks"].values())
+    for track in row["tracks"].values():
+        found = track["accuracy"]
+        yield _with(found, figures.percent(found["mean"]), figures.percent_range(found))
+    for pair in row["comparisons"]:
+        found = pair["difference"]
+        yield _with(found, figures.points(found["mean"]), figures.points_range(found))
+    yield from [pair["verdict"] for pair in row["comparisons"]] or [row["verdict"]]
+    yield published_cell(row)
+
+
+def _with(interval: Mapping[str, Any], mean: str, span: str) -> str:
+    return figures.NONE if interval["mean"] is None else f"{mean} [{span}]"
+
+
+def _said(row: Row) -> Iterator[str]:
+    """The row's sentences, its setting and the command that made it."""
+    sentences = [pair["sentence"] for pair in row["comparisons"]] or [row["sentence"]]
+    text = f"{row['system']} on {row['data']}: {'. '.join(sentences)}. "
+    text += f"({setting(row)}; {about(row)}"
+    if row["published"]:
+        text += f"; published: {row['published']['source']}"
+    yield f"{text})"
+    if row["command"]:
+        yield row["command"]

@@ -1,0 +1,102 @@
+"""Speed as tables: training, answers and transfer beside what people write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from common.report.figures import NONE
+from common.report.table import Table, columns
+
+LOOPS = ("ours", "bare", "naive")
+RATIOS = {
+    "ours_over_bare": "ours / bare",
+    "ours_over_naive": "ours / naive",
+    "share_of_peak": "ours / peak",
+}
+Row = Mapping[str, Any]
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The result of `twintrack speed`, a table for each measurement."""
+    kinds = {"train": _training, "predict": _answers, "transfer": _transfer}
+    return [kinds[row["what"]](row) for row in result["systems"]]
+
+
+def _training(row: Row) -> Table:
+    tracks = row["tracks"]
+    found = [(n, *(_cell(t, n, "{:,.0f}") for t in tracks.values())) for n in LOOPS]
+    for name, text in RATIOS.items():
+        cells = (_cell(track, name, "{:.3f}") for track in tracks.values())
+        found.append((text, *cells))
+    for dtype in next(iter(tracks.values()))["peak_flops"]:
+        peaks = (f"{t['peak_flops'][dtype] / 1e9:,.0f}" for t in tracks.values())
+        found.append((f"peak, {dtype}, GFLOP/s", *peaks))
+    found.append(("updates per round", *(str(t["steps"]) for t in tracks.values())))
+    return _table(
+        f"{row['system']}: training in {row['precision']}, batch {row['batch']}, "
+        f"{_machine(row)}; {row['data']}",
+        "images/s (p10 to p90)",
+        row,
+        found,
+    )
+
+
+def _answers(row: Row) -> Table:
+    tracks = row["tracks"].values()
+    forms = {"ours": "{:.1f}", "naive": "{:.1f}", "ours_over_naive": "{:.2f}"}
+    found = [
+        (name.replace("_over_", " / "), *(_cell(track, name, form) for track in tracks))
+        for name, form in forms.items()
+    ]
+    tops = (
+        "{share:.1%} of {n} ({labels} labels)".format(**track["same_top1"])
+        for track in tracks
+    )
+    found.append(("top-1 as float32", *tops))
+    return _table(
+        f"inception-v3: prediction at {row['size']} px in {row['precision']}, batch "
+        f"{row['batch']}, {_machine(row)}, weights: {row['weights']}",
+        "images/s (p10 to p90)",
+        row,
+        found,
+    )
+
+
+def _transfer(row: Row) -> Table:
+    tracks = row["tracks"].values()
+    total = row["epochs"] * row["train"]
+    found = [
+        (text, *(f"{total / track[name]:.1f}" for track in tracks))
+        for name, text in (("ours", "ours"), ("naive", "the tutorials' loop"))
+    ]
+    peaks = (f"{track['peak_memory'] / 1e9:.1f} GB" for track in tracks)
+    found.append(("ours, peak memory", *peaks))
+    return _table(
+        f"inception-v3: transfer at {row['size']} px in {row['precision']}, "
+        f"{row['epochs']} epochs of {row['train']:,} pictures, {_machine(row)}, "
+        f"weights: {row['weights']}",
+        "seconds (medians)",
+        row,
+        found,
+    )
+
+
+def _machine(row: Row) -> str:
+    return f"{row['device']}, threads: {row['threads']}, rounds: {row['rounds']}"
+
+
+def _table(title: str, first: str, row: Row, found: list[tuple[str, ...]]) -> Table:
+    return Table(
+        title=title,
+        columns=columns([first], list(row["tracks"])),
+        rows=tuple(found),
+        notes=tuple(bar["said"] for bar in row["bars"]),
+    )
+
+
+def _cell(track: Row, name: str, form: str) -> str:
+    if track[name] is None:
+        return NONE
+    low, high = (form.format(track["ranges"][name][end]) for end in ("low", "high"))
+    return f"{form.format(track[name])} ({low} to {high})"
