@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.engine import download
 from benchmarks.engine.machine import Machine
 from benchmarks.options import Names, Paths
-from common import record
+from common import codec, record
 from common.data import DataRequest, Dataset, open_data
 from common.data.canonical import PUBLIC
 from common.data.sources import is_prepared
@@ -63,8 +63,8 @@ class Setting:
             device=self.machine.device,
             threads=self.machine.threads_of(resolved.spec, resolved.recipe),
             epochs=resolved.recipe.epochs,
-            spec=repr(resolved.spec),
-            recipe=repr(resolved.recipe),
+            spec=codec.dumps(resolved.spec),
+            recipe=codec.dumps(resolved.recipe),
             start=str(self.start[0].resolve()) if self.start else None,
             start_digest=self.start[1] if self.start else None,
             command=record.command(),

@@ -1,4 +1,12 @@
-"""One run that is asked for, and all that its numbers depend on."""
+"""One run that is asked for, and all that its numbers depend on.
+
+A run's identity is what decides its numbers: spec and recipe (as JSON, without the
+fields that are as they first were), the data's fingerprint, mode, track, seed,
+precision, device and threads (which change bits), versions, and the code that this
+system's model, recipe and mode really use in this track (`common.closure`).  Whatever
+else changes, a new system, a yardstick, another family's file, a new field with a
+default, leaves the run valid.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +14,35 @@ import ast
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from common import codec
+from common.closure import Closure, Target, builder_of, closure, without_docstrings
 from common.data import DataRequest
 from common.errors import Refused
 from common.files import canonical, readable
-from common.track import module_of
+from common.systems import find
+from common.track import located, module_of
 
 ID_DIGITS = 16  # of the hash: 64 bits, so no two of a billion runs collide
 
-# The modules of `common` that decide a run's numbers.  The registry is not among
-# them: what a system says is in the repr of its spec and recipe, and a new system
-# must not make every old run look stale.
-NUMERICAL = (
-    "evaluate",
-    "heads",
-    "inception",
-    "loop",
-    "native_mode",
-    "plan",
-    "recipe",
-    "spec",
-    "weights",
-)
-# A track's module that decides none: it brings data, which have a fingerprint.
-NOT_NUMERICAL = ("data.py",)
-# The distributions whose version is part of a track's runs, by import name.
-FRAMEWORKS = {"torch": ("torch", "torchvision"), "tensorflow": ("tensorflow", "keras")}
+# What a run calls of its track, by mode: where its code begins.
+SHARED_ENTRY = ("configure", "predictor", "get_weights", "save")
+ENTRIES = {
+    "strict": (*SHARED_ENTRY, "build", "train"),
+    "aligned": (*SHARED_ENTRY, "build", "train"),
+    "native": (*SHARED_ENTRY, "build_native", "train_native"),
+}
+# And what every run calls of `common`.
+JUDGED_BY = (("common.evaluate", "predict_all"), ("common.evaluate", "score"))
+PLANNED_BY = (("common.plan", "Plan"),)
+STARTED_BY = (("common.heads", "transplanted"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +65,8 @@ class Job:
         device: Resolved: "cpu" or "gpu".
         threads: Of the framework.
         epochs: Passes over the training data.
-        spec: repr of the spec.
-        recipe: repr of the recipe.
+        spec: The spec, as `common.codec` writes it.
+        recipe: The recipe, the same.
         start: File of weights to start from, their last layer replaced; none for
             the spec's own draw.
         start_digest: Of those weights, as `common.weights.digest` gives it.
@@ -90,13 +94,6 @@ class Job:
     start_digest: str | None = None
     command: str = ""
 
-    def __post_init__(self) -> None:
-        if found := re.search(r"<[^<>]* at 0x[0-9a-f]+>", self.spec + self.recipe):
-            raise Refused(
-                "a spec must have a repr that says all of it, got "
-                f"{found.group()}; use frozen dataclasses"
-            )
-
     @property
     def name(self) -> str:
         """How people call it: "small-cnn torch seed 2"."""
@@ -110,12 +107,14 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that its numbers depend on."""
+        """All that its numbers depend on, and nothing else."""
+        spec, recipe = self.records()
+        used = self.closure()
         return {
             "system": self.system,
             "system_code": [closure_digest(module) for module in self.modules],
-            "spec": self.spec,
-            "recipe": self.recipe,
+            "spec": codec.dumps(spec, brief=True),
+            "recipe": codec.dumps(recipe, brief=True),
             "data": self.fingerprint,
             "start": self.start_digest,
             "mode": self.mode,
@@ -124,14 +123,29 @@ class Job:
             "precision": self.precision,
             "device": self.device,
             "threads": self.threads,
-            "versions": versions(self.track),
-            **numerical_code(self.track),
+            "versions": installed(used.frameworks),
+            "code": used.digests(),
         }
+
+    def records(self) -> tuple[Any, Any]:
+        """Spec and recipe.
+
+        Raises:
+            Refused: They are not what `common.codec` writes, or of an unknown type.
+        """
+        if self.module:
+            find(self.module)  # it registers its types
+        return codec.loads(self.spec), codec.loads(self.recipe)
+
+    def closure(self) -> Closure:
+        """The code that it uses, the user's own modules left out."""
+        roots = [*JUDGED_BY, *PLANNED_BY, *(STARTED_BY if self.start else ())]
+        return code_of(self.track, ENTRIES[self.mode], self.records(), roots)
 
     @property
     def id(self) -> str:
         """Its identity, hashed; also the name of its folder."""
-        hashed = hashlib.sha256(canonical(self.identity)).hexdigest()
+        hashed = _hashed(self)
         readable = re.sub(r"[^\w.-]+", "_", f"{self.system}-{self.track}-{self.seed}")
         return f"{readable}-{hashed[:ID_DIGITS]}"
 
@@ -148,38 +162,77 @@ class Job:
         return cls(**values | tuples, data=data)
 
 
-def numerical_code(track: str) -> dict[str, Any]:
-    """Digests of all code of ours that decides what `track` computes."""
-    return {
-        "code": [code_digest(f"common.{name}") for name in NUMERICAL],
-        "track_code": code_digest(module_of(track)),
-    }
+@cache
+def _hashed(job: Job) -> str:
+    return hashlib.sha256(canonical(job.identity)).hexdigest()
+
+
+def code_of(
+    track: str,
+    entries: Sequence[str],
+    values: Sequence[object],
+    roots: Sequence[Target] = (),
+) -> Closure:
+    """The code that some functions of a track use for some records.
+
+    Args:
+        track: Name of the track, or its dotted module.
+        entries: Names that the track's package has, or not.
+        values: Specs and recipes: their types count, and what builds them.
+        roots: Further definitions.
+    """
+    return _code_of(track, tuple(entries), types_of(values), tuple(roots))
+
+
+@cache
+def _code_of(
+    track: str,
+    entries: tuple[str, ...],
+    kinds: tuple[type, ...],
+    roots: tuple[Target, ...],
+) -> Closure:
+    package = module_of(track)
+    found = [*((package, entry) for entry in entries), *roots]
+    for kind in kinds:
+        found.append((kind.__module__, kind.__qualname__))
+        if kind in codec.OURS and (builder := builder_of(package, kind.__name__)):
+            found.append(builder)
+    return closure(found, packages=[package.partition(".")[0]])
+
+
+def types_of(values: Sequence[object]) -> tuple[type, ...]:
+    """The types of records and of all records in them, each once."""
+    found: dict[type, None] = {}
+    todo = list(values)
+    while todo:
+        value = todo.pop(0)
+        if isinstance(value, tuple):
+            todo += value
+        elif is_dataclass(value) and not isinstance(value, type):
+            found[type(value)] = None
+            todo += [getattr(value, f.name) for f in fields(value)]
+    return tuple(found)
 
 
 def versions(track: str) -> dict[str, str]:
-    """Versions of NumPy and of the track's framework, without importing either."""
-    names = ("numpy", *FRAMEWORKS.get(track, ()))
-    return {name: _version(name) for name in names}
+    """Versions of NumPy and of a track's framework, without importing either."""
+    return installed(code_of(track, ENTRIES["aligned"], ()).frameworks)
+
+
+def installed(frameworks: Iterable[str]) -> dict[str, str]:
+    """Version of NumPy and of each of `frameworks` that is installed."""
+    found = {name: _version(name) for name in ("numpy", *sorted(frameworks))}
+    return {name: version for name, version in found.items() if version}
 
 
 @cache
 def _version(module: str) -> str:
-    """Version of the distribution that brings `module` (tensorflow-cpu, say)."""
+    """Version of the distribution that brings `module` (tensorflow-cpu, say), or ""."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(module)
     for distribution in metadata.packages_distributions().get(module, []):
         return metadata.version(distribution)
-    raise Refused(f"the run needs {module}, which is not installed; install {module}")
-
-
-@cache
-def code_digest(module: str) -> str:
-    """SHA-256 of what a module or package does, whatever its comments say."""
-    total = hashlib.sha256()
-    for path in _sources(module):
-        if path.name not in NOT_NUMERICAL:
-            total.update(f"{path.name}\n{stripped(path)}\n".encode())
-    return total.hexdigest()
+    return ""
 
 
 @cache
@@ -200,10 +253,7 @@ def closure_digest(module: str) -> str:
 
 def _sources(module: str) -> list[Path]:
     """The files of a module or package, found without importing it."""
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:
-        spec = None
+    spec = located(module)
     if spec is None or spec.origin is None:
         raise Refused(
             f"a module must be importable, got '{module}'; run where it is found"
@@ -229,17 +279,4 @@ def _imported(path: Path) -> set[str]:
 
 def stripped(path: Path) -> str:
     """The code of a file without comments, docstrings and layout."""
-    tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.unparse(tree)
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return ast.unparse(without_docstrings(ast.parse(path.read_bytes())))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from common import codec
 from common.errors import Refused
@@ -71,32 +70,11 @@ def _fitting(hint: Any, old: object, value: object, whole: str) -> object:
     """`value`, if the field's type allows it; whole numbers for floats are made so."""
     if hint is float and type(value) is int:
         return float(value)
-    if not allows(hint, value):
+    if not codec.allows(hint, value):
         raise Refused(
             f"--set {whole} takes {_kind(hint)} such as {old!r}, got {value!r}"
         )
     return value
-
-
-def allows(hint: Any, value: object) -> bool:
-    """Whether a value may stand in a field annotated so."""
-    kind, inner = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return value in inner
-    if kind in (Union, UnionType):
-        return any(allows(choice, value) for choice in inner)
-    if kind is tuple:
-        if not isinstance(value, tuple):
-            return False
-        if len(inner) == 2 and inner[1] is Ellipsis:
-            return all(allows(inner[0], item) for item in value)
-        pairs = zip(inner, value, strict=False)
-        return len(value) == len(inner) and all(allows(h, v) for h, v in pairs)
-    if hint is float:
-        return type(value) in (int, float)
-    if getattr(hint, "_is_protocol", False):
-        return type(value) in codec.KNOWN.values() and isinstance(value, hint)
-    return type(value) is hint
 
 
 def _kind(hint: Any) -> str:

@@ -34,7 +34,7 @@ from common.files import canonical, pack, readable, unpack, write_atomic
 from common.track import State
 from common.weights import digest
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had specs and recipes as Python writes them
 RECORD, JOB, LOG = "record.json", "job.json", "log.txt"
 LOGITS, WEIGHTS = "logits.safetensors", "weights.safetensors"
 CHECKPOINT = "checkpoint.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ IMPORTED = ".weights"  # of the cache; hidden, because it is no data set
 LIBRARIES = ("torchvision", "keras")  # whose files can be imported
 PREPROCESSING = "Pillow: short side to 342 bilinear, centre crop 299; then -1 to 1"
 FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's folds
+BUILT_IN = {kind.__name__ for kind in codec.OURS}
 # Of two runs that only the track tells apart.
 PAIR = ("system", "mode", "precision", "seed", "spec", "recipe", "epochs")
 
@@ -72,7 +74,7 @@ def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choic
     found: dict[str, Run] = {}
     for run in store.latest():
         record = run.record
-        ours = record["spec"].partition("(")[0] in codec.KNOWN
+        ours = json.loads(record["spec"])["is"] in BUILT_IN
         if run.diverged or record["mode"] == "native" or not ours:
             continue
         if record["data"].get("features"):  # it sees no photos

@@ -21,12 +21,12 @@ from common.errors import Refused
 from common.evaluate import predict_all, score
 from common.extras import Native, load_extra
 from common.heads import transplanted
-from common.job import Job, versions
+from common.job import Job, installed
 from common.plan import Plan
 from common.record import environment
 from common.results import Checkpoint, Damaged, Record, Store, figure
 from common.spec import Spec, parameters
-from common.systems import Resolved, resolve
+from common.systems import find
 from common.track import EpochScores, History, Progress, State, Track, load_track
 from common.weights import Weights, digest
 
@@ -111,18 +111,16 @@ class Attempt:
         track = load_track(job.track)
         track.configure(threads=job.threads, device=job.device, mode=job.mode)
         start = self._start()
-        system, data = self._system(start[0] if start else None), self._data()
+        (spec, recipe), data = job.records(), self._data()
         if job.mode == "native":
             own = load_extra(job.track, Native)
             train = own.train_native
-            model = own.build_native(system.spec, seed=job.seed, device=job.device)
+            model = own.build_native(spec, seed=job.seed, device=job.device)
         else:
             train = track.train
             model = track.build(
-                system.spec,
-                weights=transplanted(system.spec, start[1], job.seed)
-                if start
-                else None,
+                spec,
+                weights=transplanted(spec, start, job.seed) if start else None,
                 seed=job.seed,
                 dtype=job.precision,
                 device=job.device,
@@ -134,41 +132,24 @@ class Attempt:
         history = train(
             model,
             data,
-            system.recipe,
+            recipe,
             plan,
             state=state,
             on_epoch=self._epoch_done,
             on_progress=self._progressed,
         )
-        self._write(track, model, data, system, history)
+        self._write(track, model, data, spec, history)
 
-    def _start(self) -> tuple[Spec, Weights] | None:
+    def _start(self) -> Weights | None:
         if self.job.start is None:
             return None
-        spec, weights, _ = model_file.load(Path(self.job.start))
+        _, weights, _ = model_file.load(Path(self.job.start))
         if digest(weights) != self.job.start_digest:
             raise Refused(
                 "weights must stay as they are while they are used, "
                 f"{self.job.start} changed; repeat the command"
             )
-        return spec, weights
-
-    def _system(self, base: Spec | None) -> Resolved:
-        job = self.job
-        system = resolve(
-            job.module or job.system,
-            image=job.image,
-            classes=job.classes,
-            overrides=job.overrides,
-            epochs=job.epochs,
-            base=base,
-        )
-        if (repr(system.spec), repr(system.recipe)) != (job.spec, job.recipe):
-            raise Refused(
-                f"a system must stay as it is while it runs, {job.system} changed; "
-                "repeat the command"
-            )
-        return system
+        return weights
 
     def _data(self) -> Dataset:
         data = open_data(self.job.data)
@@ -204,10 +185,10 @@ class Attempt:
         track: Track,
         model: Any,
         data: Dataset,
-        system: Resolved,
+        spec: Spec,
         history: History,
     ) -> None:
-        record = self._record(track, data, system, history)
+        record = self._record(track, data, spec, history)
         if history.diverged_at is not None:
             self.store.write(record)
             return
@@ -235,9 +216,10 @@ class Attempt:
         return content
 
     def _record(
-        self, track: Track, data: Dataset, system: Resolved, history: History
+        self, track: Track, data: Dataset, spec: Spec, history: History
     ) -> Record:
         job = self.job
+        system = find(job.module or job.system)
         published = system.published
         return {
             "schema": results.SCHEMA,
@@ -263,7 +245,7 @@ class Attempt:
             "spec": job.spec,
             "recipe": job.recipe,
             "identity": job.identity,
-            "parameters": parameters(system.spec),
+            "parameters": parameters(spec),
             "scores": None,
             "diverged_at": history.diverged_at,
             "history": [_defined(asdict(epoch)) for epoch in history.epochs],
@@ -278,13 +260,13 @@ class Attempt:
             "environment": self._environment(track),
             "resumed": list(self.resumed),
             "command": job.command,
-            "published": {"data": system.system.data, **asdict(published)}
+            "published": {"data": system.data, **asdict(published)}
             if published
             else None,
         }
 
     def _environment(self, track: Track) -> dict[str, object]:
-        return environment(versions(self.job.track)) | {
+        return environment(installed(self.job.closure().frameworks)) | {
             "threads": self.job.threads,
             "track": track.describe(),
         }

@@ -17,12 +17,12 @@ from benchmarks.engine.machine import Machine, available_cores, peak_memory
 from benchmarks.engine.process import Event, Tell, Values
 from benchmarks.engine.progress import Screen, duration
 from benchmarks.engine.progress import screen as fitting_screen
-from common import model_file
+from common import codec, model_file
 from common.data import DataRequest, open_data
 from common.data.features import BLOCK, Key, ensure
 from common.evaluate import Predict
 from common.heads import base_for, features_of, headless
-from common.job import numerical_code, versions
+from common.job import SHARED_ENTRY, code_of, installed
 from common.track import load_track
 from common.weights import digest
 
@@ -112,18 +112,21 @@ def compute(values: Values, tell: Tell) -> Values:
     seen = base_for(spec, data.image, spec.classes)
     bare, given = headless(seen, weights)
     name = values["track"]
+    used = code_of(
+        name, (*SHARED_ENTRY, "build"), (seen, bare), [("common.heads", "headless")]
+    )
     key = Key(
         track=name,
         weights=digest(weights),
-        spec=repr(seen),
+        spec=codec.dumps(seen, brief=True),
         data=data.fingerprint,
         precision=values["precision"],
         device=values["device"],
         threads=values["threads"],
         flip=values["flip"],
         dtype=values["keep_in"],
-        versions=versions(name),
-        code=numerical_code(name),
+        versions=installed(used.frameworks),
+        code=used.digests(),
     )
 
     def predictor() -> Predict:

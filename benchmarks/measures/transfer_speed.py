@@ -26,7 +26,7 @@ from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
 from benchmarks.measures.features import HEAD, in_batches
 from benchmarks.measures.official_networks import subject
-from common import model_file, stats
+from common import codec, model_file, stats
 from common.data import DataRequest, Dataset, hold_out, open_data, pictures
 from common.data.features import Key, ensure, open_features
 from common.data.sources import VALID_SEED
@@ -196,7 +196,7 @@ class Ours:
         self.key = Key(
             track=values["track"],
             weights="",
-            spec=repr(spec),
+            spec=codec.dumps(spec),
             data=data.fingerprint,
             precision=kind,
             device=device,

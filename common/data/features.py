@@ -43,7 +43,7 @@ class Key:
     Attributes:
         track: Which framework computed them.
         weights: Digest of the network's weights.
-        spec: repr of its spec, which has the preprocessing and the size.
+        spec: JSON of its spec, which has the preprocessing and the size.
         data: Fingerprint of the pictures, which has how they are resized.
         precision: "float32", "bfloat16" or "float64".
         device: "cpu" or "gpu".
