@@ -1,7 +1,9 @@
 """The PyTorch track.  Twin: tf_track.  The interface is `common.track.Track`."""
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,13 +20,9 @@ with suppress(ImportError):  # before TensorFlow, should it follow; CPU builds l
 
 from common import codec, systems
 from common.heads import transplanted, with_classes
-from common.inception import InceptionSpec
-from common.spec import CNNSpec, MLPSpec, Spec
+from common.spec import Spec
 from common.weights import Weights, draw, read, write
-from pt_track.cnn import CNN
 from pt_track.data import load_dataset
-from pt_track.inception import Inception
-from pt_track.mlp import MLP
 from pt_track.native import PLACES, build_native, train_native
 from pt_track.official import (
     download,
@@ -62,7 +60,13 @@ __all__ = [
     "write_native",
 ]
 
-BUILDERS = {MLPSpec: MLP, CNNSpec: CNN, InceptionSpec: Inception}
+# Spec's type -> "module:class" here, loaded when one is built: a network's numbers do
+# not depend on the other families' files, and this can be read without a framework.
+BUILDERS = {
+    "MLPSpec": "mlp:MLP",
+    "CNNSpec": "cnn:CNN",
+    "InceptionSpec": "inception:Inception",
+}
 
 
 def configure(*, threads: int, device: str, mode: str) -> None:
@@ -80,11 +84,21 @@ def build(
     device: str = "cpu",
 ) -> nn.Module:
     """The network `spec` describes, with `weights` or the spec's draw for `seed`."""
-    builder = BUILDERS.get(type(spec)) or systems.builder(spec, "torch")
-    model = builder(spec, dtype)
+    model = _builder(spec)(spec, dtype)
     model.spec, model.arithmetic, model.place = spec, dtype, device
     set_weights(model, draw(spec.weights, seed) if weights is None else weights)
     return model.to(PLACES[device], memory_format=torch.channels_last)
+
+
+def _builder(spec: Spec) -> Callable[[Spec, str], nn.Module]:
+    """Our class for a spec of ours, or the user's function for one of theirs."""
+    kind = type(spec)
+    ours = kind.__module__.startswith("common.")  # theirs may bear one of our names
+    path = BUILDERS.get(kind.__name__) if ours else None
+    if path is None:
+        return systems.builder(spec, "torch")
+    module, _, name = path.partition(":")
+    return getattr(import_module(f".{module}", __package__), name)
 
 
 def replace_head(model: nn.Module, classes: int, *, seed: int = 0) -> nn.Module:
@@ -99,10 +113,11 @@ def save(model: nn.Module, path: Path) -> None:
     write(path, get_weights(model), {"spec": codec.dumps(model.spec)})
 
 
-def load(path: Path, *, dtype: str = "float32") -> nn.Module:
+def load(path: Path, *, dtype: str = "float32", device: str = "cpu") -> nn.Module:
     """The model that `save` wrote, in either track."""
     weights, header = read(path)
-    return build(codec.loads(header["spec"]), weights=weights, dtype=dtype)
+    spec = codec.loads(header["spec"])
+    return build(spec, weights=weights, dtype=dtype, device=device)
 
 
 def describe() -> dict[str, str]:

@@ -100,6 +100,8 @@ class Norm(nn.modules.batchnorm._BatchNorm):
     batch's share of it is scaled back by (n - 1) / n.
     """
 
+    alone = 1.0  # the momentum at which the running statistics are a batch's own
+
     def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
         super().__init__(channels, layer.eps, 1 - layer.decay, dtype=stored(dtype))
         self.variance = layer.variance

@@ -23,7 +23,6 @@ from common.evaluate import Predict
 from common.inception import SYMMETRIC, InceptionSpec
 from common.spec import Norm
 from common.weights import Weights, check_names
-from pt_track.inception import Inception
 from pt_track.native import PLACES
 from pt_track.weights import LAYOUT, named_layers
 
@@ -198,6 +197,8 @@ def _spec(
 
 def _rows(spec: InceptionSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
     """State dict key -> (canonical name, axes in canonical order)."""
+    from pt_track.inception import Inception  # no other network depends on its file
+
     found = {}
     with torch.device("meta"):
         model = Inception(spec, "float32")

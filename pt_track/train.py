@@ -14,11 +14,11 @@ from common.plan import Chunk, Plan
 from common.recipe import Recipe
 from common.spec import Spec
 from common.track import History, OnEpoch, OnProgress, State
-from pt_track.layers import Norm
 from pt_track.optim import clip, get_slots, optimizer, set_slots
 from pt_track.predict import predictor
 from pt_track.weights import (
     get_weights,
+    norms,
     parameters,
     set_weights,
     to_canonical,
@@ -136,9 +136,8 @@ def prepare(model: nn.Module, recipe: Recipe) -> None:
     """Freeze what the recipe does not train."""
     for name, (p, _) in parameters(model).items():
         p.requires_grad_(recipe.multiplier(name) > 0)
-    for layer in model.modules():
-        if isinstance(layer, Norm):
-            layer.frozen = recipe.statistics == "frozen"
+    for norm in norms(model):
+        norm.frozen = recipe.statistics == "frozen"
 
 
 def objective(

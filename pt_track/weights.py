@@ -1,6 +1,7 @@
 """Native parameters <-> canonical weights, in PyTorch.  Twin: tf_track/weights.py."""
 
 from collections.abc import Iterator
+from functools import singledispatch
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from common.weights import Weights, check_names
+from pt_track.layers import Norm
 
 # layer type -> (canonical leaf, native attribute, axes native -> canonical)
 LAYOUT: dict[type, list[tuple[str, str, tuple[int, ...]]]] = {
@@ -38,8 +40,12 @@ def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             )
 
 
+@singledispatch
 def native(model: nn.Module) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
-    """Canonical name -> (native tensor, its axes in canonical order)."""
+    """Canonical name -> (native tensor, its axes in canonical order).
+
+    Of another library's networks that run on torch, their own table says it.
+    """
     found = {}
     for path, layer in named_layers(model):
         rows = next(rows for kind, rows in LAYOUT.items() if isinstance(layer, kind))
@@ -48,6 +54,12 @@ def native(model: nn.Module) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
             if tensor is not None:
                 found[f"{path}.{leaf}"] = (tensor, axes)
     return found
+
+
+@singledispatch
+def norms(model: nn.Module) -> list[Norm]:
+    """The layers that keep running statistics; another library's are like `Norm`."""
+    return [layer for layer in model.modules() if isinstance(layer, Norm)]
 
 
 def parameters(model: nn.Module) -> dict[str, tuple[Tensor, tuple[int, ...]]]:

@@ -23,6 +23,7 @@ HEAVY = {
     "test_imagenet.py",
     "test_inception.py",
     "test_inference.py",
+    "test_keras_torch.py",
     "test_weights_files.py",
 }
 LEAVING = {"test_data_tracks.py", "test_heads.py", "test_native.py"}

@@ -1,22 +1,22 @@
 """The TensorFlow track.  Twin: pt_track.  The interface is `common.track.Track`."""
 
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
+from common.keras_backend import keras_on
+
+with keras_on("tensorflow"):
+    import keras
 import numpy as np
 import tensorflow as tf
 
 from common import codec, systems
-from common.errors import Refused
 from common.heads import transplanted, with_classes
-from common.inception import InceptionSpec
-from common.spec import CNNSpec, MLPSpec, Spec
+from common.spec import Spec
 from common.weights import Weights, draw, read, write
-from tf_track.cnn import CNN
 from tf_track.data import load_dataset
-from tf_track.inception import Inception
-from tf_track.mlp import MLP
 from tf_track.native import PLACES, build_native, train_native
 from tf_track.official import (
     download,
@@ -52,17 +52,13 @@ __all__ = [
     "write_native",
 ]
 
-# A user's ~/.keras/keras.json may say otherwise.
-keras.config.set_floatx("float32")
-keras.config.set_image_data_format("channels_last")
-keras.config.set_epsilon(1e-7)
-
-BUILDERS = {MLPSpec: MLP, CNNSpec: CNN, InceptionSpec: Inception}
-if keras.backend.backend() != "tensorflow":
-    raise Refused(
-        f"the tensorflow track needs Keras on TensorFlow, found Keras on "
-        f"{keras.backend.backend()}; unset KERAS_BACKEND or set it to tensorflow"
-    )
+# Spec's type -> "module:class" here, loaded when one is built: a network's numbers do
+# not depend on the other families' files, and this can be read without a framework.
+BUILDERS = {
+    "MLPSpec": "mlp:MLP",
+    "CNNSpec": "cnn:CNN",
+    "InceptionSpec": "inception:Inception",
+}
 
 
 def configure(*, threads: int, device: str, mode: str) -> None:
@@ -86,13 +82,23 @@ def build(
     device: str = "cpu",
 ) -> keras.Model:
     """The network `spec` describes, with `weights` or the spec's draw for `seed`."""
-    builder = BUILDERS.get(type(spec)) or systems.builder(spec, "tensorflow")
     with tf.device(PLACES[device]):
-        model = builder(spec, dtype)
+        model = _builder(spec)(spec, dtype)
         model(np.zeros((1, *spec.image), np.float32))  # Keras makes weights when called
     model.spec, model.arithmetic, model.place = spec, dtype, device
     set_weights(model, draw(spec.weights, seed) if weights is None else weights)
     return model
+
+
+def _builder(spec: Spec) -> Callable[[Spec, str], keras.Model]:
+    """Our class for a spec of ours, or the user's function for one of theirs."""
+    kind = type(spec)
+    ours = kind.__module__.startswith("common.")  # theirs may bear one of our names
+    path = BUILDERS.get(kind.__name__) if ours else None
+    if path is None:
+        return systems.builder(spec, "tensorflow")
+    module, _, name = path.partition(":")
+    return getattr(import_module(f".{module}", __package__), name)
 
 
 def replace_head(model: keras.Model, classes: int, *, seed: int = 0) -> keras.Model:
@@ -107,10 +113,11 @@ def save(model: keras.Model, path: Path) -> None:
     write(path, get_weights(model), {"spec": codec.dumps(model.spec)})
 
 
-def load(path: Path, *, dtype: str = "float32") -> keras.Model:
+def load(path: Path, *, dtype: str = "float32", device: str = "cpu") -> keras.Model:
     """The model that `save` wrote, in either track."""
     weights, header = read(path)
-    return build(codec.loads(header["spec"]), weights=weights, dtype=dtype)
+    spec = codec.loads(header["spec"])
+    return build(spec, weights=weights, dtype=dtype, device=device)
 
 
 def describe() -> dict[str, str]:

@@ -96,6 +96,8 @@ class Norm(keras.layers.BatchNormalization):
     batch's share of it is scaled up by n / (n - 1).
     """
 
+    alone = 0.0  # the momentum at which the running statistics are a batch's own
+
     def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
         super().__init__(
             momentum=layer.decay,

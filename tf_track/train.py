@@ -14,12 +14,11 @@ from common.plan import Chunk, Plan
 from common.recipe import Recipe
 from common.spec import Spec
 from common.track import History, OnEpoch, OnProgress, State
-from tf_track.layers import Norm
 from tf_track.optim import clip, get_slots, optimizer, set_slots
 from tf_track.predict import predictor
 from tf_track.weights import (
     get_weights,
-    named_layers,
+    norms,
     parameters,
     set_weights,
     trained,
@@ -144,9 +143,8 @@ def prepare(model: keras.Model, recipe: Recipe) -> None:
     """Freeze what the recipe does not train."""
     for name, variable in parameters(model).items():
         variable.trainable = recipe.multiplier(name) > 0
-    for _, layer in named_layers(model):
-        if isinstance(layer, Norm):
-            layer.frozen = recipe.statistics == "frozen"
+    for norm in norms(model):
+        norm.frozen = recipe.statistics == "frozen"
 
 
 def objective(

@@ -7,6 +7,7 @@ import numpy as np
 from keras import Variable
 
 from common.weights import Weights, check_names
+from tf_track.layers import Norm
 
 # layer type -> (canonical leaf, native attribute); Keras's layout is canonical
 LAYOUT: dict[type, list[tuple[str, str]]] = {
@@ -69,6 +70,11 @@ def native(model: keras.Model) -> dict[str, Variable]:
             if variable is not None:
                 found[f"{path}.{leaf}"] = variable
     return found
+
+
+def norms(model: keras.Model) -> list[Norm]:
+    """The layers that keep running statistics."""
+    return [layer for _, layer in named_layers(model) if isinstance(layer, Norm)]
 
 
 def parameters(model: keras.Model) -> dict[str, Variable]:

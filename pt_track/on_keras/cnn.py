@@ -1,0 +1,77 @@
+"""CNN, in Keras on torch.  Twin: tf_track/cnn.py."""
+
+import keras
+from keras import ops
+from torch import Tensor
+
+from common import spec
+from pt_track.on_keras.layers import (
+    LRN,
+    Dropout,
+    Flatten,
+    Network,
+    Norm,
+    Relu,
+    Scale,
+    average,
+    conv,
+    crop,
+    dense,
+    norm,
+    pool,
+    stored,
+)
+
+
+class CNN(Network):
+    """The network `spec` describes: float pixels (n, h, w, c) to logits."""
+
+    def __init__(self, spec_: spec.CNNSpec, dtype: str) -> None:
+        super().__init__(dtype=stored(dtype))
+        self.mixed = dtype == "bfloat16"
+        self.side = spec_.crop
+        self.scale = Scale(spec_.scale, dtype)
+        self.order = spec_.names
+        shapes = spec_.shapes[:-1]
+        for name, layer, shape in zip(self.order, spec_.layers, shapes, strict=True):
+            setattr(self, name, module(layer, shape[-1], dtype))
+
+    def call(
+        self, x: Tensor, training: bool = False, masks: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        masks = masks or {}
+        x = self.scale(crop(x, self.side))
+        for name in self.order:
+            layer = getattr(self, name)
+            match layer:
+                case Dropout():
+                    x = layer(x, masks.get(name), training=training)
+                case Norm():
+                    x = layer(x, training=training)
+                case _:
+                    x = layer(x)
+        return ops.cast(x, "float32") if self.mixed else x  # (n, classes)
+
+
+def module(layer: spec.Layer, channels: int, dtype: str) -> keras.layers.Layer:
+    """The layer that a record of the spec describes, for input of `channels`."""
+    match layer:
+        case spec.Conv():
+            return conv(channels, layer, dtype)
+        case spec.Dense():
+            return dense(channels, layer, dtype)
+        case spec.Norm():
+            return norm(channels, layer, dtype)
+        case spec.LRN():
+            return LRN(channels, layer, dtype)
+        case spec.Pool():
+            return pool(layer, dtype)
+        case spec.AveragePool():
+            return average(layer, dtype)
+        case spec.Dropout(rate):
+            return Dropout(rate, dtype)
+        case spec.Flatten(order):
+            return Flatten(order, dtype)
+        case spec.Relu():
+            return Relu(dtype)
+    raise TypeError(f"a layer must be a record of common.spec, got {layer!r}")

@@ -1,0 +1,286 @@
+"""Layers with the spec's numbers, in Keras on torch.  Twin: tf_track/layers.py.
+
+Keras on torch makes float32 of float64 wherever it looks for a common type: in the
+calls of Dense and BatchNormalization, in `ops.matmul`, `ops.mean` and `ops.maximum`, of
+a Python number even beside a float64 tensor (keras-team/keras issue 23704).  So sums
+and products are operators here, and means are sums: the same kernels of torch, which
+keep the type they are given.
+"""
+
+from math import inf, prod
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from torch import Tensor
+
+from common import spec
+
+AXES = (1, 2)  # height and width of NHWC
+LAST = "channels_last"
+
+
+class Network(keras.Model):
+    """A model that computes where it was built, wherever Keras would by itself."""
+
+    place = "cpu"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with keras.device(self.place):
+            return super().__call__(*args, **kwargs)
+
+
+def dense(fan_in: int, layer: spec.Dense, dtype: str) -> keras.layers.Layer:
+    """Fully connected."""
+    return Linear(layer, dtype)
+
+
+class Linear(keras.layers.Dense):
+    """Fully connected."""
+
+    def __init__(self, layer: spec.Dense, dtype: str) -> None:
+        super().__init__(layer.out, use_bias=layer.bias, dtype=policy(dtype))
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        x = x @ self.kernel
+        return x if self.bias is None else x + self.bias
+
+
+def conv(channels: int, layer: spec.Conv, dtype: str) -> keras.layers.Conv2D:
+    """Convolution with explicit pads."""
+    return Conv(channels, layer, dtype)
+
+
+class Conv(keras.layers.Conv2D):
+    """Convolution; pads that "same" does not give are added beforehand."""
+
+    def __init__(self, channels: int, layer: spec.Conv, dtype: str) -> None:
+        same = layer.stride == 1 and layer.pad == spec.same((1, 1), layer.kernel, 1)
+        super().__init__(
+            layer.out,
+            layer.kernel,
+            layer.stride,
+            "same" if same else "valid",
+            LAST,
+            use_bias=layer.bias,
+            dtype=policy(dtype),
+        )
+        plain = same or layer.pad == spec.NO_PAD
+        self.uneven = None if plain else ((0, 0), *layer.pad, (0, 0))
+
+    def call(self, x: Tensor) -> Tensor:
+        x = ops.pad(x, self.uneven) if self.uneven else x
+        x = self.convolution_op(x, self.kernel)
+        return x if self.bias is None else x + self.bias
+
+
+def pool(layer: spec.Pool, dtype: str) -> keras.layers.MaxPooling2D:
+    """Max pooling with explicit pads."""
+    return Pool(layer, dtype)
+
+
+class Pool(keras.layers.MaxPooling2D):
+    """Max pooling; pads are added beforehand."""
+
+    def __init__(self, layer: spec.Pool, dtype: str) -> None:
+        super().__init__(layer.window, layer.stride, "valid", LAST, dtype=policy(dtype))
+        plain = layer.pad == spec.NO_PAD
+        self.uneven = None if plain else ((0, 0), *layer.pad, (0, 0))
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        if self.uneven:
+            x = ops.pad(x, self.uneven, constant_values=-inf)
+        return super().call(x)
+
+
+def average(layer: spec.AveragePool, dtype: str) -> keras.layers.Layer:
+    """Average pooling with explicit pads."""
+    return AveragePool(layer, dtype)
+
+
+class AveragePool(keras.layers.Layer):
+    """Average pooling; the spec says whether the padding is counted.
+
+    Where "same" has to pad one side more than the other, Keras on torch repeats the
+    border and counts it, which no spec asks for: it is used where the sides are alike.
+    """
+
+    def __init__(self, layer: spec.AveragePool, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.numbers = layer
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        window, stride, pad = self.numbers.window, self.numbers.stride, self.numbers.pad
+        counted = self.numbers.border == "include"
+        even = all(before == after for before, after in pad)
+        if not counted and even and pad == spec.same(x.shape[1:3], window, stride):
+            return ops.average_pool(x, window, stride, "same", LAST)
+        pads = ((0, 0), *pad, (0, 0))
+        mean = ops.average_pool(ops.pad(x, pads), window, stride, "valid", LAST)
+        if counted:
+            return mean
+        ones = ops.pad(ops.ones_like(x[:1, :, :, :1]), pads)
+        return mean / ops.average_pool(ones, window, stride, "valid", LAST)
+
+
+def norm(channels: int, layer: spec.Norm, dtype: str) -> keras.layers.Layer:
+    """Batch normalisation.  Keras's momentum weighs the old statistic."""
+    return Norm(channels, layer, dtype)
+
+
+class Norm(keras.layers.BatchNormalization):
+    """Batch normalisation whose running variance follows the spec.
+
+    Keras keeps the biased variance of a batch; where the spec says "unbiased" the
+    batch's share of it is scaled up by n / (n - 1).  As in Keras on torch, a batch's
+    is the mean of squares less the square of the mean: where that mean is large and the
+    batch small, rounding reaches further than in the other tracks.
+    """
+
+    alone = 0.0  # the momentum at which the running statistics are a batch's own
+
+    def __init__(self, channels: int, layer: spec.Norm, dtype: str) -> None:
+        super().__init__(
+            momentum=layer.decay,
+            epsilon=layer.eps,
+            scale=layer.scale,
+            dtype=policy(dtype),
+        )
+        self.variance = layer.variance
+        self.frozen = False  # whether training leaves the running statistics alone
+
+    @property
+    def running_mean(self) -> Tensor:
+        """The running mean (channels,), under torch's name and without a gradient."""
+        return self.moving_mean.value.detach()
+
+    @property
+    def running_var(self) -> Tensor:
+        """The running variance (channels,), likewise."""
+        return self.moving_variance.value.detach()
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        wide = ops.cast(x, self.variable_dtype)  # sums stay float32
+        mean, variance = self.running_mean, self.running_var
+        if training and not self.frozen:
+            mean, variance = ops.moments(wide, tuple(range(x.ndim - 1)))
+            self.keep(mean, variance, prod(x.shape[:-1]))
+        y = ops.batch_normalization(
+            wide, mean, variance, -1, self.beta, self.gamma, self.epsilon
+        )
+        return ops.cast(y, self.compute_dtype)
+
+    def keep(self, mean: Tensor, variance: Tensor, n: int) -> None:
+        """Let a batch of `n` values per channel into the running statistics."""
+        if self.variance == "unbiased":
+            variance = variance * (n / (n - 1))
+        stays, comes = self.momentum, 1 - self.momentum
+        self.moving_mean.assign(self.running_mean * stays + mean * comes)
+        self.moving_variance.assign(self.running_var * stays + variance * comes)
+
+
+class LRN(keras.layers.Layer):
+    """Local response normalisation; the window's sum is a product with a band."""
+
+    def __init__(self, channels: int, layer: spec.LRN, dtype: str) -> None:
+        super().__init__(dtype=stored(dtype))  # sums stay float32
+        self.numbers = layer
+        index = np.arange(channels)
+        near = np.abs(index[:, None] - index) <= layer.radius
+        self.band = ops.convert_to_tensor(near, stored(dtype))
+
+    def call(self, x: Tensor) -> Tensor:
+        flat = ops.reshape(x * x, (-1, x.shape[-1]))
+        total = ops.reshape(flat @ self.band, x.shape)
+        denominator = self.numbers.bias + self.numbers.alpha * total
+        return x * ops.exp(-self.numbers.beta * ops.log(denominator))
+
+
+class Dropout(keras.layers.Layer):
+    """Dropout by a mask that is given, or the framework's own where none is."""
+
+    def __init__(self, rate: float, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.rate = rate
+        self.own = keras.layers.Dropout(rate, dtype=policy(dtype))
+
+    def call(
+        self, x: Tensor, keep: Tensor | None = None, training: bool = False
+    ) -> Tensor:
+        if keep is None:
+            return self.own(x, training=training)
+        return ops.where(keep, x / (1 - self.rate), ops.zeros((), x.dtype))
+
+
+class Flatten(keras.layers.Layer):
+    """(n, h, w, c) -> (n, features), the features in the spec's order."""
+
+    def __init__(self, order: str, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.order = order
+
+    def call(self, x: Tensor) -> Tensor:
+        if self.order == "chw":
+            x = ops.transpose(x, (0, 3, 1, 2))
+        return ops.reshape(x, (-1, prod(x.shape[1:])))
+
+
+class Relu(keras.layers.Layer):
+    """max(x, 0)."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+
+    def call(self, x: Tensor) -> Tensor:
+        return ops.relu(x)
+
+
+class Scale(keras.layers.Layer):
+    """Float pixels 0 to 255 -> the first layer's input, as the spec says."""
+
+    def __init__(self, scale: spec.Scale, dtype: str) -> None:
+        super().__init__(dtype=stored(dtype))
+        self.scale = scale
+
+    def call(self, x: Tensor) -> Tensor:
+        x = ops.cast(x, self.compute_dtype) / self.scale.divide
+        if self.scale.mean:
+            x = x - ops.convert_to_tensor(self.scale.mean, self.compute_dtype)
+        if self.scale.std:
+            x = x / ops.convert_to_tensor(self.scale.std, self.compute_dtype)
+        return per_image(x) if self.scale.per_image else x
+
+
+def per_image(x: Tensor) -> Tensor:
+    """Each picture minus its mean, over max(its deviation, 1 / sqrt(values))."""
+    axes = (*AXES, 3)
+    x = x - mean(x, axes, keepdims=True)
+    deviation = ops.sqrt(mean(x * x, axes, keepdims=True))
+    least = ops.convert_to_tensor(prod(x.shape[1:]) ** -0.5, x.dtype)
+    return x / ops.where(deviation > least, deviation, least)
+
+
+def mean(x: Tensor, axes: tuple[int, ...], keepdims: bool = False) -> Tensor:
+    """Over these axes; `ops.mean` would do it in float32."""
+    n = prod(x.shape[axis] for axis in axes)
+    return ops.sum(x, axes, keepdims) / n
+
+
+def crop(x: Tensor, side: int) -> Tensor:
+    """The central square of a larger picture; `side` 0 keeps it whole."""
+    h, w = (x.shape[axis] for axis in AXES)
+    if not side or (h, w) == (side, side):
+        return x
+    top, left = (h - side) // 2, (w - side) // 2
+    return x[:, top : top + side, left : left + side]
+
+
+def stored(dtype: str) -> str:
+    """The type weights are kept in: float32 for a model that computes in bfloat16."""
+    return "float64" if dtype == "float64" else "float32"
+
+
+def policy(dtype: str) -> str:
+    """Keras's name for weights in one type and arithmetic in another."""
+    return "mixed_bfloat16" if dtype == "bfloat16" else dtype
