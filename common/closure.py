@@ -40,6 +40,7 @@ DECIDES_NOTHING = {
     "common.keras_backend": "it says which framework is imported; versions do too",
     "common.model_file": "weights to start from are in the identity by their digest",
     "common.overrides": "its result is the spec and the recipe",
+    "common.photos": "how pictures are resized is in their fingerprint (RESIZED)",
     "common.precision": "its result is in the identity",
     "common.record": "it writes",
     "common.report": "it shows",
@@ -141,22 +142,22 @@ class Closure:
             self._follow(source, node)
         effects = (source.name, "(import)")
         if source.effects and effects not in self.texts:
-            self.texts[effects] = "\n".join(map(_plain, source.effects))
+            self.texts[effects] = "\n".join(map(ast.unparse, source.effects))
             for node in source.effects:
                 self._follow(source, node)
 
     def _follow(self, source: Module, node: ast.stmt) -> None:
         """Take in every name that a statement uses."""
-        imports = source.imports | dict(_imports(node, source.name))
-        for name, attributes in _names(_bare(source.name, node)):
+        inside = dict(_imports(node, source.name))
+        for name, attributes in sorted(set(_names(_bare(source.name, node)))):
             if name == BUILDERS:
                 continue
-            if name in source.definitions and name not in dict(
-                _imports(node, source.name)
-            ):
+            if name in inside:
+                self._use(inside[name], attributes)
+            elif name in source.definitions:
                 self.reach(source.name, name)
-            elif name in imports:
-                self._use(imports[name], attributes)
+            elif name in source.imports:
+                self._use(source.imports[name], attributes)
             else:
                 for star in source.stars:
                     self.reach_all(star)
@@ -269,7 +270,7 @@ def parsed(module: str) -> Module | None:
         return None
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = Module(module)
-    for node in ast.parse(path.read_bytes()).body:
+    for node in without_docstrings(ast.parse(path.read_bytes())).body:
         _sort_in(found, node, package)
     return found
 
@@ -288,8 +289,8 @@ def _sort_in(found: Module, node: ast.stmt, package: str) -> None:
         case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
             for name in _bound(node):
                 found.definitions.setdefault(name, []).append(node)
-        case ast.Expr(value=ast.Constant()):
-            pass  # a docstring
+        case ast.Pass():
+            pass  # where a docstring was all
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             pass  # never runs
         case _:
@@ -360,7 +361,7 @@ def _defines(module: str, name: str) -> bool:
 
 def _text(module: str, node: ast.stmt) -> str:
     """A definition's code; of our records, what their fields are set to is not code."""
-    text = _plain(_bare(module, node))
+    text = ast.unparse(_bare(module, node))
     if isinstance(node, ast.ClassDef) and (kind := _record(module, node.name)):
         changed = codec.changed_defaults(kind)
         text += "".join(f"\n{name} = {value}" for name, value in changed.items())
@@ -383,13 +384,7 @@ def _record(module: str, name: str) -> type | None:
     return kind if kind in codec.OURS and kind.__module__ == module else None
 
 
-def _plain(node: ast.AST) -> str:
-    """Code without comments, docstrings and layout."""
-    copied = ast.parse(ast.unparse(ast.fix_missing_locations(node)))
-    return ast.unparse(without_docstrings(copied))
-
-
-def without_docstrings(tree: ast.AST) -> ast.AST:
+def without_docstrings(tree: ast.Module) -> ast.Module:
     """The same tree, changed in place."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

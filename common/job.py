@@ -33,7 +33,7 @@ from common.track import located, module_of
 ID_DIGITS = 16  # of the hash: 64 bits, so no two of a billion runs collide
 
 # What a run calls of its track, by mode: where its code begins.
-SHARED_ENTRY = ("configure", "predictor", "get_weights", "save")
+SHARED_ENTRY = ("configure", "predictor", "get_weights")
 ENTRIES = {
     "strict": (*SHARED_ENTRY, "build", "train"),
     "aligned": (*SHARED_ENTRY, "build", "train"),

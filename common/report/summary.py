@@ -26,13 +26,11 @@ FIRST = ("torch", "tensorflow")
 UNPAIRED = "native"  # the mode in which equal seeds share nothing
 NO_INTERVAL: dict[str, float | None] = {"mean": None, "low": None, "high": None}
 
-# What the numbers of both tracks' runs depend on, from the record itself ...
+# What the numbers of all tracks' runs depend on, from the record itself.
 SHARED = (
     *("system", "mode", "precision", "spec", "recipe"),
     *("epochs", "device", "threads"),
 )
-# ... and from its identity, where the store keeps that: the code of `common`.
-CODE = ("code",)
 
 Summary = dict[str, Any]
 Row = dict[str, Any]
@@ -110,7 +108,10 @@ def _groups(runs: Sequence[Finished], tracks: Sequence[str] | None) -> list[Grou
     for run in runs:
         together.setdefault(_shared(run.record), []).append(run)
     found = [
-        group for same in together.values() for group in _by_versions(same, tracks)
+        group
+        for alike in together.values()
+        for same in _by_code(alike)
+        for group in _by_versions(same, tracks)
     ]
     order = list(dict.fromkeys(run.record["system"] for run in runs))
     return sorted(found, key=lambda group: _place(group.runs[0].record, order))
@@ -124,11 +125,25 @@ def _place(record: Mapping[str, Any], order: list[str]) -> tuple[Any, ...]:
 
 
 def _shared(record: Mapping[str, Any]) -> str:
-    identity = record.get("identity") or {}
-    parts = [record[key] for key in SHARED] + [identity.get(key) for key in CODE]
+    parts = [record[key] for key in SHARED]
     data = [record["data"][key] for key in ("fingerprint", "name", "note")]
     numpy = record["environment"].get("versions", {}).get("numpy")
     return repr([*parts, *data, record["overrides"], numpy])
+
+
+def _by_code(runs: Sequence[Finished]) -> Iterator[list[Finished]]:
+    """Runs apart that used other code of `common`, where they used the same parts.
+
+    What a track's run uses differs from track to track; what all of them use must be
+    the same in a row.
+    """
+    codes = [(run.record.get("identity") or {}).get("code") or {} for run in runs]
+    used = set.intersection(*(set(code) for code in codes))
+    shared = sorted(name for name in used if name.startswith("common"))
+    found: dict[tuple[str, ...], list[Finished]] = {}
+    for run, code in zip(runs, codes, strict=True):
+        found.setdefault(tuple(code[name] for name in shared), []).append(run)
+    yield from found.values()
 
 
 def in_order(tracks: Iterable[str]) -> list[str]:
@@ -147,7 +162,7 @@ def _by_versions(
     for run in runs:
         versions = run.record["environment"].get("versions", {})
         identity = run.record.get("identity") or {}
-        code = [identity.get(key) for key in ("track_code", "system_code")]
+        code = [identity.get(key) for key in ("code", "system_code")]
         same = tracks[run.record["track"]]
         same.setdefault(repr((versions, code)), []).append(run)
     for choice in product(*(list(kinds.values()) or [[]] for kinds in tracks.values())):
