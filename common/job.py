@@ -195,7 +195,8 @@ def _code_of(
     found = [*((package, entry) for entry in entries), *roots]
     for kind in kinds:
         found.append((kind.__module__, kind.__qualname__))
-        if kind in codec.OURS and (builder := builder_of(package, kind.__name__)):
+        ours = "build" in entries and kind in codec.OURS
+        if ours and (builder := builder_of(package, kind.__name__)):
             found.append(builder)
     return closure(found, packages=[package.partition(".")[0]])
 
