@@ -27,7 +27,7 @@ from typing import (
 
 import typer
 
-from common import record
+from common.command_line import as_typed, typed
 from common.report.table import FORMATS
 
 Paths = str | Path | Sequence[str | Path]
@@ -184,11 +184,11 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def called(*args: P.args, **given: P.kwargs) -> R:
-        if record.command():  # the line as it was typed
+        if typed():  # the line as it was typed
             return function(*args, **given)
         words = [repr(arg) for arg in args]
         words += [f"{name}={value!r}" for name, value in given.items()]
-        with record.as_typed(f"{function.__name__}({', '.join(words)})"):
+        with as_typed(f"{function.__name__}({', '.join(words)})"):
             return function(*args, **given)
 
     return called

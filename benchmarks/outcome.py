@@ -11,6 +11,7 @@ from benchmarks.engine.runner import Outcome, RunsFailed, run_jobs
 from benchmarks.options import Runs, Told
 from benchmarks.request import check_choice, check_positive, path_of
 from common import files, record, report
+from common.command_line import typed
 from common.errors import Refused
 from common.job import Job, versions
 from common.results import Run, Store
@@ -112,7 +113,7 @@ def kept(
         Store(out["store"]).path,
         kind,
         result,
-        command=record.command(),
+        command=typed(),
         environment=record.environment(found),
         subject=subject,
     )

@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.engine import download
 from benchmarks.engine.machine import Machine
 from benchmarks.options import Names, Paths
-from common import codec, record
+from common import codec
+from common.command_line import typed
 from common.data import DataRequest, Dataset, open_data
 from common.data.canonical import PUBLIC
 from common.data.sources import is_prepared
@@ -67,7 +68,7 @@ class Setting:
             recipe=codec.dumps(resolved.recipe),
             start=str(self.start[0].resolve()) if self.start else None,
             start_digest=self.start[1] if self.start else None,
-            command=record.command(),
+            command=typed(),
         )
 
 

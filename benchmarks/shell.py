@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from common import record
+from common.command_line import as_typed
 from common.errors import DONE, FAILED, OURS, STOPPED, WRONG, Failed, Fault, Refused
 
 
@@ -38,7 +38,7 @@ def run(app: typer.Typer) -> int:
     """Run an app; the exit code, every refusal said in one line."""
     warnings.showwarning = _one_line
     try:
-        with record.as_typed(_typed()):
+        with as_typed(_typed()):
             code = app(standalone_mode=False)  # Typer returns 130 for Ctrl-C
         return STOPPED if code == STOPPED else DONE
     except Refused as error:

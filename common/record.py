@@ -14,9 +14,8 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +28,6 @@ from common.files import canonical, readable, write_atomic
 SCHEMA = 1
 FOLDER = "findings"
 KEYS = ("schema", "kind", "id", "subject", "written", "command", "environment")
-
-_typed: ContextVar[str] = ContextVar("typed", default="")
 
 
 class Damaged(Refused):
@@ -58,24 +55,6 @@ class Finding:
     command: str
     environment: dict[str, Any]
     result: dict[str, Any]
-
-
-# --- the command line ---------------------------------------------------------------
-
-
-def command() -> str:
-    """The command line that is carried out, or "" if nobody said."""
-    return _typed.get()
-
-
-@contextmanager
-def as_typed(text: str) -> Iterator[None]:
-    """While open, `text` is what was typed."""
-    token = _typed.set(text)
-    try:
-        yield
-    finally:
-        _typed.reset(token)
 
 
 # --- the environment ----------------------------------------------------------------

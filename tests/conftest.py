@@ -8,8 +8,10 @@ and torchvision come first.  Outside the tests each framework has its own proces
 import contextlib
 import ctypes
 import gc
+import json
 import os
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 
@@ -19,21 +21,20 @@ import pytest
 # processes that tests start are to find tests.numpy_track there.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-HEAVY = {
-    "test_imagenet.py",
-    "test_inception.py",
-    "test_inference.py",
-    "test_keras_torch.py",
-    "test_weights_files.py",
-}
-LEAVING = {"test_data_tracks.py", "test_heads.py", "test_native.py"}
 GROWN = 50e6  # bytes; what a test may leave to be collected later
+
+
+# Where the workers tell xdist's controller, which sees names only, which are heavy.
+WEIGHTS = "TWINTRACK_TEST_WEIGHTS"
 
 
 def pytest_configure(config):
     """Frameworks in their order, where tests run: not in xdist's controller."""
     workers = getattr(config.option, "numprocesses", None)
     if workers and not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="twintrack-tests-")
+        config.add_cleanup(folder.cleanup)
+        os.environ[WEIGHTS] = folder.name
         return
     for name in ("torch", "triton", "torchvision"):
         with contextlib.suppress(ImportError):
@@ -42,20 +43,23 @@ def pytest_configure(config):
         sys.modules["torch"].set_num_threads(1)
 
 
-def weight(nodeid):
+def weight(item):
     """2 for tests that hold three gigabytes in their children, 1 for one.
 
     Else 0, but -1 for those that leave half a gigabyte in their worker.
     """
-    name = nodeid.partition("::")[0].rpartition("/")[2]
-    if name == "test_parity.py" and "inception" in nodeid:
-        return 2
-    return -1 if name in LEAVING else int(name in HEAVY)
+    marks = {mark.name for mark in item.iter_markers()}
+    return 2 * ("heaviest" in marks) or ("heavy" in marks) or -("leaves" in marks)
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
     """The heaviest first, while the workers are small."""
-    items.sort(key=lambda item: -weight(item.nodeid))
+    items.sort(key=lambda item: -weight(item))
+    if folder := os.environ.get(WEIGHTS):
+        worker = getattr(config, "workerinput", {}).get("workerid", "alone")
+        told = json.dumps([item.nodeid for item in items if weight(item) > 0])
+        (Path(folder) / f"{worker}.json").write_text(told)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -68,8 +72,16 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
+        heavy = frozenset()
+
+        def schedule(self):
+            # All workers have collected by now, each the same tests.
+            told = sorted(Path(os.environ[WEIGHTS]).glob("*.json"))
+            self.heavy = frozenset(json.loads(told[0].read_text())) if told else ()
+            super().schedule()
+
         def _split_scope(self, nodeid):
-            return "heavy" if weight(nodeid) > 0 else nodeid.partition("::")[0]
+            return "heavy" if nodeid in self.heavy else nodeid.partition("::")[0]
 
     return Scheduling(config, log)
 

@@ -29,6 +29,8 @@ from common.data import DataRequest, open_data
 from common.data.canonical import Canonical, by_content
 from common.errors import Refused
 
+pytestmark = pytest.mark.leaves
+
 TRACKS = ("torch", "tensorflow")
 NAMES = [
     "airplane",

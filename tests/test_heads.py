@@ -15,6 +15,8 @@ from common.spec import Norm
 from common.systems import SYSTEMS, resolve
 from common.weights import draw, random_weights
 
+pytestmark = pytest.mark.leaves
+
 TRACKS = (pt_track, tf_track)
 BOTH = pytest.mark.parametrize("track", TRACKS, ids=["torch", "tensorflow"])
 FEATURES = {"rasbt-mlp": 256, "small-cnn": 64, "inception-v3": 2048}

@@ -19,6 +19,8 @@ from common.report import photos as report
 from common.results import Store
 from common.weights import random_weights
 
+pytestmark = pytest.mark.heavy
+
 SCHEMA = Path(__file__).parents[1] / "common/schema/classify.json"
 IMAGENET = Framing(size=(299, 299), how="centre", filter="bilinear")
 

@@ -29,7 +29,8 @@ BACK = (10, 20, 30)
 # A JPEG's own rounding of smooth pictures, in steps of 255.
 JPEG_ERROR = 3
 MUTANTS = 2000
-SECOND = 1.0  # what no file may take
+# Seconds of the processor's time: a decoder that never ends; nothing is measured.
+HANG = 60.0
 
 
 def encoded(picture, kind="PNG", **options):
@@ -315,14 +316,15 @@ def bomb(side):
 
 
 @pytest.mark.parametrize("side", [8001, 10_000, 20_000])
-def test_a_bomb_is_refused_before_it_is_decoded(side):
+def test_a_bomb_is_refused_before_it_is_decoded(side, monkeypatch):
     content = bomb(side)
     assert len(content) < 1000
     assert side * side > MAX_PIXELS
-    begun = time.perf_counter()
+    decoded = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
     with pytest.raises(BadPicture, match=r"(10,000|8,001) x|multiple of the 64,000"):
         read(content, AS_IS)
-    assert time.perf_counter() - begun < SECOND
+    assert not decoded
 
 
 def test_too_many_bytes_are_refused_without_reading_them_all(tmp_path):
@@ -478,6 +480,6 @@ def test_mutated_files_give_a_picture_or_one_line():
         slowest = max(slowest, time.process_time() - begun)
     assert not [line for line in said if "\n" in line]
     assert all(line.startswith("a photo must be") for line in said)
-    assert slowest < SECOND
+    assert slowest < HANG
     # Both happen often, else the mutations test nothing.
     assert min(pictures, len(said)) > MUTANTS // 10

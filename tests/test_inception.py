@@ -14,6 +14,8 @@ from common.track import DEFAULT
 from common.weights import read
 from tests.gradients import SCALED
 
+pytestmark = pytest.mark.heavy
+
 # float64 logits and gradients after 48 layers; measured 5e-13.
 FLOAT64 = 1e-11
 

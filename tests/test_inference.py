@@ -21,6 +21,8 @@ from common.inception import InceptionSpec
 from common.model_file import About
 from common.weights import random_weights
 
+pytestmark = pytest.mark.heavy
+
 SCHEMA = Path(__file__).parents[1] / "common/schema/speed.json"
 
 

@@ -38,6 +38,8 @@ from common.spec import (
 from common.systems import DIGITS, FLOAT32, ROUNDING, SYSTEMS, resolve
 from common.weights import read
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parent.parent
 STEPS = 12
 # Inception's own, as its ladder has it: 94 batch norms over few values magnify.

@@ -17,6 +17,8 @@ from common.plan import Plan
 from common.spec import Norm
 from common.track import load_track
 
+pytestmark = pytest.mark.leaves
+
 TRACKS = ("torch", "tensorflow")
 MLPS = ("rasbt-mlp", "rasbt-mlp-batchnorm", "rasbt-mlp-dropout")
 CNNS = ("small-cnn", "adventures-cnn", "deep-cnn", "rosetta-cnn")

@@ -76,7 +76,13 @@ def measured_here(climbs):
         yield compare_stage(stage, climbs)
 
 
-@pytest.mark.parametrize("name", OURS)
+def marked(name, id=None):
+    """A case, marked where it climbs with Inceptions."""
+    marks = [pytest.mark.heaviest] if name == "inception-v3" else []
+    return pytest.param(id or name, marks=marks, id=f"{id or name}-{name}")
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in OURS])
 def test_both_tracks_compute_the_same_function(name, tmp_path):
     rungs = climbed(name, tmp_path)
     assert [rung for rung in rungs if not rung.passed] == []
@@ -86,9 +92,7 @@ def test_both_tracks_compute_the_same_function(name, tmp_path):
     assert rungs[-1].name == "float32"
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(f, id=f"{f}-{FAULTS[f].system}") for f in FAULTS]
-)
+@pytest.mark.parametrize("fault", [marked(FAULTS[f].system, f) for f in FAULTS])
 def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, tmp_path):
     *held, broken = climbed(FAULTS[fault].system, tmp_path, fault=fault)
     assert broken.name == FAULTS[fault].rung
@@ -97,6 +101,7 @@ def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, tmp_path):
     assert all(rung.passed for rung in held)
 
 
+@pytest.mark.heaviest
 def test_inceptions_running_variance_is_caught_too(tmp_path):
     *held, broken = climbed("inception-v3", tmp_path, fault="bn-variance")
     assert broken.name == "statistics"

