@@ -21,8 +21,10 @@ SCHEMAS = Path(common.__file__).parent / "schema"
 VERSIONS = {
     "torch": {"numpy": "2.0", "torch": "2.11"},
     "tensorflow": {"numpy": "2.0", "tensorflow": "2.20", "keras": "3.12"},
+    "tests.numpy_track": {"numpy": "2.0"},
 }
 N = 2000  # test images
+TYPED = "twintrack compare rasbt-mlp --seeds 3 --set 'recipe.lr=0.1'"
 
 
 def job(track, seed, **changes):
@@ -40,8 +42,9 @@ def job(track, seed, **changes):
         "device": "cpu",
         "threads": 2,
         "epochs": 3,
-        "spec": "MLPSpec()",
-        "recipe": "Recipe()",
+        "spec": "{}",
+        "recipe": "{}",
+        "command": TYPED,
     }
     return Job(**given | changes)
 
@@ -76,7 +79,13 @@ def record(made, run, *, wrong, note="", versions=None, diverged_at=None):
         },
         "memory": {"peak": 500_000_000 + made.seed, "gpu": None},
         "environment": {"versions": versions or VERSIONS[made.track]},
-        "published": {"torch": 0.9754, "tensorflow": 0.975, "source": source},
+        "published": {
+            "data": "mnist",
+            "torch": 0.9754,
+            "tensorflow": 0.975,
+            "source": source,
+        },
+        "command": made.command,
     } | {
         key: getattr(made, key)
         for key in (
@@ -181,11 +190,13 @@ def test_mcnemar_is_given_per_seed(pairs):
     assert counts == [(1, 1.0), (2, 0.5), (1, 1.0)]
 
 
-def test_the_command_repeats_the_runs(pairs):
-    assert only_row(pairs)["command"] == (
-        "twintrack compare rasbt-mlp --data digits --seeds 3 --epochs 3 "
-        "--precision float32 --threads 2"
-    )
+def test_the_command_is_the_line_that_was_typed_for_the_newest_run(pairs):
+    assert only_row(pairs)["command"] == TYPED
+
+
+def test_a_run_that_does_not_say_has_no_command(store):
+    add(store, "torch", 0, command="")
+    assert only_row(store)["command"] is None
 
 
 def test_a_published_figure_names_its_data_set(pairs):
@@ -206,7 +217,7 @@ def test_modes_never_share_a_row(pairs):
         {"epochs": 4},
         {"threads": 1},
         {"device": "gpu"},
-        {"overrides": ("recipe.lr=1",), "recipe": "Recipe(lr=1)"},
+        {"overrides": ("recipe.lr=1",), "recipe": '{"lr": 1}'},
         {"note": "100 of 1,000 training images"},
         {"versions": {"numpy": "2.0", "torch": "2.12"}},
     ],
@@ -228,7 +239,7 @@ def test_another_torch_is_compared_with_the_same_tensorflow(pairs):
 
 def test_a_second_run_of_a_seed_replaces_the_first_and_is_said(pairs):
     add(pairs, "torch", 0, name="-again")
-    shown = " ".join(report.text(report.summarise(pairs.runs())).split())
+    shown = " ".join(report.shown("compare", report.summarise(pairs.runs())).split())
     assert "1 older run of the same seeds left out" in shown
 
 
@@ -329,15 +340,93 @@ def test_one_track_has_its_sentence(store):
     add(store, "torch", 0)
     assert only_row(store)["sentence"] == (
         "undecided: only torch was run, so there is no difference to judge; run "
-        "tensorflow as well"
+        "another track as well"
     )
 
 
-def test_one_track_has_no_figures_of_the_other(store):
+def test_a_track_that_was_asked_for_and_has_no_run_is_named(store):
     add(store, "torch", 0)
-    row = only_row(store)
+    row = only_row(store, tracks=["torch", "tensorflow"])
     figures = [row["difference"], row["tracks"]["tensorflow"]["accuracy"]]
     assert figures == [{"mean": None, "low": None, "high": None}] * 2
+    assert row["sentence"].endswith("run tensorflow as well")
+
+
+def test_one_track_has_no_figures_of_another(store):
+    add(store, "torch", 0)
+    row = only_row(store)
+    assert row["difference"] == {"mean": None, "low": None, "high": None}
+    assert (list(row["tracks"]), row["comparisons"]) == (["torch"], [])
+
+
+# --- more than two tracks -----------------------------------------------------------
+
+
+THIRD = "tests.numpy_track"
+
+
+@pytest.fixture
+def three(store):
+    """Three seeds of three tracks; the third is clearly worse than the others."""
+    for seed in range(3):
+        add(store, THIRD, seed, wrong=220 + seed, first=400)
+        add(store, "tensorflow", seed, wrong=21 + seed % 2)
+        add(store, "torch", seed, wrong=20)
+    return store
+
+
+def test_the_first_track_is_compared_with_each_of_the_others(three):
+    row = only_row(three)
+    assert list(row["tracks"]) == ["torch", "tensorflow", THIRD]
+    pairs = [pair["tracks"] for pair in row["comparisons"]]
+    assert pairs == [["torch", "tensorflow"], ["torch", THIRD]]
+    verdicts = [pair["verdict"] for pair in row["comparisons"]]
+    assert verdicts == ["equivalent", "different"]
+    assert row["comparisons"][1]["sentence"].startswith(
+        f"different: torch is 10.05 points more accurate than {THIRD} (torch minus "
+        f"{THIRD}: 10.05, "
+    )
+
+
+def test_tracks_come_in_the_order_that_was_asked_for(three):
+    row = only_row(three, tracks=[THIRD, "torch", "tensorflow"])
+    assert list(row["tracks"]) == [THIRD, "torch", "tensorflow"]
+    assert row["difference"]["mean"] < -0.09
+    assert row["difference"] == row["comparisons"][0]["difference"]
+
+
+def test_verdicts_of_several_comparisons_are_adjusted_and_say_so(three):
+    row = only_row(three)
+    for pair in row["comparisons"]:
+        assert pair["adjusted"] == 2
+        assert "adjusted for 2 comparisons (Holm)" in pair["sentence"]
+    alone = only_row(Only(three, ["torch", "tensorflow"]))
+    assert alone["comparisons"][0]["adjusted"] == 1
+    first = row["comparisons"][0]
+    assert first["tost_p"] == pytest.approx(
+        min(1, max(2 * alone["tost_p"], 0)), rel=1e-9
+    )
+
+
+def test_three_tracks_fit_the_schema_and_every_format(three):
+    summary = report.summarise(three.runs())
+    jsonschema.validate(summary, schema("compare"))
+    for format in report.FORMATS:
+        shown = report.shown("compare", summary, format)
+        assert "numpy" in shown
+    shown = report.shown("compare", summary, "markdown")
+    assert f"torch - {THIRD}, points [95 %]" in shown
+    assert f"Verdict, {THIRD}" in shown
+
+
+class Only:
+    """The runs of some tracks of a store."""
+
+    def __init__(self, store, tracks):
+        self.store, self.tracks = store, tracks
+
+    def runs(self):
+        return [r for r in self.store.runs() if r.record["track"] in self.tracks]
 
 
 def test_one_track_fits_the_schema(store):
@@ -389,23 +478,23 @@ def test_different_seeds_in_the_tracks_are_no_pairs(store):
 
 def test_a_text_table_fits_100_columns(pairs):
     add(pairs, "torch", 0, mode="native", note="100 of 1,000 training images; more")
-    lines = report.text(report.summarise(pairs.runs())).splitlines()
+    lines = report.shown("compare", report.summarise(pairs.runs())).splitlines()
     assert max(map(len, lines)) <= 100
 
 
 def test_a_text_table_says_how_much_was_tested(pairs):
-    shown = report.text(report.summarise(pairs.runs()))
+    shown = report.shown("compare", report.summarise(pairs.runs()))
     assert "1,000 training images and 2,000 test images; 3 seeds: 0, 1, 2" in shown
 
 
 def test_a_text_table_says_what_a_limit_left(store):
     add(store, "torch", 0, note="100 of 1,000 training images")
-    shown = report.text(report.summarise(store.runs()))
+    shown = report.shown("compare", report.summarise(store.runs()))
     assert "(100 of 1,000 training images)" in shown
 
 
 def test_a_text_table_has_a_row_per_track(pairs):
-    shown = report.text(report.summarise(pairs.runs()))
+    shown = report.shown("compare", report.summarise(pairs.runs()))
     assert re.search(
         r"torch +3 +99\.00 +\d\d\.\d\d to \d\d\.\d\d +2,000 +500 MB +1\.25 s +97\.54",
         shown,
@@ -414,19 +503,21 @@ def test_a_text_table_has_a_row_per_track(pairs):
 
 def test_a_text_table_shows_a_dash_where_there_is_no_figure(store):
     add(store, "torch", 0, diverged_at=5)
-    shown = report.text(report.summarise(store.runs()))
+    shown = report.shown("compare", report.summarise(store.runs()))
     assert re.search(r"torch +0 +- +- +- +- +- +97\.54", shown)
 
 
 def test_a_markdown_table_has_a_line_per_system(pairs):
-    lines = report.markdown(report.summarise(pairs.runs())).splitlines()
+    lines = report.shown(
+        "compare", report.summarise(pairs.runs()), "markdown"
+    ).splitlines()
     (row,) = [line for line in lines if line.startswith("| rasbt-mlp ")]
     assert re.search(r"\| 3 / 3 \| 99\.00 \[.*\] \| 98\.93 \[.*\] \| 0\.07 \[.*\]", row)
 
 
 def test_modes_never_share_a_markdown_table(pairs):
     add(pairs, "torch", 0, mode="native")
-    shown = report.markdown(report.summarise(pairs.runs()))
+    shown = report.shown("compare", report.summarise(pairs.runs()), "markdown")
     titles = re.findall(r"^\*\*Mode.*", shown, re.MULTILINE)
     assert titles == [
         "**Mode aligned, precision float32**",
@@ -435,9 +526,9 @@ def test_modes_never_share_a_markdown_table(pairs):
 
 
 def test_a_markdown_table_is_followed_by_sentences_and_commands(pairs):
-    shown = report.markdown(report.summarise(pairs.runs()))
-    assert "- **rasbt-mlp** on digits: equivalent: the tracks" in shown
-    assert "`twintrack compare rasbt-mlp --data digits --seeds 3" in shown
+    shown = report.shown("compare", report.summarise(pairs.runs()), "markdown")
+    assert "- rasbt-mlp on digits: equivalent: the tracks" in shown
+    assert f"- `{TYPED}`" in shown
 
 
 # --- the command ------------------------------------------------------------------
@@ -515,6 +606,7 @@ def test_the_parity_schema_accepts_what_design_says():
     rung |= {"tolerance": 1e-12, "passed": True, "where": None}
     counting = rung | {"name": "names", "dtype": None, "difference": 0, "tolerance": 0}
     system = {"system": "small-cnn", "passed": True, "rungs": [rung, counting]}
+    system |= {"tracks": ["torch", "tensorflow"]}
     jsonschema.validate({"systems": [system]}, schema("parity"))
 
 

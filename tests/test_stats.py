@@ -10,7 +10,7 @@ drawn at once, are the whole experiment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -449,3 +449,61 @@ def test_the_smallest_p_pays_for_the_number_of_seeds():
 
 def test_no_seed_has_no_smallest_p():
     assert stats.smallest_p([]) is None
+
+
+# --- several comparisons ------------------------------------------------------------
+
+
+def compared(tost_p, difference_p):
+    """A comparison with these p values."""
+    found = stats.compare(*tables(2000, [3, 4, 5]), paired=True)
+    return replace(found, tost_p=tost_p, difference_p=difference_p)
+
+
+def test_holm_is_what_it_is_by_hand():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([0.5, 0.6]) == [1.0, 1.0]
+
+
+def test_an_adjusted_verdict_may_be_another():
+    """A p of .03 is enough for one comparison, and not for two such."""
+    two = stats.adjusted([compared(0.03, 0.9), compared(0.03, 0.9)])
+    assert [(c.verdict, c.among) for c in two] == [("undecided", 2)] * 2
+    two = stats.adjusted([compared(0.01, 0.9), compared(0.03, 0.9)])
+    assert [c.verdict for c in two] == ["equivalent"] * 2
+    two = stats.adjusted([compared(0.9, 0.001), compared(0.9, 0.06)])
+    assert [c.verdict for c in two] == ["different", "undecided"]
+
+
+def test_one_comparison_is_not_adjusted():
+    found = stats.compare(*tables(2000, [3, 4, 5]), paired=True)
+    assert stats.adjusted([found]) == [found]
+
+
+def test_the_p_of_a_difference_agrees_with_the_interval():
+    rng = np.random.default_rng(5)
+    seen = set()
+    for _ in range(60):
+        rate = rng.uniform(0.5, 0.99)
+        a = rng.random((4, 300)) < rate
+        b = rng.random((4, 300)) < rate - rng.uniform(0, 0.1)
+        found = stats.compare(a, b, paired=True)
+        excludes = found.difference.low > 0 or found.difference.high < 0
+        assert (found.difference_p < 0.05) == excludes
+        seen.add(excludes)
+    assert seen == {True, False}
+
+
+def test_equal_tracks_are_rarely_called_different_however_many_they_are():
+    """Family-wise: any false "different" among three equal tracks."""
+    rng = np.random.default_rng(11)
+    tries, wrong = 300, 0
+    for _ in range(tries):
+        easy = rng.beta(8, 2, 400)  # how likely each picture is named
+        luck = rng.normal(0, 0.02, (3, 5, 1))  # of a training
+        right = rng.random((3, 5, 400)) < np.clip(easy + luck, 0, 1)
+        pairs = [stats.compare(right[0], right[k], paired=True) for k in (1, 2)]
+        judged = stats.adjusted(pairs)
+        wrong += any(one.verdict == "different" for one in judged)
+    # The 99 % bound of a true 5 % in so many tries.
+    assert wrong / tries <= 0.05 + 2.33 * (0.05 * 0.95 / tries) ** 0.5

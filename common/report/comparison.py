@@ -154,4 +154,4 @@ def _said(row: Row) -> Iterator[str]:
         text += f"; published: {row['published']['source']}"
     yield f"{text})"
     if row["command"]:
-        yield row["command"]
+        yield f"`{row['command']}`"

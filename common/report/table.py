@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -76,10 +77,21 @@ def rendered(tables: Iterable[Table], format: str) -> str:
 
 def text(table: Table) -> str:
     """For a terminal, a pipe or a log file: no colours, nothing cut off."""
-    parts = [*_filled(table.title), *table.about]
+    parts = _wrapped([*_filled(table.title), *table.about])
     if table.columns:
         parts += ["", _grid(table), ""] if parts else [_grid(table), ""]
-    return "\n".join([*parts, *table.notes])
+    return "\n".join([*parts, *_wrapped(table.notes)])
+
+
+def _wrapped(lines: Iterable[str]) -> list[str]:
+    """Lines of at most WIDTH columns, each keeping its indentation."""
+    found: list[str] = []
+    for line in lines:
+        inside = " " * (len(line) - len(line.lstrip()))
+        found += textwrap.wrap(
+            line, WIDTH, subsequent_indent=inside, break_on_hyphens=False
+        ) or [""]
+    return found
 
 
 def _filled(line: str) -> list[str]:
