@@ -1,0 +1,72 @@
+"""Pages whose tables are printed from files: `docs/results/*.json`.
+
+    python -m common.report.pages README.md docs/*.md     # print them again
+
+A page marks where a table stands:
+
+    <!-- table: docs/results/parity.json -->
+    ...
+    <!-- end -->
+
+A file is a finding (`common.record`), or tables that were copied from an older page and
+say so in their `origin`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common import report
+from common.report.table import Column, Table, rendered
+
+MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def fill(text: str, root: Path) -> str:
+    """A page with its tables printed anew.
+
+    Args:
+        text: Of the page, in Markdown.
+        root: The folder that the files are named from.
+
+    Raises:
+        OSError: A file is missing.
+        KeyError: It is of no known form.
+    """
+
+    def printed(mark: re.Match[str]) -> str:
+        content = json.loads((root / mark[2]).read_text())
+        return f"{mark[1]}{table_of(content)}\n{mark[3]}"
+
+    return MARK.sub(printed, text)
+
+
+def table_of(content: Mapping[str, Any]) -> str:
+    """What a file says, in Markdown."""
+    if "result" in content:
+        kind, result = str(content["kind"]), content["result"]
+        return report.shown(kind, result, "markdown").rstrip()
+    tables = [
+        Table(
+            columns=tuple(Column(name) for name in table["columns"]),
+            rows=tuple(tuple(row) for row in table["rows"]),
+        )
+        for table in content["tables"]
+    ]
+    return rendered(tables, "markdown")
+
+
+def main() -> None:
+    """Print the tables of the pages that the command line names."""
+    for name in sys.argv[1:]:
+        page = Path(name)
+        page.write_text(fill(page.read_text(), Path.cwd()))
+
+
+if __name__ == "__main__":
+    main()
