@@ -52,7 +52,7 @@ class CheckFailed(Failed):
 
 
 def data_list(
-    context: typer.Context | None = None,
+    context: typer.Context = None,  # type: ignore[assignment]
     *,
     cache: options.Cache = None,
     format: options.Format = "text",

@@ -94,7 +94,9 @@ Side = Annotated[
 Seeds = Annotated[int, option(int, "Runs per track: seeds 0 to N-1.")]
 Epochs = Annotated[int | None, option(int | None, "Epochs, in place of the recipe's.")]
 Tracks = Annotated[Names, option(str, "Tracks, with commas between.")]
-Margin = Annotated[float, option(float, "Largest difference that is none, a share.")]
+Margin = Annotated[
+    float, option(float, "Largest difference that does not matter, a share.")
+]
 HowToFit = Annotated[str, option(str, FIT)]
 MaybeHowToFit = Annotated[str | None, option(str | None, FIT + OWN)]
 Resampling = Annotated[str, option(str, FILTERS)]

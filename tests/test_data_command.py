@@ -139,3 +139,11 @@ def test_the_command_imports_no_framework():
     command = [sys.executable, "-c", code]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert told.stdout == "set()\n"
+
+
+def test_a_part_of_the_command_does_not_print_the_list_as_well(cache):
+    command = [sys.executable, "-m", "benchmarks.cli", "data", "verify"]
+    told = subprocess.run(
+        [*command, "--cache", str(cache)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.count("fingerprint") == 1
