@@ -239,7 +239,8 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(**given: Any) -> Any:
         return command(**given)
 
-    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    run.__doc__ = (command.__doc__ or "").split("\n\n")[0]  # the rest is for callers
+    run.__name__ = command.__name__
     run.__annotations__ = {p.name: p.annotation for p in found}
     run.__signature__ = Signature(found)  # type: ignore[attr-defined]
     return run

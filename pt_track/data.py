@@ -52,7 +52,7 @@ def _mnist(root: Path) -> Canonical:
             super().download()
             self.unpacked = True
 
-    arrays = []
+    arrays: list[np.ndarray] = []
     for train in (True, False):
         source = FlatMNIST(root, train=train, download=True)
         images, labels = source.data.numpy()[..., None], source.targets.numpy()
@@ -64,7 +64,7 @@ def _cifar10(root: Path) -> Canonical:
     """CIFAR-10 (n, 32, 32, 3), in the order of its files."""
     from torchvision.datasets import CIFAR10
 
-    arrays = []
+    arrays: list[np.ndarray] = []
     for train in (True, False):
         source = CIFAR10(root, train=train, download=True)
         arrays += source.data, np.array(source.targets)

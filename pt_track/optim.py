@@ -54,10 +54,13 @@ class Rule(torch.optim.Optimizer):
                     self.state[p]["average"].copy_(p.detach())
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Update every tensor by its gradient."""
         loss = closure() if closure else None
-        rate = float(self.rates[self.updates]) if np.ndim(self.rates) else self.rates
+        rates: Any = self.rates
+        rate = float(rates[self.updates]) if np.ndim(rates) else rates
         for group in self.param_groups:
             lr = rate * group["factor"]
             weights = [p for p in group["params"] if p.grad is not None]

@@ -70,7 +70,8 @@ def _examples(builder: Any, split: str) -> dict[str, NDArray[Any]]:
 
 def _mnist(root: Path) -> Canonical:
     """MNIST (n, 28, 28, 1), sorted by content."""
-    builder, arrays = _prepared("mnist", root), []
+    builder = _prepared("mnist", root)
+    arrays: list[np.ndarray] = []
     for split in ("train", "test"):
         source = _examples(builder, split)
         arrays += by_content(source["image"], source["label"])
@@ -79,7 +80,8 @@ def _mnist(root: Path) -> Canonical:
 
 def _cifar10(root: Path) -> Canonical:
     """CIFAR-10 (n, 32, 32, 3), in the order of its files, which `id` numbers."""
-    builder, arrays = _prepared("cifar10", root), []
+    builder = _prepared("cifar10", root)
+    arrays: list[np.ndarray] = []
     for split in ("train", "test"):
         source = _examples(builder, split)
         order = np.argsort(source["id"])

@@ -161,7 +161,7 @@ class Told(keras.callbacks.Callback):
         self.model.reset_metrics()  # else the loss is the epoch's mean up to here
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        value = float(logs["loss"])
+        value = float((logs or {})["loss"])
         images = min(self.batch, self.n - batch * self.batch)
         self.clock.add(np.array([value]), images)
         self.model.stop_training = not isfinite(value)

@@ -113,7 +113,8 @@ def _layers(file: h5py.File) -> dict[str, dict[str, h5py.Dataset]]:
     """
     (group,) = [g for n, g in _members(file) if n == "model_weights"] or [file]
     _check_list(group, "layer_names")
-    found, seen = {}, set()
+    found: dict[str, dict[str, h5py.Dataset]] = {}
+    seen: set[object] = set()
     for name, layer in _members(group):
         arrays = list(_arrays(layer, seen))
         if arrays:

@@ -106,7 +106,8 @@ class Lapped(keras.callbacks.Callback):
 
     def __init__(self, between: Callable[[], None]) -> None:
         super().__init__()
-        self.between, self.seconds = between, []
+        self.between = between
+        self.seconds: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.start = perf_counter()
