@@ -9,7 +9,6 @@ round by round, as in `benchmarks.speed`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engine.call import call
 from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
-from benchmarks.measures.official_networks import subject
+from benchmarks.measures.official_networks import in_tracks
 from common import model_file
 from common.data import DataRequest, open_data, pictures
 from common.evaluate import Predict
@@ -65,20 +63,11 @@ class Asked:
 
 def row(asked: Asked, tracks: list[str]) -> Row:
     """What all tracks make of it, and how that stands to the bars."""
-    path = Path(asked.weights) if asked.weights else None
-    found = {}
-    with tempfile.TemporaryDirectory(prefix="twintrack-") as folder:
-        file = Path(folder) / "ours"
-        source = subject(file, path, asked.size)
-        for track in tracks:
-            raw = call(
-                f"{__name__}:measure",
-                asdict(asked) | {"track": track, "file": str(file)},
-                threads=asked.threads,
-                device=asked.device,
-            )
-            rates = timing.beside_naive(raw.pop("seconds"), raw["batch"])
-            found[track] = rates | raw
+    source, raws = in_tracks(f"{__name__}:measure", asdict(asked), tracks)
+    found = {
+        track: timing.beside_naive(raw.pop("seconds"), raw["batch"]) | raw
+        for track, raw in raws.items()
+    }
     return {k: v for k, v in asdict(asked).items() if k != "data"} | {
         "system": "inception-v3",
         "what": "predict",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.engine.call import call
 from benchmarks.engine.process import Tell, Values
 from common import model_file
 from common.errors import Refused
@@ -87,3 +90,32 @@ def ask(values: Values, tell: Tell) -> None:
         name = f"ours in {values['track']}, {kind}"
         logits[name] = track.predictor(model)(shown)
     write(folder / f"{values['track']}-logits", logits, {})
+
+
+def in_tracks(
+    task: str, asked: dict[str, Any], tracks: Sequence[str]
+) -> tuple[str, dict[str, Values]]:
+    """What a measurement of Inception v3 finds in every track, on the same weights.
+
+    Args:
+        task: "module:function" of the child; it is given `asked`, a track and a file.
+        asked: Among others the size, the weights, the threads and the device.
+        tracks: Whose networks.
+
+    Returns:
+        Where the weights are from; track -> what its child returned.
+    """
+    path = Path(asked["weights"]) if asked["weights"] else None
+    with tempfile.TemporaryDirectory(prefix="twintrack-") as folder:
+        file = Path(folder) / "ours"
+        source = subject(file, path, asked["size"])
+        found = {
+            track: call(
+                task,
+                asked | {"track": track, "file": str(file)},
+                threads=asked["threads"],
+                device=asked["device"],
+            )
+            for track in tracks
+        }
+    return source, found

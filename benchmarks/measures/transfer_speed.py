@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engine.call import call
 from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
 from benchmarks.measures.features import HEAD, in_batches
-from benchmarks.measures.official_networks import subject
+from benchmarks.measures.official_networks import in_tracks
 from common import codec, model_file, stats
 from common.data import DataRequest, Dataset, hold_out, open_data, pictures
 from common.data.features import Key, ensure, open_features
@@ -78,20 +77,12 @@ class Asked:
 
 def row(asked: Asked, tracks: list[str]) -> Row:
     """What all tracks make of it, and how that stands to the bars."""
-    path = Path(asked.weights) if asked.weights else None
-    found = {}
-    with tempfile.TemporaryDirectory(prefix="twintrack-") as folder:
-        file = Path(folder) / "ours"
-        source = subject(file, path, asked.size)
-        for track in tracks:
-            raw = call(
-                f"{__name__}:measure",
-                asdict(asked) | {"track": track, "file": str(file)},
-                threads=asked.threads,
-                device=asked.device,
-            )
-            images = asked.epochs * raw["train"]
-            found[track] = timing.beside_naive(raw.pop("seconds"), images) | raw
+    source, raws = in_tracks(f"{__name__}:measure", asdict(asked), tracks)
+    found = {
+        track: timing.beside_naive(raw.pop("seconds"), asked.epochs * raw["train"])
+        | raw
+        for track, raw in raws.items()
+    }
     counts = {name: next(iter(found.values()))[name] for name in ("train", "test")}
     return (
         {k: v for k, v in asdict(asked).items() if k != "data"}
