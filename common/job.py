@@ -135,7 +135,8 @@ class Job:
         """
         if self.module:
             find(self.module)  # it registers its types
-        return codec.loads(self.spec), codec.loads(self.recipe)
+        spec, recipe = (codec.loads(t, trusted=True) for t in (self.spec, self.recipe))
+        return spec, recipe
 
     def closure(self) -> Closure:
         """The code that it uses, the user's own modules left out."""

@@ -56,7 +56,7 @@ def climbed(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
             for track, climb in climbs.items()
         }
     rungs = []
-    stages = in_children(climbs, folder) if own else measured_here(climbs)
+    stages = in_children(climbs) if own else measured_here(climbs)
     for found in stages:
         for rung in found:
             rungs.append(rung)
