@@ -21,7 +21,7 @@ from benchmarks.engine.download import DOWNLOADS, TRACKS
 from benchmarks.request import path_of, size_of
 from common import files, report
 from common.data import DataRequest
-from common.data.cache import Damaged, cache_folder, load, read_meta
+from common.data.cache import DamagedEntry, cache_folder, load, read_meta
 from common.data.canonical import PUBLIC
 from common.data.folder import scan
 from common.data.sources import NAMED, entry_path, open_entry
@@ -175,7 +175,7 @@ def _entries_of(name: str, folder: Path) -> list[Path]:
 def _source(path: Path) -> str | None:
     try:
         return str(read_meta(path)["source"])
-    except Damaged:
+    except DamagedEntry:
         return None
 
 
@@ -187,7 +187,7 @@ def _row(path: Path, facts: Row) -> Row:
         return row | {"prepared": False}
     try:
         meta = read_meta(path)
-    except Damaged:
+    except DamagedEntry:
         return row | {"prepared": False}
     kept = ("name", "train", "test", "image", "fingerprint", "note", "source")
     told = {key: meta[key] for key in kept}
@@ -198,7 +198,7 @@ def _state(path: Path) -> str:
     """In words: sound, changed (the folder is another by now), or damaged and why."""
     try:
         entry = load(path)
-    except Damaged as damage:
+    except DamagedEntry as damage:
         return f"damaged: {damage}"
     if entry is None:
         return "of another version: will be built again"

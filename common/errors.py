@@ -18,6 +18,10 @@ class Refused(ValueError):
     """
 
 
+class Damaged(Refused):
+    """A file of a store that is not what was written: it is never trusted."""
+
+
 class Failed(Exception):
     """A check did not hold or a run failed; what and why has been printed."""
 

@@ -22,16 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from common import __version__
-from common.errors import Refused
+from common.errors import Damaged
 from common.files import canonical, readable, write_atomic
 
 SCHEMA = 1
 FOLDER = "findings"
 KEYS = ("schema", "kind", "id", "subject", "written", "command", "environment")
-
-
-class Damaged(Refused):
-    """A finding that is not what was written: it is never trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

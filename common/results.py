@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import Refused
+from common.errors import Damaged
 from common.files import canonical, pack, readable, unpack, write_atomic
 from common.track import State
 from common.weights import digest
@@ -50,10 +50,6 @@ KEYS = frozenset(
 )
 
 Record = dict[str, Any]
-
-
-class Damaged(Refused):
-    """A file of the store that is not what was written: it is never trusted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -405,3 +405,12 @@ def test_a_network_that_dies_is_reported_with_its_log(tmp_path, monkeypatch):
     networks = Networks({"it": Trained(weights=file, track=TRACK)})
     with networks, pytest.raises(Failed, match="must answer, it was ended by SIGKILL"):
         networks(np.zeros((1, 8, 8, 1), np.uint8))
+
+
+def test_one_photo_may_be_named_by_a_text(store, shots, capsys):
+    """Its letters are not photos."""
+    (first, *_) = sorted(p for p in shots.iterdir() if p.suffix == ".png")
+    one = classify(str(first), tracks=[TRACK], store=str(store))
+    many = classify([str(first)], tracks=TRACK, store=store)
+    assert one == many
+    assert [photo["file"] for photo in one["photos"]] == [str(first)]

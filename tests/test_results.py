@@ -12,11 +12,11 @@ import pytest
 
 from common import codec, files, job, results
 from common.data import DataRequest
-from common.errors import Refused
+from common.errors import Damaged, Refused
 from common.files import pack, unpack, write_atomic
 from common.job import Job, closure_digest, stripped
 from common.recipe import Recipe
-from common.results import Checkpoint, Damaged, Store
+from common.results import Checkpoint, Store
 from common.spec import MLPSpec
 from common.track import State
 

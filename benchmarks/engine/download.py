@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.engine.call import call
 from benchmarks.engine.process import Event, Tell, Values
-from common.data.cache import Damaged, cache_folder, load, locked
+from common.data.cache import DamagedEntry, cache_folder, load, locked
 from common.data.sources import store_canonical
 from common.errors import Failed
 from common.extras import Datasets, load_extra
@@ -41,7 +41,7 @@ def prepare(name: str, track: str, cache: Path | None) -> None:
     entry = None
     try:
         entry = load(folder / name)
-    except Damaged as damage:
+    except DamagedEntry as damage:
         print(f"{name} in {folder} is damaged ({damage}): again", file=sys.stderr)
     if entry is None:
         told = fetched(name, first, folder, keep=True)
@@ -84,7 +84,7 @@ def fetch(values: Values, tell: Tell) -> Values:
     # Two commands that need the same download: one fetches it, the other finds it.
     with locked(folder / DOWNLOADS), _telling(folder / DOWNLOADS, tell):
         if values["keep"]:
-            with suppress(Damaged):
+            with suppress(DamagedEntry):
                 entry = load(folder / name)
                 if entry is not None:
                     return {"fingerprint": entry.dataset.fingerprint}

@@ -17,14 +17,14 @@ from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values, orphaned
 from common import files, model_file, results
 from common.data import Dataset, open_data
-from common.errors import Refused
+from common.errors import Damaged, Refused
 from common.evaluate import predict_all, score
 from common.extras import Native, load_extra
 from common.heads import transplanted
 from common.job import Job, installed
 from common.plan import Plan
 from common.record import environment
-from common.results import Checkpoint, Damaged, Record, Store, figure
+from common.results import Checkpoint, Record, Store, figure
 from common.spec import Spec, parameters
 from common.systems import find
 from common.track import EpochScores, History, Progress, State, Track, load_track

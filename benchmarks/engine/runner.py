@@ -16,9 +16,9 @@ from benchmarks.engine import machine
 from benchmarks.engine.process import Child, Event, ready
 from benchmarks.engine.progress import Screen, amount, duration
 from common import files, results
-from common.errors import Failed
+from common.errors import Damaged, Failed
 from common.job import Job
-from common.results import RECORD, Damaged, Run, Store
+from common.results import RECORD, Run, Store
 
 DAY = 86_400.0  # seconds; what a run may take unless the user says otherwise
 TASK = "benchmarks.engine.run:run"

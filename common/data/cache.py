@@ -55,7 +55,7 @@ class CacheWarning(UserWarning):
     """A cached data set was damaged, and has been built again from its source."""
 
 
-class Damaged(Exception):
+class DamagedEntry(Exception):
     """A cached data set is not what was written."""
 
 
@@ -111,7 +111,7 @@ def load(path: Path) -> Entry | None:
     """The entry at `path`, checked against its fingerprint; None if there is none.
 
     Raises:
-        Damaged: It is there but incomplete, unreadable or changed.
+        DamagedEntry: It is there but incomplete, unreadable or changed.
     """
     if not path.is_dir():
         return None
@@ -123,14 +123,16 @@ def load(path: Path) -> Entry | None:
         labels = np.load(path / LABELS, allow_pickle=False)
         split = np.load(path / SPLIT, allow_pickle=False)
         if labels.dtype != np.int64:
-            raise Damaged(f"{LABELS} holds {labels.dtype}, not int64")
+            raise DamagedEntry(f"{LABELS} holds {labels.dtype}, not int64")
         train, test = _splits(images, labels, split)
         name, classes, note = meta["name"], meta["classes"], meta["note"]
         dataset = assemble(name, classes, train, test, note=note)
     except UNREADABLE as error:
-        raise Damaged(_one_line(error)) from error
+        raise DamagedEntry(_one_line(error)) from error
     if dataset.fingerprint != meta["fingerprint"]:
-        raise Damaged("its content does not have the fingerprint it was written with")
+        raise DamagedEntry(
+            "its content does not have the fingerprint it was written with"
+        )
     return Entry(
         path=path,
         dataset=dataset,
@@ -152,15 +154,15 @@ def read_meta(path: Path) -> dict[str, Any]:
     """The description of the entry at `path`, checked, without looking at pixels.
 
     Raises:
-        Damaged: It is missing, no JSON, or not what was written.
+        DamagedEntry: It is missing, no JSON, or not what was written.
     """
     try:
         told = json.loads((path / META).read_text(encoding="utf-8"))
         meta: dict[str, Any] = told["meta"]
         if told["sha256"] != _checksum(meta):
-            raise Damaged(f"{META} does not have the checksum it was written with")
+            raise DamagedEntry(f"{META} does not have the checksum it was written with")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{META} cannot be read: {_one_line(error)}") from error
+        raise DamagedEntry(f"{META} cannot be read: {_one_line(error)}") from error
     return meta
 
 
@@ -190,7 +192,7 @@ def write(
         _replace(folder, path)
     entry = load(path)
     if entry is None:
-        raise Damaged(f"{path} vanished while it was being written")
+        raise DamagedEntry(f"{path} vanished while it was being written")
     return entry
 
 
@@ -221,10 +223,10 @@ def find_or_build(
         return write(path, build, source=source, stamp=stamp)
 
 
-def _usable(path: Path, stamp: str) -> Entry | Damaged | None:
+def _usable(path: Path, stamp: str) -> Entry | DamagedEntry | None:
     try:
         entry = load(path)
-    except Damaged as damage:
+    except DamagedEntry as damage:
         return damage
     return entry if entry is not None and entry.stamp == stamp else None
 

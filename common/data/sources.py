@@ -17,7 +17,7 @@ from common.data.addition import Addition, add
 from common.data.cache import (
     IMAGES,
     Content,
-    Damaged,
+    DamagedEntry,
     Entry,
     cache_folder,
     find_or_build,
@@ -217,7 +217,7 @@ def _build_canonical(name: str, data: Canonical, folder: Path) -> Content:
 def _prepared(path: Path, name: str) -> Entry:
     try:
         entry = load(path)
-    except Damaged as damage:
+    except DamagedEntry as damage:
         raise Refused(
             f"a cached data set must be as it was written, {name} in {path.parent} is "
             f"damaged ({damage}); run twintrack data prepare {name}"
@@ -236,7 +236,7 @@ def _open_folder(request: DataRequest, path: Path) -> Entry:
     with ThreadPoolExecutor(1) as pool:
         cached = pool.submit(load, path)
         listing = scan(root)
-    with suppress(Damaged):
+    with suppress(DamagedEntry):
         entry = cached.result()
         if entry is not None and entry.stamp == listing.stamp:
             return _unless_bad(entry, request)
