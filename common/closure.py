@@ -1,15 +1,14 @@
 """What code a run really uses: the definitions that its entry points reach, by source.
 
-Nothing is imported.  From a function or class the text is taken (without comments,
-docstrings and layout) and every name in it followed: through the module's own
-definitions, through imports and re-exports, into the project's other modules.  What a
-module does when it is imported, beside defining things, counts as soon as anything of
-it is used.  So a new file, function or class changes nothing for those who do not use
-it, and an edit counts for exactly those who do.
+Nothing is imported.  From a function or class the text is taken (`common.source`) and
+every name in it followed: through the module's own definitions, through imports and
+re-exports, into the project's other modules.  What a module does on import, beside
+binding names, counts as soon as it is imported.  So a new file, function or class makes
+no difference to those who do not use it, and an edit counts for exactly those who do.
 
-Where the source cannot tell (`import *`, a module that is handed around), all of the
-module counts: a run that looks stale too often costs time, one that looks valid and is
-not costs the truth.
+Where the source cannot tell (`import *`, `globals()`, a name that is bound nowhere, a
+module that is handed around), all of the module counts: a run that looks stale too
+often costs time, one that looks valid and is not costs the truth.
 """
 
 from __future__ import annotations
@@ -17,15 +16,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
-from copy import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 from common import codec
-from common.errors import Refused
-from common.track import located
+from common.source import OURS, Module, Said, Target, Use, parsed, path_of, say
 
 # Modules that decide no number of a run, and why; what they import is not followed.
 DECIDES_NOTHING = {
@@ -37,7 +33,6 @@ DECIDES_NOTHING = {
     "common.faults": "planted by parity alone",
     "common.files": "bytes to disk and back, checked",
     "common.job": "it asks",
-    "common.keras_backend": "it says which framework is imported; versions do too",
     "common.model_file": "weights to start from are in the identity by their digest",
     "common.overrides": "its result is the spec and the recipe",
     "common.photos": "how pictures are resized is in their fingerprint (RESIZED)",
@@ -45,37 +40,19 @@ DECIDES_NOTHING = {
     "common.record": "it writes",
     "common.report": "it shows",
     "common.results": "it writes",
+    "common.source": "it looks",
     "common.systems": "its result is the spec and the recipe",
     "common.track": "an interface",
     "common.zoo": "its result is the spec and the recipe",
 }
-# But for what hands the pictures to a network.
+# But for what hands pictures to a network: how they are chosen is in no fingerprint.
 DECIDES = {("common.data.dataset", "Part")}
 # The table of a track from spec types to their builders: only the run's own counts.
 BUILDERS = "BUILDERS"
-OURS = ("common", "benchmarks", "pt_track", "tf_track")
+# Calls after which any definition of the module may be meant, or any of its package.
+ANY_NAME = {"globals", "eval", "exec"}
+ANY_MODULE = {"import_module", "__import__"}
 DIGITS = 12  # of a definition's digest: they are compared, never searched for
-
-Target = tuple[str, str]  # module, name; the name "" is all of the module
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """The top level of a source file.
-
-    Attributes:
-        name: Dotted.
-        definitions: Name -> the statements that bind it.
-        imports: Name -> where it comes from.
-        effects: Statements that bind nothing, and run when it is imported.
-        stars: Modules of which everything is imported.
-    """
-
-    name: str
-    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, Target] = field(default_factory=dict)
-    effects: list[ast.stmt] = field(default_factory=list)
-    stars: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -91,6 +68,9 @@ class Closure:
     packages: tuple[str, ...]
     texts: dict[Target, str] = field(default_factory=dict)
     frameworks: set[str] = field(default_factory=set)
+    _todo: list[Target] = field(default_factory=list)
+    _seen: set[Target] = field(default_factory=set)
+    _entered: set[str] = field(default_factory=set)
 
     def digests(self) -> dict[str, str]:
         """Definition, as "module:name", -> digest of its text; sorted."""
@@ -99,68 +79,111 @@ class Closure:
             for (module, name), text in sorted(self.texts.items())
         }
 
-    def reach(self, module: str, name: str) -> None:
-        """Take in a name of a module and all that it uses."""
+    def take_in(self, roots: Iterable[Target]) -> None:
+        """Everything that the roots reach."""
+        for module, name in roots:
+            self._reach(module, name)
+        while self._todo:  # not by recursion: a chain of calls can be longer than that
+            self._visit(*self._todo.pop())
+
+    def _reach(self, module: str, name: str) -> None:
+        if (module, name) not in self._seen:
+            self._seen.add((module, name))
+            self._todo.append((module, name))
+
+    def _visit(self, module: str, name: str) -> None:
+        """Take in a name of a module, or all of it."""
         if not self._followed(module):
             self._others(module)
             return
-        if decides_nothing(module, name) and not self._passed_on(module, name):
-            return
-        if self._is_module(f"{module}.{name}") and not _defines(module, name):
-            self.reach_all(f"{module}.{name}")
+        if decides_nothing(module, name):
             return
         source = parsed(module)
         if source is None:
             return
-        if name in source.imports:
-            self._import(source.imports[name])
-        elif name in source.definitions:
-            self._take(source, name)
-        else:
-            for star in source.stars:
-                self.reach_all(star)
+        self._enter(module)
+        if not name:
+            self._all_of(source)
+        elif source.has(name):
+            if name in source.definitions:
+                self._take(source, name)
+            if name in source.imports:
+                self._reach(*source.imports[name])
+        elif self._is_module(f"{module}.{name}"):
+            self._reach(f"{module}.{name}", "")
+        elif source.stars:
+            self._stars(source)
+        else:  # bound where this cannot see it: in a `try`, by `__getattr__`
+            self._reach(module, "")
 
-    def reach_all(self, module: str) -> None:
-        """Take in everything of a module."""
-        if not self._followed(module) or decides_nothing(module, ""):
-            self._others(module)
+    def _all_of(self, source: Module) -> None:
+        self.texts[source.name, ""] = ""
+        for name in source.definitions:
+            self._take(source, name)
+        for module, name in source.imports.values():
+            self._reach(module, name)
+        self._stars(source)
+
+    def _stars(self, source: Module) -> None:
+        for star in source.stars:
+            self._reach(star, "")
+
+    def _enter(self, module: str) -> None:
+        """What the import of a module does, and that of all that it imports."""
+        if not self._followed(module) or module in self._entered:
             return
-        source = parsed(module)
-        if source is None or (module, "") in self.texts:
+        self._entered.add(module)
+        if parent := module.rpartition(".")[0]:
+            self._enter(parent)
+        source = None if decides_nothing(module, "") else parsed(module)
+        if source is None:
             return
-        self.texts[module, ""] = ""
-        for name in [*source.definitions, *source.imports]:
-            self.reach(module, name)
+        for other in source.loads:
+            self._enter(other)
+        if source.effects:
+            said = say(source.effects, source.package)
+            self.texts[module, "(import)"] = said.text
+            self._follow(source, said)
 
     def _take(self, source: Module, name: str) -> None:
-        key = (source.name, name)
-        if key in self.texts:
-            return
-        nodes = source.definitions[name]
-        self.texts[key] = "\n".join(_text(source.name, node) for node in nodes)
-        for node in nodes:
-            self._follow(source, node)
-        effects = (source.name, "(import)")
-        if source.effects and effects not in self.texts:
-            self.texts[effects] = "\n".join(map(ast.unparse, source.effects))
-            for node in source.effects:
-                self._follow(source, node)
+        """Take in a definition, and what it uses."""
+        if (source.name, name) not in self.texts:
+            said = _said(source.name, name)
+            self.texts[source.name, name] = said.text
+            self._follow(source, said)
 
-    def _follow(self, source: Module, node: ast.stmt) -> None:
-        """Take in every name that a statement uses."""
-        inside = dict(_imports(node, source.name))
-        for name, attributes in sorted(set(_names(_bare(source.name, node)))):
-            if name == BUILDERS:
+    def _follow(self, source: Module, said: Said) -> None:
+        """Take in every name that statements use."""
+        table = table_of(source.name) is not None
+        for name, attributes in said.uses:
+            if name == BUILDERS and table:
                 continue
-            if name in inside:
-                self._use(inside[name], attributes)
+            if name in said.imports:
+                self._use(said.imports[name], attributes)
             elif name in source.definitions:
-                self.reach(source.name, name)
+                self._local(source, name)
             elif name in source.imports:
                 self._use(source.imports[name], attributes)
             else:
-                for star in source.stars:
-                    self.reach_all(star)
+                self._stars(source)
+        for use in said.calls:
+            called = use[1][-1] if use[1] else use[0]
+            if called in ANY_NAME:
+                self._reach(source.name, "")
+            if called in ANY_MODULE and not table:
+                self._everything(source.package)
+            if kind := _made(source, said, use):  # with its defaults, as they are
+                for given in codec.types_of(codec.default_values(kind)):
+                    self._reach(given.__module__, given.__qualname__)
+
+    def _local(self, source: Module, name: str) -> None:
+        """A name of the module that uses it."""
+        if decides_nothing(source.name, ""):  # where one thing does decide
+            self._take(source, name)
+        else:
+            self._reach(source.name, name)
+            if name in source.imports:
+                self._use(source.imports[name], ())
 
     def _use(self, target: Target, attributes: tuple[str, ...]) -> None:
         """An imported name with what is taken of it: `loop.run`, `a.b.c`."""
@@ -169,38 +192,35 @@ class Closure:
             self._others(module)
             return
         whole = f"{module}.{name}" if name else module
-        if name and not self._is_module(whole):
-            self._import(target)
+        bound = bool(name) and (source := parsed(module)) and source.has(name)
+        if name and (bound or not self._is_module(whole)):
+            self._reach(module, name)
             return
         for attribute in attributes:  # down to the first that is no module
             if not self._is_module(f"{whole}.{attribute}"):
-                self.reach(whole, attribute)
+                self._reach(whole, attribute)
                 return
+            self._enter(whole)
             whole = f"{whole}.{attribute}"
-        self.reach_all(whole)
+        self._reach(whole, "")
 
-    def _import(self, target: Target) -> None:
-        module, name = target
-        if name:
-            self.reach(module, name)
-        else:
-            self.reach_all(module)
-
-    def _passed_on(self, module: str, name: str) -> bool:
-        """Whether a module only hands on a name that decides something."""
-        source = parsed(module)
-        target = source.imports.get(name) if source else None
-        return target in DECIDES
+    def _everything(self, package: str) -> None:
+        """All modules of a package."""
+        path = path_of(package)
+        for file in path.parent.rglob("*.py") if path else ():
+            parts = file.relative_to(path.parent).with_suffix("").parts if path else ()
+            name = ".".join((package, *parts)).removesuffix(".__init__")
+            self._reach(name, "")
 
     def _followed(self, module: str) -> bool:
         return module.partition(".")[0] in self.packages
 
     def _is_module(self, module: str) -> bool:
-        return self._followed(module) and parsed(module) is not None
+        return self._followed(module) and path_of(module) is not None
 
     def _others(self, module: str) -> None:
         top = module.partition(".")[0]
-        if not self._followed(module) and top not in sys.stdlib_module_names:
+        if top and top not in sys.stdlib_module_names:
             self.frameworks.add(top)
 
 
@@ -208,12 +228,11 @@ def closure(roots: Iterable[Target], *, packages: Iterable[str] = ()) -> Closure
     """What the roots reach.
 
     Args:
-        roots: Entry points; a name that a module has not is none.
+        roots: Entry points.
         packages: Top-level packages to follow, beside the project's own.
     """
     found = Closure(packages=(*OURS, *packages))
-    for module, name in roots:
-        found.reach(module, name)
+    found.take_in(roots)
     return found
 
 
@@ -221,181 +240,96 @@ def decides_nothing(module: str, name: str) -> bool:
     """Whether a module, or a package that it is in, decides no number."""
     if (module, name) in DECIDES:
         return False
-    parts = module.split(".")
-    names = (".".join(parts[: k + 1]) for k in range(len(parts)))
-    return any(part in DECIDES_NOTHING for part in names)
+    while module:
+        if module in DECIDES_NOTHING:
+            return True
+        module = module.rpartition(".")[0]
+    return False
 
 
-def builder_of(package: str, kind: str) -> Target | None:
-    """What builds a spec of the type `kind` in a track, by its literal table.
+# --- tracks -----------------------------------------------------------------------
+
+
+@cache
+def table_of(package: str) -> dict[str, str] | None:
+    """The literal table of a track from spec types to their builders, or none."""
+    source = parsed(package)
+    found = source.definitions.get(BUILDERS, []) if source else []
+    if len(found) != 1 or not isinstance(found[0], ast.Assign):
+        return None
+    try:
+        table = ast.literal_eval(found[0].value)
+    except ValueError:
+        return None
+    literal = isinstance(table, dict) and all(
+        isinstance(part, str) for pair in table.items() for part in pair
+    )
+    return table if literal else None
+
+
+def roots_of(
+    package: str, entries: Iterable[str], kinds: Iterable[type]
+) -> set[Target]:
+    """Where a track's code begins.
+
+    Args:
+        package: The track.
+        entries: Names of its functions; those that it has not are none.
+        kinds: Types of what is built.
 
     Returns:
-        Module and name; none if the track has no such table, or no such row in it.
-
-    Raises:
-        Refused: The table is no literal.
+        Its functions and what builds the types; where there is no table of builders
+        to tell, all of its module.
     """
-    source = parsed(package)
-    for node in source.definitions.get(BUILDERS, []) if source else []:
-        value = getattr(node, "value", None)
-        try:
-            table = ast.literal_eval(value) if value else {}
-        except ValueError as error:
-            raise Refused(
-                f"{BUILDERS} must be a literal of names, that of {package} is not "
-                f"({error}); write it like pt_track/__init__.py"
-            ) from error
-        if kind in table:
-            module, _, name = table[kind].partition(":")
-            return f"{package}.{module}", name
-    return None
-
-
-# --- source -----------------------------------------------------------------------
-
-
-@cache
-def located_once(module: str) -> Path | None:
-    """The source file of a module, or none."""
-    spec = located(module)
-    origin = spec.origin if spec else None
-    return Path(origin) if origin and origin.endswith(".py") else None
-
-
-@cache
-def parsed(module: str) -> Module | None:
-    """The top level of a module, or none if there is no source."""
-    path = located_once(module)
-    if path is None:
-        return None
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = Module(module)
-    for node in without_docstrings(ast.parse(path.read_bytes())).body:
-        _sort_in(found, node, package)
+    source, table = parsed(package), table_of(package)
+    if source is None or table is None:
+        return {(package, "")}
+    found = {(package, entry) for entry in entries if source.has(entry) or source.stars}
+    for kind in kinds:
+        if path := table.get(kind.__name__):
+            module, _, name = path.partition(":")
+            found.add((f"{package}.{module}", name))
     return found
 
 
-def _sort_in(found: Module, node: ast.stmt, package: str) -> None:
-    """Put a statement where it belongs."""
-    match node:
-        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-            found.definitions.setdefault(name, []).append(node)
-        case ast.Import() | ast.ImportFrom():
-            for alias, target in _aliases(node, package):
-                if alias == "*":
-                    found.stars.append(target[0])
-                else:
-                    found.imports[alias] = target
-        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-            for name in _bound(node):
-                found.definitions.setdefault(name, []).append(node)
-        case ast.Pass():
-            pass  # where a docstring was all
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-            pass  # never runs
-        case _:
-            found.effects.append(node)
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Import | ast.ImportFrom):
-                    found.imports.update(_aliases(inner, package))
+# --- our records ------------------------------------------------------------------
 
 
-def _bound(node: ast.stmt) -> Iterator[str]:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-            yield inner.id
+@cache
+def _said(module: str, name: str) -> Said:
+    """A definition; of our records, what their fields are set to is not code.
 
-
-def _aliases(
-    node: ast.Import | ast.ImportFrom, package: str
-) -> Iterator[tuple[str, Target]]:
-    """What an import binds, and where that comes from."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            if alias.asname:
-                yield alias.asname, (alias.name, "")
-            else:
-                yield alias.name.partition(".")[0], (alias.name.partition(".")[0], "")
-        return
-    module = node.module or ""
-    if node.level:
-        base = package.split(".")
-        base = base[: len(base) - node.level + 1]
-        module = ".".join([*base, module]) if module else ".".join(base)
-    for alias in node.names:
-        yield alias.asname or alias.name, (module, alias.name)
-
-
-def _imports(node: ast.stmt, module: str) -> Iterator[tuple[str, Target]]:
-    """What imports inside a definition bind."""
-    path = located_once(module)
-    inside = path is not None and path.name == "__init__.py"
-    package = module if inside else module.rpartition(".")[0]
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Import | ast.ImportFrom):
-            yield from _aliases(inner, package)
-
-
-def _names(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every name that is used, with the attributes that are taken of it."""
-    taken: set[int] = set()
-    for inner in ast.walk(node):
-        chain: list[str] = []
-        at: ast.AST = inner
-        while isinstance(at, ast.Attribute):
-            chain.insert(0, at.attr)
-            at = at.value
-        if isinstance(at, ast.Name) and id(at) not in taken:
-            taken.add(id(at))
-            yield at.id, tuple(chain)
-
-
-def _defines(module: str, name: str) -> bool:
-    """Whether a package has a definition or an import of this name."""
+    Nor is what they refuse: values that are refused are in no run.
+    """
     source = parsed(module)
-    return bool(source and (name in source.definitions or name in source.imports))
-
-
-# --- text -------------------------------------------------------------------------
-
-
-def _text(module: str, node: ast.stmt) -> str:
-    """A definition's code; of our records, what their fields are set to is not code."""
-    text = ast.unparse(_bare(module, node))
-    if isinstance(node, ast.ClassDef) and (kind := _record(module, node.name)):
-        changed = codec.changed_defaults(kind)
-        text += "".join(f"\n{name} = {value}" for name, value in changed.items())
-    return text
-
-
-def _bare(module: str, node: ast.stmt) -> ast.stmt:
-    """A record's class without its fields; anything else as it is."""
-    if not isinstance(node, ast.ClassDef) or not _record(module, node.name):
-        return node
-    body = [part for part in node.body if not isinstance(part, ast.AnnAssign)]
-    bare = copy(node)
-    bare.body = body or [ast.Pass()]
-    return bare
-
-
-def _record(module: str, name: str) -> type | None:
-    """The record of this name, if it is one of ours."""
+    nodes = source.definitions[name] if source else []
+    package = source.package if source else ""
     kind = codec.KNOWN.get(name)
-    return kind if kind in codec.OURS and kind.__module__ == module else None
+    if kind not in codec.OURS or kind.__module__ != module:
+        return say(nodes, package)
+    inside = [part for node in nodes for part in getattr(node, "body", ())]
+    said = say(nodes, package, left_out=filter(_is_value, inside))
+    changed = codec.changed_defaults(kind)
+    said.words += [f"{name} = {value}" for name, value in changed.items()]
+    return said
 
 
-def without_docstrings(tree: ast.Module) -> ast.Module:
-    """The same tree, changed in place."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-    return tree
+def _is_value(part: ast.stmt) -> bool:
+    if isinstance(part, ast.FunctionDef) and part.name == "__post_init__":
+        return "__setattr__" not in ast.unparse(part)
+    return isinstance(part, ast.AnnAssign)
 
 
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _made(source: Module, said: Said, use: Use) -> type | None:
+    """The record of ours that a call makes, if it does."""
+    name, attributes = use
+    kind = codec.KNOWN.get(attributes[-1] if attributes else name)
+    if kind not in codec.OURS:
+        return None
+    home = kind.__module__
+    target = said.imports.get(name) or source.imports.get(name)
+    if len(attributes) == 1:
+        named = ".".join(filter(None, target)) if target else ""
+        return kind if named == home else None
+    local = source.name == home and name in source.definitions
+    return kind if local or target == (home, name) else None

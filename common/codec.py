@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from math import isfinite
@@ -46,7 +46,8 @@ def dumps(record: object, *, brief: bool = False) -> str:
         Refused: It holds something else, which no text would say all of.
     """
     try:
-        return json.dumps(_plain(record, brief=brief), allow_nan=False)
+        plain = _plain(record, brief=brief)
+        return json.dumps(plain, allow_nan=False, sort_keys=brief)
     except (TypeError, ValueError) as error:
         raise Refused(
             f"a spec or recipe must be made of numbers, texts, tuples and frozen "
@@ -57,25 +58,44 @@ def dumps(record: object, *, brief: bool = False) -> str:
 
 def _plain(value: object, *, brief: bool = False) -> object:
     if is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        if not _same(known := KNOWN.get(kind.__name__, kind), kind):
+            raise Refused(
+                f"a record's type must have a name of its own, got {kind.__name__} of "
+                f"{kind.__module__} and of {known.__module__}; rename one"
+            )
         given = {
-            f.name: _plain(getattr(value, f.name), brief=brief) for f in fields(value)
+            f.name: _plain(getattr(value, f.name), brief=brief)
+            for f in fields(value)
+            if f.init
         }
-        usual = first_defaults(type(value)) if brief else {}
+        usual = first_defaults(kind) if brief else {}
         rest = {n: v for n, v in given.items() if n not in usual or usual[n] != v}
-        return {"is": type(value).__name__} | rest
+        return {"is": kind.__name__} | rest
     if isinstance(value, tuple):
         return [_plain(v, brief=brief) for v in value]
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise TypeError(f"a {type(value).__name__} is none of these")
     return value
 
 
 def defaults(kind: type) -> dict[str, object]:
     """Field -> its default as brief JSON, for those that have one."""
+    return {name: _plain(v, brief=True) for name, v in _defaults(kind).items()}
+
+
+def default_values(kind: type) -> tuple[object, ...]:
+    """The defaults themselves."""
+    return tuple(_defaults(kind).values())
+
+
+def _defaults(kind: type) -> dict[str, object]:
     found: dict[str, object] = {}
     for f in fields(kind):
         if f.default is not MISSING:
-            found[f.name] = _plain(f.default, brief=True)
+            found[f.name] = f.default
         elif f.default_factory is not MISSING:
-            found[f.name] = _plain(f.default_factory(), brief=True)
+            found[f.name] = f.default_factory()
     return found
 
 
@@ -95,6 +115,36 @@ def pinned() -> dict[str, dict[str, object]]:
     """Type -> field -> its first default: only ever added to."""
     found: dict[str, dict[str, object]] = json.loads(PINNED.read_text())
     return found
+
+
+def types_of(values: Sequence[object]) -> tuple[type, ...]:
+    """The types of records and of all records in them, each once."""
+    found: dict[type, None] = {}
+    todo = list(values)
+    while todo:
+        value = todo.pop(0)
+        if isinstance(value, tuple):
+            todo += value
+        elif is_dataclass(value) and not isinstance(value, type):
+            found[type(value)] = None
+            todo += [getattr(value, f.name) for f in fields(value)]
+    return tuple(found)
+
+
+def learn(kinds: Iterable[type]) -> None:
+    """Have `loads` know a user's own records, but for names that are taken.
+
+    (`dumps` refuses a record whose type's name means another type.)
+    """
+    for kind in kinds:
+        if _same(KNOWN.setdefault(kind.__name__, kind), kind):
+            KNOWN[kind.__name__] = kind
+
+
+def _same(one: type, other: type) -> bool:
+    """Whether two types are one, or one that was imported twice."""
+    names = [(kind.__module__, kind.__qualname__) for kind in (one, other)]
+    return names[0] == names[1]
 
 
 def loads(text: str, *, trusted: bool = False) -> Any:
@@ -135,7 +185,9 @@ def _record(value: object, *, trusted: bool) -> object:
         return tuple(_record(v, trusted=trusted) for v in value)
     if not isinstance(value, dict):
         return value
-    kind = KNOWN[value["is"]]
+    kind = KNOWN.get(value["is"])
+    if kind is None:
+        raise LookupError(f"{value['is']} is not ours and in no registered module")
     given = {k: _record(v, trusted=trusted) for k, v in value.items() if k != "is"}
     if kind in OURS and not trusted:
         _check(kind, given)

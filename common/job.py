@@ -10,25 +10,24 @@ default, leaves the run valid.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from common import codec
-from common.closure import Closure, Target, builder_of, closure, without_docstrings
+from common.closure import Closure, closure, roots_of
 from common.data import DataRequest
-from common.errors import Refused
 from common.files import canonical, readable
+from common.own_code import closure_digest, used_by
+from common.source import Target
 from common.systems import find
-from common.track import located, module_of
+from common.track import module_of
 
 ID_DIGITS = 16  # of the hash: 64 bits, so no two of a billion runs collide
 
@@ -39,9 +38,14 @@ ENTRIES = {
     "aligned": (*SHARED_ENTRY, "build", "train"),
     "native": (*SHARED_ENTRY, "build_native", "train_native"),
 }
-# And what every run calls of `common`.
-JUDGED_BY = (("common.evaluate", "predict_all"), ("common.evaluate", "score"))
-PLANNED_BY = (("common.plan", "Plan"),)
+# And what calls it, hands it the pictures, and judges the run.
+FED_BY = (("common.data.dataset", "Part"),)
+RUN_BY = (
+    *FED_BY,
+    ("benchmarks.engine.run", "trained"),
+    ("common.evaluate", "predict_all"),
+    ("common.evaluate", "score"),
+)
 STARTED_BY = (("common.heads", "transplanted"),)
 
 
@@ -139,9 +143,15 @@ class Job:
         return spec, recipe
 
     def closure(self) -> Closure:
-        """The code that it uses, the user's own modules left out."""
-        roots = [*JUDGED_BY, *PLANNED_BY, *(STARTED_BY if self.start else ())]
-        return code_of(self.track, ENTRIES[self.mode], self.records(), roots)
+        """The code that it uses; of the user's own modules, what they use of ours."""
+        roots = [*RUN_BY, *(STARTED_BY if self.start else ())]
+        return code_of(
+            self.track,
+            ENTRIES[self.mode],
+            self.records(),
+            roots,
+            modules=self.modules,
+        )
 
     @property
     def id(self) -> str:
@@ -173,6 +183,8 @@ def code_of(
     entries: Sequence[str],
     values: Sequence[object],
     roots: Sequence[Target] = (),
+    *,
+    modules: Sequence[str] = (),
 ) -> Closure:
     """The code that some functions of a track use for some records.
 
@@ -181,8 +193,10 @@ def code_of(
         entries: Names that the track's package has, or not.
         values: Specs and recipes: their types count, and what builds them.
         roots: Further definitions.
+        modules: The user's own modules: what they use of ours counts.
     """
-    return _code_of(track, tuple(entries), types_of(values), tuple(roots))
+    kinds = codec.types_of(values)
+    return _code_of(track, tuple(entries), kinds, tuple(roots), tuple(modules))
 
 
 @cache
@@ -191,29 +205,18 @@ def _code_of(
     entries: tuple[str, ...],
     kinds: tuple[type, ...],
     roots: tuple[Target, ...],
+    modules: tuple[str, ...],
 ) -> Closure:
     package = module_of(track)
-    found = [*((package, entry) for entry in entries), *roots]
-    for kind in kinds:
-        found.append((kind.__module__, kind.__qualname__))
-        ours = "build" in entries and kind in codec.OURS
-        if ours and (builder := builder_of(package, kind.__name__)):
-            found.append(builder)
-    return closure(found, packages=[package.partition(".")[0]])
-
-
-def types_of(values: Sequence[object]) -> tuple[type, ...]:
-    """The types of records and of all records in them, each once."""
-    found: dict[type, None] = {}
-    todo = list(values)
-    while todo:
-        value = todo.pop(0)
-        if isinstance(value, tuple):
-            todo += value
-        elif is_dataclass(value) and not isinstance(value, type):
-            found[type(value)] = None
-            todo += [getattr(value, f.name) for f in fields(value)]
-    return tuple(found)
+    built = [kind for kind in kinds if kind in codec.OURS and "build" in entries]
+    found = {
+        *roots_of(package, entries, built),
+        *((kind.__module__, kind.__qualname__) for kind in kinds),
+        *roots,
+        *(target for module in modules for target in used_by(module)),
+    }
+    tops = (module.partition(".")[0] for module in (package, *modules))
+    return closure(found, packages=tops)
 
 
 def versions(track: str) -> dict[str, str]:
@@ -235,50 +238,3 @@ def _version(module: str) -> str:
     for distribution in metadata.packages_distributions().get(module, []):
         return metadata.version(distribution)
     return ""
-
-
-@cache
-def closure_digest(module: str) -> str:
-    """The same for a user's module and the modules of its folder that it imports."""
-    todo, seen = _sources(module), dict[Path, str]()
-    while todo:
-        path = todo.pop()
-        if path in seen:
-            continue
-        seen[path] = stripped(path)
-        for name in _imported(path):
-            near = [path.parent / f"{name}.py", path.parent / name / "__init__.py"]
-            todo += [p for p in near if p.is_file()]
-    texts = [f"{path.name}\n{seen[path]}\n" for path in sorted(seen)]
-    return hashlib.sha256("".join(texts).encode()).hexdigest()
-
-
-def _sources(module: str) -> list[Path]:
-    """The files of a module or package, found without importing it."""
-    spec = located(module)
-    if spec is None or spec.origin is None:
-        raise Refused(
-            f"a module must be importable, got '{module}'; run where it is found"
-        )
-    if spec.submodule_search_locations is None:
-        return [Path(spec.origin)]
-    return sorted(Path(spec.origin).parent.rglob("*.py"))
-
-
-def _imported(path: Path) -> set[str]:
-    """Every dotted part of every import: a neighbour may be spelt in any of them."""
-    parts: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or "", *(alias.name for alias in node.names)]
-        else:
-            continue
-        parts.update(part for name in names for part in name.split(".") if part)
-    return parts
-
-
-def stripped(path: Path) -> str:
-    """The code of a file without comments, docstrings and layout."""
-    return ast.unparse(without_docstrings(ast.parse(path.read_bytes())))

@@ -341,6 +341,13 @@ def _damaged(path: Path, found: str) -> Damaged:
     )
 
 
+def asked(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Spec and recipe of a record, the same however many fields came after it."""
+    known = {key: record[key] for key in ("spec", "recipe")}
+    known |= record.get("identity") or {}
+    return known["spec"], known["recipe"]
+
+
 def figure(value: float | None) -> float | None:
     """A number for a record: none where it is undefined."""
     return None if value is None or not math.isfinite(value) else float(value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from math import prod
@@ -101,10 +101,20 @@ def register(system: System, builders: Mapping[str, str] | None = None) -> None:
             f"a system's name must be new, got {system.name!r}; choose another"
         )
     SYSTEMS[system.name] = system
+    codec.learn(codec.types_of([system.recipe]))
+    if system.module:
+        codec.learn(_records_in(system.module))
     if builders:
-        kind = type(system.spec(system.image, 10))
-        BUILDERS[kind] = builders
-        codec.KNOWN[kind.__name__] = kind
+        spec = system.spec(system.image, 10)
+        codec.learn(codec.types_of([spec]))
+        BUILDERS[type(spec)] = builders
+
+
+def _records_in(module: str) -> Iterator[type]:
+    """The dataclasses that a user's module has names for: its specs may hold them."""
+    for kind in list(vars(sys.modules.get(module, codec)).values()):
+        if isinstance(kind, type) and is_dataclass(kind):
+            yield kind
 
 
 def builder(spec: Spec, track: str) -> Callable[[Spec, str], Any]:

@@ -9,12 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from benchmarks.engine.machine import Machine
+from benchmarks.request import Setting
 from common import codec
-from common.closure import DECIDES_NOTHING, closure, parsed
+from common.closure import DECIDES_NOTHING, closure, roots_of
+from common.data import DataRequest, pictures
+from common.errors import Refused
+from common.source import parsed
+from common.systems import resolve
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "common", "pt_track", "tf_track", "tests/own_twin")
@@ -172,6 +179,30 @@ HARMLESS = {
         ("benchmarks/compare.py", "DEFAULT", "DEFAULT"),
         ("common/stats.py", "MARGIN = 0.005", "MARGIN = 0.01"),
     ],
+    "the words of an error": [
+        ("common/recipe.py", "lr and clip must be", "rate and clip must be"),
+        ("pt_track/cnn.py", "a layer must be a record", "layers must be records"),
+    ],
+    "types of arguments": [
+        ("pt_track/layers.py", "(fan_in: int, layer", "(fan_in, layer"),
+        ("common/plan.py", "shape: tuple[int, ...], rate: float", "shape, rate: float"),
+        ("tf_track/train.py", "def prepare(", "type_of = None\n\n\ndef prepare("),
+    ],
+    "what a record refuses": [
+        ("common/recipe.py", "if self.lr < 0 or", "if self.lr <= 0 or"),
+        ("common/spec.py", "< 1:\n            raise", "< 2:\n            raise"),
+    ],
+    "the order of a record's fields": [
+        ("common/recipe.py", "    clip: float = 0.0\n", ""),
+        (
+            "common/recipe.py",
+            "    smoothing: float = 0.0\n",
+            "    smoothing: float = 0.0\n    clip: float = 0.0\n",
+        ),
+    ],
+    "what a run writes": [
+        ("benchmarks/engine/run.py", '"note": data.note', '"note": 1'),
+    ],
     "how a folder is read": [("common/data/folder.py", "DECODER = 2", "DECODER = 3")],
 }
 
@@ -211,6 +242,50 @@ TELLING = {
     "the loop of one track": (
         ("tf_track/train.py", "self.rule.penalty(", "1 * self.rule.penalty("),
         runs("tensorflow aligned"),
+    ),
+    "the loop of both": (
+        (
+            "common/loop.py",
+            "clock.add(trainer.run(chunk)",
+            "clock.add(1 * trainer.run(chunk)",
+        ),
+        runs("aligned"),
+    ),
+    "what runs the loop": (
+        (
+            "benchmarks/engine/run.py",
+            "seed=job.seed,\n        dtype=",
+            "seed=1,\n        dtype=",
+        ),
+        {" ".join(run) for run in RUNS},
+    ),
+    "what Keras is told on import": (
+        ("common/keras_backend.py", "set_epsilon(1e-7)", "set_epsilon(1e-8)"),
+        runs("tensorflow") | runs("keras_torch"),
+    ),
+    "a setting on import": (
+        ("pt_track/weights.py", "LAYOUT: dict", "torch.backends.x = 1\nLAYOUT: dict"),
+        runs("torch"),
+    ),
+    "a row that is added to a table": (
+        (
+            "pt_track/weights.py",
+            "def named_layers",
+            "LAYOUT[nn.Conv1d] = []\n\n\ndef named_layers",
+        ),
+        runs("torch"),
+    ),
+    "what a function does for a type": (
+        (
+            "pt_track/on_keras/weights.py",
+            "def norms(model: AsTorch)",
+            "def norms(*model)",
+        ),
+        runs("keras_torch"),
+    ),
+    "how pictures are chosen": (
+        ("common/data/dataset.py", "self.rows[index], axis=0", "self.rows[0], axis=0"),
+        {" ".join(run) for run in RUNS},
     ),
     "the plan": (
         ("common/plan.py", "MASK_LEVELS = 65536", "MASK_LEVELS = 65535"),
@@ -253,8 +328,8 @@ TELLING = {
         runs("own_twin torch"),
     ),
     "keras_torch": (
-        ("pt_track/on_keras/cnn.py", "class CNN(", "class Other: pass\nclass CNN("),
-        set(),
+        ("pt_track/on_keras/cnn.py", "self.side = spec_.crop", "self.side = 0"),
+        runs("keras_torch"),
     ),
 }
 
@@ -272,7 +347,6 @@ def test_a_closure_reaches_through_imports_and_stops_where_nothing_is_decided():
     found = closure([("pt_track", "train")]).texts
     assert ("common.loop", "replay") in found
     assert ("pt_track.optim", "SGD") in found
-    assert ("common.data.dataset", "Part") in found
     assert not [
         m for m, _ in found if m.startswith(("common.report", "pt_track.speed"))
     ]
@@ -289,55 +363,241 @@ def test_frameworks_are_those_that_are_used():
     assert native == {"numpy", "torch", "torchvision"}
 
 
-@pytest.mark.parametrize(
-    ("source", "stale"),
-    [
-        ("from near import *\ndef build():\n    return helper()\n", True),
-        ("import near\ndef build():\n    return near.helper()\n", True),
-        ("import near\ndef build():\n    return vars(near)\n", True),
-        ("def build():\n    from near import helper\n    return helper()\n", True),
-        ("from near import helper as h\ndef build():\n    return [h]\n", True),
-        ("from .near import helper\ndef build():\n    return helper()\n", True),
-        ("import near\nnear.helper()\ndef build():\n    return 1\n", True),
-        ("from near import other\ndef build():\n    return other\n", False),
-        ("import near\ndef build():\n    return near.other\n", False),
-    ],
-)
+NEAR = """
+def helper():
+    {body}
+other = 1
+"""
+BOUND = """
+try:
+    bound = {number}
+except NameError:
+    bound = 0
+"""
+REGISTRY = """
+table = {{}}
+def known(function):
+    table[function.__name__] = function
+    return function
+@known
+def one():
+    {body}
+def build():
+    return table["one"]()
+"""
+DISPATCH = """
+from functools import singledispatch
+@singledispatch
+def build(x):
+    return 0
+@build.register
+def _(x: {kind}):
+    {body}
+"""
+# Modules of a package K, the rest of it as in `write`; whether `build` is then stale.
+WAYS = [
+    ("from K.near import *\ndef build():\n    return helper()\n", True),
+    ("from K import near\ndef build():\n    return near.helper()\n", True),
+    ("import K.near\ndef build():\n    return K.near.helper()\n", True),
+    ("import K.near as n\ndef build():\n    return n.helper()\n", True),
+    ("from K import near\ndef build():\n    return vars(near)\n", True),
+    ("def build():\n    from K.near import helper\n    return helper()\n", True),
+    ("from K.near import helper as h\ndef build():\n    return [h]\n", True),
+    ("from .near import helper\ndef build():\n    return helper()\n", True),
+    ("from . import near\ndef build():\n    return near.helper()\n", True),
+    ("from K import near\nnear.helper()\ndef build():\n    return 1\n", True),
+    ("from K import near\nnear.x = near.helper\ndef build():\n    return 1\n", True),
+    ("from K.tried import bound\ndef build():\n    return bound\n", True),
+    ("from K import shown\ndef build():\n    return shown()\n", True),
+    ("import K.acts\ndef build():\n    return 1\n", True),
+    ("from K.near import helper\nt = {{}}\nt[1] = helper\ndef build(): pass\n", True),
+    ("def build():\n    return globals()['own']()\ndef own():\n    {body}\n", True),
+    (
+        "from importlib import import_module\n"
+        "def build():\n    return import_module('K.' + 'near').helper()\n",
+        True,
+    ),
+    (REGISTRY, True),
+    (DISPATCH, True),
+    ("from K.near import other\ndef build():\n    return other\n", False),
+    ("from K import near\ndef build():\n    return near.other\n", False),
+    ("def build():\n    return 1\ndef own():\n    {body}\n", False),
+    ("if __name__ == '__main__':\n    {number}\ndef build():\n    return 1\n", False),
+]
+
+
+def write(folder, name, source, number):
+    """A package in which something returns `number`."""
+    package = folder / name
+    package.mkdir()
+    kind = ("int", "float")[number]
+    said = {"body": f"return {number}", "number": number, "kind": kind}
+    files = {
+        "__init__.py": f"from {name}.near import helper as shown\n",
+        "near.py": NEAR.format(**said),
+        "tried.py": BOUND.format(**said),
+        "acts.py": f"print({number})\n",
+        "entry.py": source.format(**said).replace("K", name),
+    }
+    for file, text in files.items():
+        (package / file).write_text(text)
+
+
+@pytest.mark.parametrize(("source", "stale"), WAYS)
 def test_a_closure_follows_every_way_to_use_a_name(
     source, stale, tmp_path, monkeypatch
 ):
     monkeypatch.syspath_prepend(tmp_path)
     found = []
-    for k, body in enumerate(("return 1", "return 2")):
-        package = tmp_path / f"follow{k}_{abs(hash(source))}"
-        package.mkdir()
-        (package / "__init__.py").write_text("")
-        text = source.replace("import near", f"from {package.name} import near")
-        text = text.replace("from near", f"from {package.name}.near")
-        (package / "entry.py").write_text(text)
-        near = f"def helper():\n    {body}\nother = 1\n"
-        (package / "near.py").write_text(near)
-        used = closure([(f"{package.name}.entry", "build")], packages=[package.name])
-        found.append(
-            {key.partition(".")[2]: value for key, value in used.digests().items()}
-        )
-    ours = [{k: v for k, v in one.items() if k.startswith("near")} for one in found]
-    assert (ours[0] != ours[1]) == stale
+    for number in (0, 1):
+        name = f"p{abs(hash((source, str(tmp_path))))}x{number}"
+        write(tmp_path, name, source, number)
+        used = closure([(f"{name}.entry", "build")], packages=[name])
+        # Names of the package are in some texts.
+        found.append({t.replace(name, "K") for t in used.texts.values()})
+    assert (found[0] != found[1]) == stale
+
+
+@pytest.mark.parametrize(
+    ("source", "followed"),
+    [
+        ("from common.spec import Dense\ndef build():\n    return Dense(3)\n", True),
+        ("from common import spec\ndef build():\n    return spec.Dense(3)\n", True),
+        (
+            "from common.spec import Dense\ndef build(x):\n    return x is Dense\n",
+            False,
+        ),
+    ],
+)
+def test_a_record_that_code_makes_brings_its_defaults(
+    source, followed, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"maker{abs(hash(source))}"
+    (tmp_path / f"{name}.py").write_text(source)
+    found = closure([(name, "build")], packages=[name]).texts
+    assert ("common.spec", "Dense") in found
+    assert (("common.weights", "Normal") in found) == followed
+
+
+# --- users' code ---------------------------------------------------------------------
+
+TWIN = """
+from dataclasses import dataclass
+from common.recipe import Recipe
+from common.spec import Dense, kernel_and_bias
+from common.systems import System, register
+from {package}.parts import Tower{package}
+
+@dataclass(frozen=True, kw_only=True)
+class {kind}:
+    image: tuple[int, int, int]
+    classes: int
+    tower: Tower{package} = Tower{package}(3)
+    input = property(lambda self: self.image)
+    masks = property(lambda self: {{}})
+
+    @property
+    def weights(self):
+        return dict(kernel_and_bias("left", (64, 9), Dense(9)))
+
+register(
+    System(
+        name="{package}",
+        summary="",
+        spec=lambda image, classes: {kind}(image=image, classes=classes),
+        recipe=Recipe(lr=0.1, batch=5, epochs=1),
+        data="digits",
+        image=(8, 8, 1),
+        module=__name__,
+    ),
+    builders={{"torch": "{package}.in_torch:build"}},
+)
+"""
+TOWER = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Tower{package}:
+    width: int
+"""
+
+
+def users_job(folder, package, builder):
+    """The job of a system that a user wrote."""
+    (folder / package).mkdir()
+    text = TWIN.format(package=package, kind=package.title())
+    (folder / package / "twin.py").write_text(text)
+    (folder / package / "parts.py").write_text(TOWER.format(package=package))
+    (folder / package / "in_torch.py").write_text(builder)
+    (folder / package / "__init__.py").write_text("")
+    resolved = resolve(f"{package}.twin", image=(8, 8, 1), classes=10)
+    setting = Setting(
+        request=DataRequest(source="digits"),
+        pictures=pictures((8, 8, 1), 10, 10, 0),
+        machine=Machine(precision="float32", device="cpu", threads=1),
+    )
+    return setting.job(resolved, track="torch", seed=0)
+
+
+def test_what_a_users_builder_takes_of_ours_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    builder = "import scipy\nfrom pt_track.layers import LRN\n\nbuild = LRN\n"
+    job = users_job(tmp_path, "users_one", builder)
+    assert "pt_track.layers:LRN" in job.identity["code"]
+    assert "pt_track.layers:Conv" not in job.identity["code"]
+    assert "scipy" in job.identity["versions"]
+
+
+def test_a_users_spec_may_hold_records_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    job = users_job(tmp_path, "users_two", "build = None\n")
+    tower = job.records()[0].tower
+    assert (type(tower).__module__, tower.width) == ("users_two.parts", 3)
+
+
+def test_a_type_that_bears_the_name_of_ours_is_refused():
+    @dataclass(frozen=True)
+    class Norm:
+        eps: float = 1.0
+
+    with pytest.raises(Refused, match=r"of common\.spec; rename one"):
+        codec.dumps(Norm())
+
+
+def test_a_track_without_a_table_of_builders_counts_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "plain_track.py").write_text(
+        "class A: pass\nBUILDERS = {int: A}\ndef build(): pass\n"
+    )
+    found = closure(roots_of("plain_track", ["build"], []), packages=["plain_track"])
+    assert ("plain_track", "A") in found.texts
 
 
 # --- defaults -----------------------------------------------------------------------
 
 
 def test_every_field_with_a_default_is_pinned():
-    """A new field: add its default to common/schema/defaults.json, change no line."""
-    for kind in codec.OURS:
-        known = codec.pinned().get(kind.__name__, {})
-        assert codec.defaults(kind).keys() == known.keys(), kind.__name__
+    lacking = {
+        kind.__name__: {name: codec.defaults(kind)[name] for name in sorted(names)}
+        for kind in codec.OURS
+        if (
+            names := codec.defaults(kind).keys()
+            - codec.pinned().get(kind.__name__, {}).keys()
+        )
+    }
+    assert lacking == {}, (
+        "each field's first default is kept, so that runs from before it stay valid: "
+        f"add these lines to common/schema/defaults.json, change none: {lacking}"
+    )
 
 
 def test_no_default_changed_without_being_seen():
     changed = {kind.__name__: codec.changed_defaults(kind) for kind in codec.OURS}
-    assert {name: fields for name, fields in changed.items() if fields} == {}
+    assert {name: fields for name, fields in changed.items() if fields} == {}, (
+        "a default was changed on purpose? All runs of what uses it are stale now; "
+        "name it here, and leave common/schema/defaults.json as it is"
+    )
 
 
 def test_brief_json_says_what_is_not_usual():

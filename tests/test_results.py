@@ -14,7 +14,8 @@ from common import codec, files, job, results
 from common.data import DataRequest
 from common.errors import Damaged, Refused
 from common.files import pack, unpack, write_atomic
-from common.job import Job, closure_digest, stripped
+from common.job import Job
+from common.own_code import closure_digest, stripped
 from common.recipe import Recipe
 from common.results import Checkpoint, Store
 from common.spec import MLPSpec

@@ -19,7 +19,7 @@ from common.data.cache import cache_folder
 from common.errors import Refused
 from common.inception import InceptionSpec
 from common.model_file import About
-from common.results import WEIGHTS, Run, Store
+from common.results import WEIGHTS, Run, Store, asked
 from common.spec import Spec
 from common.systems import resolve
 from common.weights import read
@@ -31,7 +31,7 @@ PREPROCESSING = "Pillow: short side to 342 bilinear, centre crop 299; then -1 to
 FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's folds
 BUILT_IN = {kind.__name__ for kind in codec.OURS}
 # Of two runs that only the track tells apart.
-PAIR = ("system", "mode", "precision", "seed", "spec", "recipe", "epochs")
+PAIR = ("system", "mode", "precision", "seed", "epochs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,9 @@ def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choic
 
 def pair_of(run: Run) -> tuple[Any, ...]:
     """What the runs of a pair have in common."""
-    return run.record["data"]["fingerprint"], *(run.record[key] for key in PAIR)
+    record = run.record
+    said = (record["data"]["fingerprint"], *asked(record))
+    return *said, *(record[key] for key in PAIR)
 
 
 def from_runs(runs: Mapping[str, Run]) -> Choice:

@@ -23,11 +23,21 @@ from common.extras import Native, load_extra
 from common.heads import transplanted
 from common.job import Job, installed
 from common.plan import Plan
+from common.recipe import Recipe
 from common.record import environment
 from common.results import Checkpoint, Record, Store, figure
 from common.spec import Spec, parameters
 from common.systems import find
-from common.track import EpochScores, History, Progress, State, Track, load_track
+from common.track import (
+    EpochScores,
+    History,
+    OnEpoch,
+    OnProgress,
+    Progress,
+    State,
+    Track,
+    load_track,
+)
 from common.weights import Weights, digest
 
 BORN = time.monotonic()
@@ -82,6 +92,48 @@ def finished(job: Job, store: Store, tell: Tell) -> bool:
         return False
 
 
+def trained(
+    job: Job,
+    track: Track,
+    data: Dataset,
+    spec: Spec,
+    recipe: Recipe,
+    *,
+    weights: Weights | None,
+    state: State | None,
+    on_epoch: OnEpoch | None,
+    on_progress: OnProgress | None,
+) -> tuple[Any, History]:
+    """The model of a job, trained, and what happened.  All of it decides numbers."""
+    if job.mode == "native":
+        own = load_extra(job.track, Native)
+        train = own.train_native
+        model = own.build_native(spec, seed=job.seed, device=job.device)
+    else:
+        train = track.train
+        model = track.build(
+            spec,
+            weights=weights,
+            seed=job.seed,
+            dtype=job.precision,
+            device=job.device,
+        )
+    plan = Plan(
+        seed=job.seed,
+        dtype="float64" if job.precision == "float64" else "float32",
+    )
+    history = train(
+        model,
+        data,
+        recipe,
+        plan,
+        state=state,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
+    )
+    return model, history
+
+
 class Attempt:
     """One attempt at a run, from nothing or from its checkpoint."""
 
@@ -112,28 +164,13 @@ class Attempt:
         track.configure(threads=job.threads, device=job.device, mode=job.mode)
         start = self._start()
         (spec, recipe), data = job.records(), self._data()
-        if job.mode == "native":
-            own = load_extra(job.track, Native)
-            train = own.train_native
-            model = own.build_native(spec, seed=job.seed, device=job.device)
-        else:
-            train = track.train
-            model = track.build(
-                spec,
-                weights=transplanted(spec, start, job.seed) if start else None,
-                seed=job.seed,
-                dtype=job.precision,
-                device=job.device,
-            )
-        plan = Plan(
-            seed=job.seed,
-            dtype="float64" if job.precision == "float64" else "float32",
-        )
-        history = train(
-            model,
+        model, history = trained(
+            job,
+            track,
             data,
+            spec,
             recipe,
-            plan,
+            weights=transplanted(spec, start, job.seed) if start else None,
             state=state,
             on_epoch=self._epoch_done,
             on_progress=self._progressed,

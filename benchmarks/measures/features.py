@@ -22,7 +22,7 @@ from common.data import DataRequest, open_data
 from common.data.features import BLOCK, Key, ensure
 from common.evaluate import Predict
 from common.heads import base_for, features_of, headless
-from common.job import SHARED_ENTRY, code_of, installed
+from common.job import FED_BY, SHARED_ENTRY, code_of, installed
 from common.track import load_track
 from common.weights import digest
 
@@ -113,7 +113,10 @@ def compute(values: Values, tell: Tell) -> Values:
     bare, given = headless(seen, weights)
     name = values["track"]
     used = code_of(
-        name, (*SHARED_ENTRY, "build"), (seen, bare), [("common.heads", "headless")]
+        name,
+        (*SHARED_ENTRY, "build"),
+        (seen, bare),
+        [("common.heads", "headless"), *FED_BY],
     )
     key = Key(
         track=name,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from common import stats
 from common.report.sentence import Standing, verdict_sentence
+from common.results import asked
 from common.stats import Comparison
 
 # Which come first where nobody says: "difference is torch minus tensorflow" is what
@@ -28,7 +29,7 @@ NO_INTERVAL: dict[str, float | None] = {"mean": None, "low": None, "high": None}
 
 # What the numbers of all tracks' runs depend on, from the record itself.
 SHARED = (
-    *("system", "mode", "precision", "spec", "recipe"),
+    *("system", "mode", "precision"),
     *("epochs", "device", "threads"),
 )
 
@@ -125,7 +126,7 @@ def _place(record: Mapping[str, Any], order: list[str]) -> tuple[Any, ...]:
 
 
 def _shared(record: Mapping[str, Any]) -> str:
-    parts = [record[key] for key in SHARED]
+    parts = [*(record[key] for key in SHARED), *asked(record)]
     data = [record["data"][key] for key in ("fingerprint", "name", "note")]
     numpy = record["environment"].get("versions", {}).get("numpy")
     return repr([*parts, *data, record["overrides"], numpy])
