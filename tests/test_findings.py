@@ -120,7 +120,7 @@ def test_the_command_is_kept_as_it_was_typed(tmp_path):
     assert found.returncode == 0, found.stdout + found.stderr
     ((one,), _) = record.scan(tmp_path / "a store")
     assert shlex.split(one.command) == ["twintrack", *words]
-    assert one.environment["versions"].keys() == {"numpy", "torch"}
+    assert {"numpy", "torch"} <= one.environment["versions"].keys()
 
 
 def test_a_call_from_python_is_kept_as_it_was_called(tmp_path, capsys):
