@@ -49,7 +49,7 @@ def table(
     ] = None,
     margin: options.Margin = MARGIN,
     format: Annotated[
-        str, options.option(str, f"Tables as {', '.join(FORMATS)}.")
+        str, options.option(str, f"{', '.join(report.FORMATS)}, or json for all of it.")
     ] = "text",
     json: options.Json = None,
     store: options.Folder = None,

@@ -116,3 +116,39 @@ def test_a_track_loads_no_stranger(track, stranger):
 def test_nothing_in_the_repository_is_called_utils():
     files = [*ROOT.glob("*/*.py"), *ROOT.glob("*/*/*.py")]
     assert [f for f in files if f.stem in ("utils", "helpers", "misc", "base")] == []
+
+
+LONGEST = 60  # lines of a command's function, options and docstring left out
+
+
+def functions(folder):
+    """Every function below a folder, with its file."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                yield path, node
+
+
+def test_no_function_of_a_command_is_long():
+    seen = 0
+    for path, function in functions("benchmarks"):
+        body = function.body
+        if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            body = body[1:]
+        if body:
+            lines = body[-1].end_lineno - body[0].lineno + 1
+            assert lines <= LONGEST, f"{path.name}:{function.name} has {lines}"
+            seen += 1
+    assert seen > 200
+
+
+def test_no_option_is_written_twice():
+    """The words of its help: what two commands share is in options.py."""
+    found = {}
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = isinstance(node, ast.Call) and ast.unparse(node.func)
+            if called in ("option", "options.option") and len(node.args) > 1:
+                found.setdefault(ast.unparse(node.args[1]), []).append(path.name)
+    assert len(found) > 60
+    assert {help: files for help, files in found.items() if len(files) > 1} == {}
