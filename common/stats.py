@@ -267,6 +267,7 @@ class Comparison:
         examples_needed: About how many test examples would tell, if that is.
         both_needed: Whether that takes many more runs as well.
         among: How many comparisons the p values are adjusted for (Holm); 1 for none.
+        alone: The verdict without that adjustment, or none where there is none.
     """
 
     names: tuple[str, str]
@@ -282,6 +283,7 @@ class Comparison:
     examples_needed: int | None = None
     both_needed: bool = False
     among: int = 1
+    alone: Outcome | None = None
 
 
 def compare(
@@ -353,7 +355,14 @@ def _judged_again(
         outcome = "equivalent"
     elif differs < 1 - LEVEL:
         outcome = "different"
-    return replace(one, tost_p=same, difference_p=differs, verdict=outcome, among=among)
+    return replace(
+        one,
+        tost_p=same,
+        difference_p=differs,
+        verdict=outcome,
+        among=among,
+        alone=one.verdict,
+    )
 
 
 def holm(values: Sequence[float | None]) -> list[float]:

@@ -408,6 +408,28 @@ def test_verdicts_of_several_comparisons_are_adjusted_and_say_so(three):
     )
 
 
+def test_a_verdict_that_the_adjustment_takes_away_says_so(store):
+    for seed in range(3):
+        add(store, "torch", seed, wrong=20)
+        add(store, "tensorflow", seed, wrong=20)
+        add(store, THIRD, seed, wrong=20)
+    margins = (k / 1e5 for k in range(100, 600))
+    margin = next(
+        m
+        for m in margins
+        if 0.025
+        < only_row(Only(store, ["torch", "tensorflow"]), margin=m)["tost_p"]
+        < 0.05
+    )
+    for pair in only_row(store, margin=margin)["comparisons"]:
+        assert pair["verdict"] == "undecided"
+        assert pair["sentence"].startswith(
+            "undecided: by itself this comparison would be called equivalent, but not "
+            "as one of 2; more runs or more test images would tell. Both tracks are "
+            "right on exactly the same"
+        )
+
+
 def test_three_tracks_fit_the_schema_and_every_format(three):
     summary = report.summarise(three.runs())
     jsonschema.validate(summary, schema("compare"))

@@ -96,8 +96,10 @@ def _identical(found: Comparison, margin: float) -> str:
     if found.verdict == "equivalent":
         return (
             f"{same} (95 % interval {_range(found)}), inside the margin of "
-            f"{margin_points(margin)} points (TOST {_tost(found)})"
+            f"{margin_points(margin)} points (TOST {_tost(found)}){_adjusted(found)}"
         )
+    if found.alone == "equivalent":
+        return f"{_advice(found)}. {_capital(same)} (95 % interval {_range(found)})"
     enough = found.examples_needed
     need = f"; about {count(enough, 'test image')} would do" if enough else ""
     return (
@@ -137,6 +139,11 @@ def _differ(found: Comparison, margin: float) -> str:
 
 
 def _advice(found: Comparison) -> str:
+    if found.alone not in (None, "undecided"):
+        return (
+            f"by itself this comparison would be called {found.alone}, but not as one "
+            f"of {found.among}; more runs or more test images would tell"
+        )
     if found.more_runs:
         each = "in each track"
         return f"not enough runs to tell; about {found.more_runs:,} more would ({each})"
@@ -192,10 +199,13 @@ def _over(found: Comparison) -> str:
     else:
         one, other = found.names
         runs = f"{a} {one} and {b} {other} runs (not paired)"
-    said = f"over {runs} and {_images(found)}"
-    if found.among > 1:
-        said += f", adjusted for {found.among} comparisons (Holm)"
-    return said
+    return f"over {runs} and {_images(found)}{_adjusted(found)}"
+
+
+def _adjusted(found: Comparison) -> str:
+    if found.among == 1:
+        return ""
+    return f", adjusted for {found.among} comparisons (Holm)"
 
 
 def _minus(found: Comparison) -> str:
