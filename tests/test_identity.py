@@ -4,6 +4,7 @@ The packages are copied, something is edited, and a fresh process says which run
 the same as before.
 """
 
+import ast
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from common import codec
 from common.closure import DECIDES_NOTHING, closure, roots_of
 from common.data import DataRequest, pictures
 from common.errors import Refused
-from common.source import parsed
+from common.source import parsed, say
 from common.systems import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -408,6 +409,12 @@ WAYS = [
     ("from K import near\nnear.helper()\ndef build():\n    return 1\n", True),
     ("from K import near\nnear.x = near.helper\ndef build():\n    return 1\n", True),
     ("from K.tried import bound\ndef build():\n    return bound\n", True),
+    (
+        "try:\n    from K.near import helper as h\n"
+        "except ImportError:\n    from K.near import other as h\n"
+        "def build():\n    return h\n",
+        True,
+    ),
     ("from K import shown\ndef build():\n    return shown()\n", True),
     ("import K.acts\ndef build():\n    return 1\n", True),
     ("from K.near import helper\nt = {{}}\nt[1] = helper\ndef build(): pass\n", True),
@@ -480,6 +487,25 @@ def test_a_record_that_code_makes_brings_its_defaults(
     assert (("common.weights", "Normal") in found) == followed
 
 
+def test_every_python_spells_a_text_the_same():
+    """Run by each version of Python that the project is tested with."""
+    source = (
+        'def f(x: int, *, y=(1, None)) -> str:\n    """Text."""\n'
+        "    z: int = -x  # why\n    if z:\n        raise ValueError(f'no {x}')\n"
+        "    return f'{x!r:>{y}}' 'a' + a.b(c).d\n"
+    )
+    assert say(ast.parse(source).body, "").text == (
+        "FunctionDef( name= 'f' args= arguments( args= [ arg( arg= 'x' ) ] kwonlyargs= "
+        "[ arg( arg= 'y' ) ] kw_defaults= [ Tuple( elts= [ 1 None ] ) ] ) body= [ "
+        "Assign( targets= [ z ] value= UnaryOp( op= USub( ) operand= x ) ) "
+        "If( test= z body= [ Raise( exc= ValueError ) ] ) "
+        "Return( value= BinOp( left= JoinedStr( values= [ FormattedValue( value= x "
+        "conversion= 114 format_spec= JoinedStr( values= [ '>' FormattedValue( value= "
+        "y conversion= -1 ) ] ) ) 'a' ] ) op= Add( ) right= Attribute( value= Call( "
+        "func= a.b args= [ c ] ) attr= 'd' ) ) ) ] )"
+    )
+
+
 # --- users' code ---------------------------------------------------------------------
 
 TWIN = """
@@ -542,7 +568,9 @@ def users_job(folder, package, builder):
 
 def test_what_a_users_builder_takes_of_ours_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    builder = "import scipy\nfrom pt_track.layers import LRN\n\nbuild = LRN\n"
+    builder = (
+        "import scipy\nfrom pt_track.layers import LRN\n\nbuild = LRN, scipy.special\n"
+    )
     job = users_job(tmp_path, "users_one", builder)
     assert "pt_track.layers:LRN" in job.identity["code"]
     assert "pt_track.layers:Conv" not in job.identity["code"]
