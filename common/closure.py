@@ -47,6 +47,7 @@ DECIDES_NOTHING = {
     "common.systems": "its result is the spec and the recipe",
     "common.track": "an interface",
     "common.zoo": "its result is the spec and the recipe",
+    "safetensors": "bytes to disk and back, checked",
 }
 # But for what hands pictures to a network: how they are chosen is in no fingerprint.
 DECIDES = {("common.data.dataset", "Part")}
@@ -221,7 +222,7 @@ class Closure:
 
     def _others(self, module: str) -> None:
         top = module.partition(".")[0]
-        if top and top not in sys.stdlib_module_names:
+        if top and top not in sys.stdlib_module_names and top not in DECIDES_NOTHING:
             self.frameworks.add(top)
 
 

@@ -21,7 +21,7 @@ from common import codec
 from common.closure import DECIDES_NOTHING, closure, roots_of
 from common.data import DataRequest, pictures
 from common.errors import Refused
-from common.source import parsed, say
+from common.source import path_of, say
 from common.systems import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -354,8 +354,75 @@ def test_a_closure_reaches_through_imports_and_stops_where_nothing_is_decided():
     assert not [m for m, _ in found if m in DECIDES_NOTHING]
 
 
+RUN = """
+import json, sys, threading
+from pathlib import Path
+from benchmarks.engine.machine import Machine
+from benchmarks.engine.run import trained
+from benchmarks.request import Setting
+from common.closure import decides_nothing
+from common.data import DataRequest, pictures
+from common.evaluate import predict_all, score
+from common.systems import resolve
+from common.track import load_track
+
+track, mode = sys.argv[1:]
+data = pictures((8, 8, 1), 10, 40, 0)
+machine = Machine(precision="float32", device="cpu", threads=1)
+setting = Setting(
+    request=DataRequest(source="digits"), pictures=data, machine=machine, mode=mode
+)
+resolved = resolve(
+    "small-cnn", image=(8, 8, 1), classes=10, overrides=("recipe.batch=20",), epochs=1
+)
+job = setting.job(resolved, track=track, seed=0)
+(spec, recipe), module, root = job.records(), load_track(track), Path.cwd()
+ran = set()
+
+def called(frame, event, argument):
+    file = frame.f_code.co_filename
+    if event == "call" and file.startswith(str(root)):
+        parts = Path(file).relative_to(root).with_suffix("").parts
+        name = frame.f_code.co_qualname.partition(".")[0]
+        ran.add((".".join(parts).removesuffix(".__init__"), name))
+
+threading.setprofile(called)
+sys.setprofile(called)
+module.configure(threads=1, device="cpu", mode=mode)
+model, _ = trained(
+    job, module, data, spec, recipe,
+    weights=None, state=None, on_epoch=None, on_progress=None,
+)
+score(predict_all(module.predictor(model), data.test), data.test.labels)
+module.get_weights(model)
+sys.setprofile(None)
+known = job.closure().texts
+unknown = [
+    f"{module}:{name}" for module, name in sorted(ran)
+    if (module, name) not in known and not decides_nothing(module, name)
+    and name != "<module>"
+]
+print(json.dumps({"unknown": unknown, "ran": len(ran)}))
+"""
+
+
+@pytest.mark.parametrize("mode", ["aligned", "native"])
+@pytest.mark.parametrize("track", ["torch", "tensorflow"])
+def test_whatever_a_run_calls_is_in_its_closure(track, mode):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, track, mode],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["unknown"] == []
+    assert told["ran"] > 40
+
+
 def test_every_module_that_decides_nothing_exists():
-    assert [name for name in DECIDES_NOTHING if parsed(name) is None] == []
+    assert [name for name in DECIDES_NOTHING if path_of(name) is None] == []
 
 
 def test_frameworks_are_those_that_are_used():
