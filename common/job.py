@@ -2,10 +2,11 @@
 
 A run's identity is what decides its numbers: spec and recipe (as JSON, without the
 fields that are as they first were), the data's fingerprint, mode, track, seed,
-precision, device and threads (which change bits), versions, and the code that this
-system's model, recipe and mode really use in this track (`common.closure`).  Whatever
+precision, device and threads (which change bits), the versions of the packages that its
+code uses, and the code that this system's model, recipe and mode really use in this
+track (`common.closure`) or in the user's own modules (`common.own_code`).  Whatever
 else changes, a new system, a yardstick, another family's file, a new field with a
-default, leaves the run valid.
+default, the words of an error, leaves the run valid.
 """
 
 from __future__ import annotations

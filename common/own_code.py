@@ -11,6 +11,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from common.closure import whole
 from common.errors import Refused
 from common.source import Target, aliases, path_of, say
 from common.track import located
@@ -44,11 +45,14 @@ def _with_neighbours(todo: list[Path]) -> tuple[Path, ...]:
 
 @cache
 def used_by(module: str) -> frozenset[Target]:
-    """The module, and what it and its neighbours import, inside functions too."""
-    found: set[Target] = {(module, "")}
+    """All of a module, and what its neighbours import, inside functions too.
+
+    (From the module itself its imports are followed name by name.)
+    """
+    found = whole(module)
     own = path_of(module)
     for path in _with_neighbours([own] if own else []):
-        for node in _import_nodes(path):
+        for node in _import_nodes(path) if path != own else ():
             if isinstance(node, ast.Import):
                 found.update((alias.name, "") for alias in node.names)
             elif not node.level:

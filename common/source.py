@@ -34,7 +34,7 @@ class Module:
         name: Dotted.
         package: That its relative imports start from.
         definitions: Name -> the statements that bind it.
-        imports: Name -> where it comes from.
+        imports: Name -> where it comes from: more than one place in a `try`.
         effects: Statements that do more on import than bind names.
         stars: Modules of which everything is imported.
         loads: Modules that it imports; some of the names are of what is in one.
@@ -43,7 +43,7 @@ class Module:
     name: str
     package: str
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, Target] = field(default_factory=dict)
+    imports: dict[str, list[Target]] = field(default_factory=dict)
     effects: list[ast.stmt] = field(default_factory=list)
     stars: list[str] = field(default_factory=list)
     loads: set[str] = field(default_factory=set)
@@ -67,7 +67,7 @@ class Said:
     words: list[str] = field(default_factory=list)
     uses: set[Use] = field(default_factory=set)
     calls: set[Use] = field(default_factory=set)
-    imports: dict[str, Target] = field(default_factory=dict)
+    imports: dict[str, list[Target]] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -134,9 +134,10 @@ def _may_register(found: Module, node: ast.stmt) -> bool:
         use = _use(decorator.func if isinstance(decorator, ast.Call) else decorator)
         if use is None or use[0] in found.definitions:
             return True
-        module = found.imports.get(use[0], ("builtins", ""))[0]
-        if module.partition(".")[0] in (*OURS, found.name.partition(".")[0]):
-            return True
+        near = (*OURS, found.name.partition(".")[0])
+        for module, _ in found.imports.get(use[0], ()):
+            if module.partition(".")[0] in near:
+                return True
     return False
 
 
@@ -146,7 +147,7 @@ def _take_import(found: Module, node: ast.Import | ast.ImportFrom) -> None:
         if alias == "*":
             found.stars.append(target[0])
         else:
-            found.imports[alias] = target
+            found.imports.setdefault(alias, []).append(target)
 
 
 def _take_assignment(
@@ -260,7 +261,8 @@ class _Reader:
     def _node(self, node: ast.AST) -> None:
         said = self.said
         if isinstance(node, ast.Import | ast.ImportFrom):
-            said.imports.update(aliases(node, self.package))
+            for alias, target in aliases(node, self.package):
+                said.imports.setdefault(alias, []).append(target)
         elif isinstance(node, ast.Call) and (use := _use(node.func)):
             said.calls.add(use)
         elif isinstance(node, ast.AnnAssign) and self.inside:
@@ -288,6 +290,8 @@ class _Reader:
             if name == "cause":
                 return None
             return value.func if isinstance(value, ast.Call) else value
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some by an empty text
+            return [part for part in node.values if not _is_empty(part)]
         if name == "body" and isinstance(value, list) and _is_text(value[0]):
             return value[1:] or [ast.Pass()]
         return value
@@ -300,6 +304,10 @@ def _use(node: ast.AST) -> Use | None:
         chain.insert(0, node.attr)
         node = node.value
     return (node.id, tuple(chain)) if isinstance(node, ast.Name) else None
+
+
+def _is_empty(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value == ""
 
 
 def _is_text(node: ast.AST) -> bool:

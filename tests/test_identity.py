@@ -4,6 +4,7 @@ The packages are copied, something is edited, and a fresh process says which run
 the same as before.
 """
 
+import ast
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from common import codec
 from common.closure import DECIDES_NOTHING, closure, roots_of
 from common.data import DataRequest, pictures
 from common.errors import Refused
-from common.source import parsed
+from common.source import path_of, say
 from common.systems import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -353,8 +354,75 @@ def test_a_closure_reaches_through_imports_and_stops_where_nothing_is_decided():
     assert not [m for m, _ in found if m in DECIDES_NOTHING]
 
 
+RUN = """
+import json, sys, threading
+from pathlib import Path
+from benchmarks.engine.machine import Machine
+from benchmarks.engine.run import trained
+from benchmarks.request import Setting
+from common.closure import decides_nothing
+from common.data import DataRequest, pictures
+from common.evaluate import predict_all, score
+from common.systems import resolve
+from common.track import load_track
+
+track, mode = sys.argv[1:]
+data = pictures((8, 8, 1), 10, 40, 0)
+machine = Machine(precision="float32", device="cpu", threads=1)
+setting = Setting(
+    request=DataRequest(source="digits"), pictures=data, machine=machine, mode=mode
+)
+resolved = resolve(
+    "small-cnn", image=(8, 8, 1), classes=10, overrides=("recipe.batch=20",), epochs=1
+)
+job = setting.job(resolved, track=track, seed=0)
+(spec, recipe), module, root = job.records(), load_track(track), Path.cwd()
+ran = set()
+
+def called(frame, event, argument):
+    file = frame.f_code.co_filename
+    if event == "call" and file.startswith(str(root)):
+        parts = Path(file).relative_to(root).with_suffix("").parts
+        name = frame.f_code.co_qualname.partition(".")[0]
+        ran.add((".".join(parts).removesuffix(".__init__"), name))
+
+threading.setprofile(called)
+sys.setprofile(called)
+module.configure(threads=1, device="cpu", mode=mode)
+model, _ = trained(
+    job, module, data, spec, recipe,
+    weights=None, state=None, on_epoch=None, on_progress=None,
+)
+score(predict_all(module.predictor(model), data.test), data.test.labels)
+module.get_weights(model)
+sys.setprofile(None)
+known = job.closure().texts
+unknown = [
+    f"{module}:{name}" for module, name in sorted(ran)
+    if (module, name) not in known and not decides_nothing(module, name)
+    and name != "<module>"
+]
+print(json.dumps({"unknown": unknown, "ran": len(ran)}))
+"""
+
+
+@pytest.mark.parametrize("mode", ["aligned", "native"])
+@pytest.mark.parametrize("track", ["torch", "tensorflow"])
+def test_whatever_a_run_calls_is_in_its_closure(track, mode):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, track, mode],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["unknown"] == []
+    assert told["ran"] > 40
+
+
 def test_every_module_that_decides_nothing_exists():
-    assert [name for name in DECIDES_NOTHING if parsed(name) is None] == []
+    assert [name for name in DECIDES_NOTHING if path_of(name) is None] == []
 
 
 def test_frameworks_are_those_that_are_used():
@@ -408,6 +476,12 @@ WAYS = [
     ("from K import near\nnear.helper()\ndef build():\n    return 1\n", True),
     ("from K import near\nnear.x = near.helper\ndef build():\n    return 1\n", True),
     ("from K.tried import bound\ndef build():\n    return bound\n", True),
+    (
+        "try:\n    from K.near import helper as h\n"
+        "except ImportError:\n    from K.near import other as h\n"
+        "def build():\n    return h\n",
+        True,
+    ),
     ("from K import shown\ndef build():\n    return shown()\n", True),
     ("import K.acts\ndef build():\n    return 1\n", True),
     ("from K.near import helper\nt = {{}}\nt[1] = helper\ndef build(): pass\n", True),
@@ -480,6 +554,25 @@ def test_a_record_that_code_makes_brings_its_defaults(
     assert (("common.weights", "Normal") in found) == followed
 
 
+def test_every_python_spells_a_text_the_same():
+    """Run by each version of Python that the project is tested with."""
+    source = (
+        'def f(x: int, *, y=(1, None)) -> str:\n    """Text."""\n'
+        "    z: int = -x  # why\n    if z:\n        raise ValueError(f'no {x}')\n"
+        "    return f'{x!r:>{y}}' 'a' + a.b(c).d\n"
+    )
+    assert say(ast.parse(source).body, "").text == (
+        "FunctionDef( name= 'f' args= arguments( args= [ arg( arg= 'x' ) ] kwonlyargs= "
+        "[ arg( arg= 'y' ) ] kw_defaults= [ Tuple( elts= [ 1 None ] ) ] ) body= [ "
+        "Assign( targets= [ z ] value= UnaryOp( op= USub( ) operand= x ) ) "
+        "If( test= z body= [ Raise( exc= ValueError ) ] ) "
+        "Return( value= BinOp( left= JoinedStr( values= [ FormattedValue( value= x "
+        "conversion= 114 format_spec= JoinedStr( values= [ '>' FormattedValue( value= "
+        "y conversion= -1 ) ] ) ) 'a' ] ) op= Add( ) right= Attribute( value= Call( "
+        "func= a.b args= [ c ] ) attr= 'd' ) ) ) ] )"
+    )
+
+
 # --- users' code ---------------------------------------------------------------------
 
 TWIN = """
@@ -542,7 +635,9 @@ def users_job(folder, package, builder):
 
 def test_what_a_users_builder_takes_of_ours_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    builder = "import scipy\nfrom pt_track.layers import LRN\n\nbuild = LRN\n"
+    builder = (
+        "import scipy\nfrom pt_track.layers import LRN\n\nbuild = LRN, scipy.special\n"
+    )
     job = users_job(tmp_path, "users_one", builder)
     assert "pt_track.layers:LRN" in job.identity["code"]
     assert "pt_track.layers:Conv" not in job.identity["code"]

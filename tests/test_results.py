@@ -114,13 +114,20 @@ def test_a_job_survives_its_file():
     assert Job.from_json(JOB.to_json()) == JOB
 
 
+def test_a_field_that_comes_later_sets_no_runs_apart():
+    before = {"spec": "{a}", "recipe": "{b}", "identity": JOB.identity}
+    after = {"spec": "{a, new}", "recipe": "{b, new}", "identity": JOB.identity}
+    assert results.asked(before) == results.asked(after)
+
+
 def test_a_spec_that_hides_its_content_is_refused():
     @dataclass(frozen=True)
     class MySpec:
         layer: object
 
-    with pytest.raises(Refused, match="use frozen dataclasses"):
-        codec.dumps(MySpec(object()))
+    for value in (object(), [1], {"a": 1}, float("nan"), np.ones(2)):
+        with pytest.raises(Refused, match="use frozen dataclasses"):
+            codec.dumps(MySpec(value))
 
 
 def test_comments_and_docstrings_do_not_make_another_run(tmp_path):
