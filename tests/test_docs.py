@@ -258,6 +258,14 @@ def test_each_row_in_words_has_the_figures_of_its_row(name):
         assert [setting] == (words[words.index("--set") + 1 :] if setting else [""])
 
 
+def test_the_speeds_of_three_tracks_are_those_of_their_record():
+    page = " ".join((ROOT / "docs/parity.md").read_text().split())
+    content = json.loads((ROOT / "docs/results/engine-or-api.json").read_text())
+    for row in content["result"]["systems"]:
+        rates = [f"{t['images_per_second']:,.0f}" for t in row["tracks"].values()]
+        assert f"`{row['system']}` {rates[0]}, {rates[1]} and {rates[2]}" in page
+
+
 def figures(cell):
     """The numbers of a cell."""
     return [float(number) for number in re.findall(r"[\d.]+", cell)]
