@@ -6,9 +6,13 @@ python -m tests.pages       # write it again
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import typer
+
 from benchmarks.cli import COMMANDS
+from benchmarks.shell import alone
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/commands.md"
@@ -18,7 +22,9 @@ HEAD = """# Commands
 
 What `twintrack COMMAND --help` prints, for every command. An option means the same in
 every command that has it. Each command is also a script (`python -m benchmarks.compare
-...`) and a function that takes the same names and returns what `--json` writes:
+...`) and a function, named below it. The function's parameters are called like the
+options (`--leave-out` is `leave_out`, `--no-shortcut` is `shortcut=False`); it takes
+one name or many, text or paths, and returns what `--json` writes:
 
 ```python
 from benchmarks.classify import classify
@@ -31,8 +37,19 @@ classify("cat.png")
 """
 
 
+def parser(*words):
+    """What parses the words of a command, or of a part of one: a Click command."""
+    module, _, function = COMMANDS[words[0]][0].partition(":")
+    target = getattr(import_module(module), function)
+    app = target if isinstance(target, typer.Typer) else alone(target)
+    found = typer.main.get_command(app)
+    for word in words[1:]:
+        found = found.commands[word]
+    return found
+
+
 def said(*words):
-    """What a command prints of itself, 100 columns wide."""
+    """What a command prints of itself, in at most 80 columns."""
     found = subprocess.run(
         [sys.executable, "-m", "benchmarks.cli", *words, "--help"],
         cwd=ROOT,
@@ -45,12 +62,29 @@ def said(*words):
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
+def function(*words):
+    """The function of a command and its parameters with names of their own, or ""."""
+    found = parser(*words)
+    if found.callback is None:
+        return ""
+    module = COMMANDS[words[0]][0].partition(":")[0]
+    others = [
+        f"`{one.opts[0]}` is `{one.name}`"
+        for one in found.params
+        if one.opts[0].startswith("--")
+        and one.opts[0][2:].replace("-", "_") != one.name
+    ]
+    named = f"`{module}.{found.callback.__name__}`"
+    return f"In Python: {named}{'; ' if others else ''}{', '.join(others)}.\n"
+
+
 def commands():
     """The page."""
     parts = [HEAD]
     for name in COMMANDS:
         for words in ((name,), *((name, part) for part in PARTS.get(name, ()))):
-            parts.append(f"## {' '.join(words)}\n\n```text\n{said(*words)}\n```\n")
+            title = f"## {' '.join(words)}\n\n```text\n{said(*words)}\n```\n"
+            parts += [title, called] if (called := function(*words)) else [title]
     return "\n".join(parts)
 
 

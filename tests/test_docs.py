@@ -1,26 +1,40 @@
 """The pages are held to the code: tables, options, links, examples."""
 
 import ast
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 
 from benchmarks import cli
+from common import record
 from common.report.pages import MARK, fill
 from tests import pages
+from tests.pages import PARTS, parser
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
+RESULTS = sorted((ROOT / "docs/results").glob("*.json"))
 NAMES = {
     *("results", "mlp", "photos", "inception", "records", "parity", "speed"),
     *("verdict", "commands", "adding-a-system", "design"),
 }
 LONGEST = 150  # lines of the README
+# CI looks for them word for word.
+COMMANDS = (
+    "pip install -e . && twintrack compare",
+    "pip install -e '.[test]' && pytest",
+)
+RUN = r"<!-- run -->\n```python\n(.*?)```"  # an example that a test runs
+TRACKS = ("PyTorch", "TensorFlow")
 
 
 def name_of(path):
@@ -29,6 +43,11 @@ def name_of(path):
 
 def test_the_readme_is_short():
     assert len(README.read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_two_commands_stand_by_themselves(command):
+    assert f"```sh\n{command}\n```" in README.read_text()
 
 
 def test_every_page_is_there_and_the_readme_leads_to_it():
@@ -41,13 +60,22 @@ def test_every_page_is_there_and_the_readme_leads_to_it():
 def test_tables_are_what_the_files_print(page):
     text = page.read_text()
     assert fill(text, ROOT) == text
+    assert len(MARK.findall(text)) == text.count("<!-- table:")
 
 
 def test_every_result_is_on_a_page():
     used = {mark[1] for page in PAGES for mark in MARK.findall(page.read_text())}
-    there = {f"docs/results/{p.name}" for p in (ROOT / "docs/results").glob("*.json")}
-    assert used == there
-    assert len(there) > 10
+    assert used == {f"docs/results/{path.name}" for path in RESULTS}
+    assert len(RESULTS) > 10
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=name_of)
+def test_every_result_says_where_it_is_from(path):
+    content = json.loads(path.read_text())
+    origin = {"origin", "tables"} if "tables" in content else {"result"}
+    extra = {"schema"} & content.keys()
+    assert content.keys() - extra == {"kind", "command", "environment", *origin}
+    assert content["command"].startswith("twintrack ")
 
 
 def test_a_changed_figure_is_seen():
@@ -74,49 +102,66 @@ def test_links_lead_somewhere(page):
 
 
 def command_lines():
-    """Every command line of ours on any page."""
+    """Every command line of ours on any page, and of any result: where, words."""
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
-        blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S))
-        lines = [line.strip() for line in blocks.splitlines()]
+        blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+        lines = [line for block in blocks for line in spelled_out(block)]
         lines += re.findall(r"`(twintrack [^`]*)`", text)
-        for line in lines:
-            if line.startswith("twintrack ") and "…" not in line and "..." not in line:
-                yield page.name, line.partition("  #")[0].partition(" # ")[0]
+        yield from ((page.name, words) for line in lines for words in typed(line))
+    for path in RESULTS:
+        command = json.loads(path.read_text())["command"]
+        yield from ((path.name, words) for words in typed(command))
 
 
-def options_of(name):
-    """The options that a command has, those of its parts included."""
-    from importlib import import_module
-
-    from benchmarks.shell import alone
-
-    module, _, function = cli.COMMANDS[name][0].partition(":")
-    target = getattr(import_module(module), function)
-    app = target if isinstance(target, typer.Typer) else alone(target)
-    found, todo = set(), [typer.main.get_command(app)]
-    while todo:
-        command = todo.pop()
-        for parameter in command.params:
-            found |= {*parameter.opts, *parameter.secondary_opts}
-        todo += getattr(command, "commands", {}).values()
-    return found
+def spelled_out(block):
+    """Lines of a shell's block, with what was put into variables."""
+    values = {}
+    for line in block.splitlines():
+        for name, value in values.items():
+            line = line.replace(f"${name}", value)
+        if found := re.fullmatch(r'(\w+)="(.*)"', line):
+            values[found[1]] = found[2]
+        else:
+            yield line
 
 
-def test_every_command_line_on_the_pages_has_options_that_exist():
-    known = {name: options_of(name) for name in cli.COMMANDS}
-    seen = 0
-    for page, line in command_lines():
-        words = shlex.split(line.replace("$transfer", ""))
-        if words[1] in ("COMMAND", "X"):
-            continue
-        assert words[1] in cli.COMMANDS, (page, line)
-        for word in words[2:]:
-            option = word.partition("=")[0]
-            if option.startswith("--") and option != "--help":
-                assert option in known[words[1]], (page, line)
-        seen += 1
-    assert seen > 40
+def typed(line):
+    """The words after "twintrack" of each command in a line; "..." is left open."""
+    if "..." in line or "…" in line:
+        line = line.partition("--set ")[0].partition("...")[0].partition("…")[0]
+    for part in line.strip().split(" && "):
+        if part.startswith("twintrack "):
+            yield shlex.split(part, comments=True)[1:]
+
+
+def refused(words):
+    """What the command says against these words, without running it; "" if nothing."""
+    part = (
+        words[1:2] if words[0] in PARTS and {*words[1:2]} & {*PARTS[words[0]]} else []
+    )
+    rest = words[1 + len(part) :]
+    try:
+        parser(words[0], *part).make_context("twintrack", [*rest])
+    except typer.Exit:  # --help
+        return ""
+    except typer.TyperException as error:
+        said = error.format_message()
+        # Prose may name a command without its arguments.
+        return "" if said.startswith("Missing argument") and not rest else said
+    return ""
+
+
+def test_every_command_line_parses():
+    lines = [line for line in command_lines() if line[1][0] != "COMMAND"]
+    assert {words[0] for _, words in lines} == {*cli.COMMANDS}
+    assert [(*line, said) for line in lines if (said := refused(line[1]))] == []
+    assert len(lines) > 80
+
+
+def test_a_wrong_option_is_seen():
+    assert "--sedes" in refused(["compare", "--sedes", "5"])
+    assert refused(["weights", "import", "inception-v3", "--to", "keras"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -125,6 +170,118 @@ def test_python_on_the_pages_compiles(page):
         ast.parse(block)
 
 
-def test_pages_speak_of_the_project_alone():
+def examples_to_run():
+    """Python on the pages that is marked to be run: page, code."""
     for page in PAGES:
-        assert not re.search(r"/work/|/home/|/root/|session|pypi", page.read_text())
+        blocks = re.findall(RUN, page.read_text(), re.S)
+        yield from (
+            pytest.param(b, id=f"{page.stem}-{i}") for i, b in enumerate(blocks)
+        )
+
+
+@pytest.mark.parametrize("code", [*examples_to_run()])
+def test_python_that_is_marked_runs(code, tmp_path):
+    result = json.loads(
+        (ROOT / "docs/results/parity-torch-keras-torch.json").read_text()
+    )
+    record.keep(
+        tmp_path / "runs",
+        result["kind"],
+        result["result"],
+        command=result["command"],
+        environment=result["environment"],
+        subject="an example",
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip()
+
+
+# --- what pages say twice is the same -----------------------------------------------
+
+
+def rows_of(name):
+    """The rows of a transcribed result, as column -> cell."""
+    (table,) = json.loads((ROOT / f"docs/results/{name}.json").read_text())["tables"]
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+
+
+def test_the_readmes_rows_are_rows_of_the_results():
+    whole = rows_of("compare")
+    for row in rows_of("readme"):
+        assert any(row.items() <= other.items() for other in whole), row
+
+
+def test_the_mlps_errors_are_what_its_accuracies_leave():
+    """Test error is 100 - accuracy: rounded from unrounded ones, so to .06."""
+    accuracy = {}
+    for row in rows_of("compare"):
+        system, _, setting = row["System"].partition(", ")
+        if system == "rasbt-mlp":
+            key = (row["Data"].startswith("mnist"), setting)
+            accuracy[key] = [figures(row[f"{track} % [95 %]"]) for track in TRACKS]
+    rows = rows_of("mlp")
+    assert len(rows) == len(accuracy) == 7
+    for row in rows:
+        key = ("MNIST" in next(iter(row.values())), row["`--set`"].strip("`"))
+        for track, right in zip(TRACKS, accuracy[key], strict=True):
+            mean, low, high, _ = figures(row[f"{track}, test error % [95 %]"])
+            expected = [100 - right[0], 100 - right[2], 100 - right[1]]
+            assert [mean, low, high] == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["compare", "compare-native"])
+def test_each_row_in_words_has_the_figures_of_its_row(name):
+    text = (ROOT / "docs/results.md").read_text().partition(f"results/{name}.json")[2]
+    words = text.partition("<details>")[2].partition("</details>")[0]
+    said = re.findall(r"^- \*\*(.*?)\*\* on (\S+): (\w+)(.*)\n  `(.*)`$", words, re.M)
+    rows = rows_of(name)
+    assert len(said) == len(rows)
+    for row, (system, data, verdict, sentence, command) in zip(rows, said, strict=True):
+        named, _, setting = row["System"].partition(", ")
+        mean, low, high = re.findall(r"-?[\d.]+", row["Difference, points [95 %]"])
+        assert (named, verdict) == (system, row["Verdict"])
+        assert row["Data"].startswith(f"{data};")
+        assert f"{mean} points" in sentence
+        assert f"interval {low} to {high}" in sentence
+        words = shlex.split(command)
+        assert words[:3] == ["twintrack", "compare", system]
+        assert words[words.index("--seeds") + 1] == row["n"].partition(" ")[0]
+        assert words[words.index("--epochs") + 1] == row["Epochs"]
+        assert words[words.index("--data") + 1] == f"data/{data}"
+        assert [setting] == (words[words.index("--set") + 1 :] if setting else [""])
+
+
+def test_the_speeds_of_three_tracks_are_those_of_their_record():
+    page = " ".join((ROOT / "docs/parity.md").read_text().split())
+    content = json.loads((ROOT / "docs/results/engine-or-api.json").read_text())
+    for row in content["result"]["systems"]:
+        rates = [f"{t['images_per_second']:,.0f}" for t in row["tracks"].values()]
+        assert f"`{row['system']}` {rates[0]}, {rates[1]} and {rates[2]}" in page
+
+
+def figures(cell):
+    """The numbers of a cell."""
+    return [float(number) for number in re.findall(r"[\d.]+", cell)]
+
+
+# --- what they may not say ----------------------------------------------------------
+
+
+def test_the_design_names_every_file():
+    page = (ROOT / "docs/design.md").read_text()
+    layout = set(re.findall(r"\w+", page.partition("```")[2].partition("```")[0]))
+    files = [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "common").glob("*.py")]
+    assert {path.stem for path in files} - layout - {"__init__"} == set()
+
+
+@pytest.mark.parametrize("path", [*PAGES, *RESULTS], ids=name_of)
+def test_pages_speak_of_the_project_alone(path):
+    strange = r"/work/|/home/|/root/|/tmp/|session|pypi|artifactory|localhost"
+    assert not re.search(strange, path.read_text())

@@ -8,8 +8,9 @@ A page marks where a table stands:
     ...
     <!-- end -->
 
-A file is a finding (`common.record`), or tables that were copied from an older page and
-say so in their `origin`.
+A file says its kind, the command that made it and the environment; then it is a finding
+(`common.record`) with its result, or tables that were copied from an older page, which
+its `origin` says.
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ def table_of(content: Mapping[str, Any]) -> str:
         return report.shown(kind, result, "markdown").rstrip()
     tables = [
         Table(
+            title=table.get("title", ""),
             columns=tuple(Column(name) for name in table["columns"]),
             rows=tuple(tuple(row) for row in table["rows"]),
+            notes=tuple(table.get("notes", ())),
         )
         for table in content["tables"]
     ]
