@@ -119,8 +119,8 @@ def pair_of(tracks: options.Names) -> tuple[str, str]:
     names = tracks_of(tracks)
     if len(names) != 2:
         raise Refused(
-            f"parity is judged of two tracks, got {', '.join(names)}; name two with a "
-            "comma between"
+            f"parity is judged of two different tracks, got {', '.join(names)}; "
+            "name two with a comma between"
         )
     return names[0], names[1]
 

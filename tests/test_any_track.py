@@ -139,7 +139,7 @@ def test_only_the_first_track_has_the_fault(pair, tmp_path):
 )
 def test_parity_takes_exactly_two_tracks(tracks):
     message = said(parity, ["rasbt-mlp"], tracks=tracks)
-    assert message.startswith("parity is judged of two tracks, got torch")
+    assert message.startswith("parity is judged of two different tracks, got torch")
 
 
 @pytest.mark.parametrize(
