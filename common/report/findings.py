@@ -23,7 +23,7 @@ def _rungs(row: Found) -> Table:
         title=f"{row['system']}, {' and '.join(row['tracks'])}",
         columns=(*columns(["rung"], ["difference", "allowed"]), *columns(["where"])),
         rows=tuple(
-            (rung["name"], _figure(rung), _allowed(rung), rung["where"])
+            (rung["name"], _figure(rung), _allowed(rung), rung["where"] or NONE)
             for rung in row["rungs"]
         ),
         notes=(said,),
@@ -38,6 +38,8 @@ def _figure(rung: Found) -> str:
 
 
 def _allowed(rung: Found) -> str:
+    if rung["tolerance"] is None:
+        return NONE
     return f"{rung['tolerance']:.0e}" if rung["tolerance"] else "0"
 
 
