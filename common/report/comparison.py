@@ -7,7 +7,7 @@ from typing import Any
 
 from common.report import figures
 from common.report.headings import about, published_cell, published_line, setting
-from common.report.table import Column, Table, columns
+from common.report.table import Column, Table, code, columns
 
 MEASURED = (
     "images/s and seconds to the first step were measured during these runs; "
@@ -154,4 +154,4 @@ def _said(row: Row) -> Iterator[str]:
         text += f"; published: {row['published']['source']}"
     yield f"{text})"
     if row["command"]:
-        yield f"`{row['command']}`"
+        yield code(row["command"])

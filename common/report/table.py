@@ -11,13 +11,22 @@ import csv
 import io
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 WIDTH = 100  # columns of a terminal, unless a table needs more
 # Rich's way to say: a line of dashes under the headings, in any encoding.
 LINES = "    \n    \n -- \n    \n    \n    \n    \n    \n"
-# What LaTeX reads as something else than itself.
+# Controls, orders of direction, halves of signs, ends of lines; and those of them that
+# a table can have: a new line, and what joins letters and parts of a sign.
+STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+HARMLESS = "\n\u200c\u200d"
+# What Markdown reads as something else than itself; `_` inside a word is not.
+MARKUP = re.compile(r"[\\|*<>`~]|(?<!\w)_|_(?!\w)|&(?=[#\w])")
+CODE = re.compile(r"((?<!`)(?:`[^`]+`|``.+?``)(?!`))")
+# What LaTeX does.
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -71,8 +80,31 @@ def columns(words: Sequence[str], figures: Sequence[str] = ()) -> tuple[Column, 
 
 def rendered(tables: Iterable[Table], format: str) -> str:
     """Tables as text in one of FORMATS, one after the other."""
-    shapes = [RENDERERS[format](table).rstrip("\n") for table in tables]
+    found = list(tables)
+    if format == CSV:
+        return comma_separated(found)
+    shapes = [RENDERERS[format](_printable(table)).rstrip("\n") for table in found]
     return "\n\n".join(shape for shape in shapes if shape)
+
+
+def _printable(table: Table) -> Table:
+    """The same without signs that steer a terminal or end a line of their own."""
+    return replace(
+        table,
+        title=_shown(table.title),
+        about=tuple(map(_shown, table.about)),
+        columns=tuple(replace(c, name=_shown(c.name)) for c in table.columns),
+        rows=tuple(tuple(map(_shown, row)) for row in table.rows),
+        notes=tuple(map(_shown, table.notes)),
+    )
+
+
+def _shown(text: str) -> str:
+    return "".join(ascii(sign)[1:-1] if _steers(sign) else sign for sign in text)
+
+
+def _steers(sign: str) -> bool:
+    return sign not in HARMLESS and unicodedata.category(sign) in STEERING
 
 
 def text(table: Table) -> str:
@@ -89,7 +121,11 @@ def _wrapped(lines: Iterable[str]) -> list[str]:
     for line in lines:
         inside = " " * (len(line) - len(line.lstrip()))
         found += textwrap.wrap(
-            line, WIDTH, subsequent_indent=inside, break_on_hyphens=False
+            line,
+            WIDTH,
+            subsequent_indent=inside,
+            break_on_hyphens=False,
+            break_long_words=False,  # an address or a path is copied as a whole
         ) or [""]
     return found
 
@@ -132,13 +168,22 @@ def markdown(table: Table) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(map(_marked, cells))} |"
+    # In a table a bar ends the cell even in code; in a list its escape would be seen.
+    marked = (re.sub(r"(?<!\\)\|", r"\\|", _marked(cell)) for cell in cells)
+    return f"| {' | '.join(marked)} |"
 
 
 def _marked(cell: str) -> str:
-    """Text that ends no cell, no line, and is no markup."""
+    """Text that ends no cell, no line, and is no markup but for `code`."""
     plain = " ".join(cell.split("\n"))
-    return re.sub(r"([\\|*<>])", r"\\\1", plain)
+    parts = CODE.split(plain)  # text, code, text, ...
+    parts[::2] = [MARKUP.sub(r"\\\g<0>", part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def code(text: str) -> str:
+    """Text that Markdown shows as it is; other formats show the signs around it."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def latex(table: Table) -> str:
@@ -154,20 +199,44 @@ def latex(table: Table) -> str:
 
 
 def _ampersands(cells: Iterable[str]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
+    line = " & ".join(map(_escaped, cells)) + r" \\"
+    # Else it would be an argument of the line before.
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
 
 
 def _escaped(cell: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in cell)
 
 
-def comma_separated(table: Table) -> str:
-    """RFC 4180: a heading, then the rows; titles and notes, which are no rows, go."""
+def comma_separated(tables: Iterable[Table]) -> str:
+    """RFC 4180, in blocks with an empty line between.
+
+    A block has a heading, then the rows of tables with these columns, each after its
+    table's title; the last block has what else the tables say.
+    """
+    found = list(tables)
+    blocks = [_block(own, list(those)) for own, those in groupby(found, _columns)]
+    said = [(t.title, line) for t in found for line in (*t.about, *t.notes) if line]
+    if said:
+        blocks.append(_lines([("table", "note"), *said]))
+    page = "\r\n".join(block for block in blocks if block)
+    return page.encode("utf-8", "backslashreplace").decode()
+
+
+def _columns(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.columns)
+
+
+def _block(names: tuple[str, ...], tables: Sequence[Table]) -> str:
+    if not names:
+        return ""
+    rows = [(table.title, *row) for table in tables for row in table.rows]
+    return _lines([("table", *names), *rows])
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> str:
     page = io.StringIO()
-    writer = csv.writer(page, lineterminator="\n")
-    if table.columns:
-        writer.writerow([column.name for column in table.columns])
-        writer.writerows(table.rows)
+    csv.writer(page, lineterminator="\r\n").writerows(rows)
     return page.getvalue()
 
 
@@ -175,6 +244,6 @@ RENDERERS: dict[str, Callable[[Table], str]] = {
     "text": text,
     "markdown": markdown,
     "latex": latex,
-    "csv": comma_separated,
 }
-FORMATS = tuple(RENDERERS)
+CSV = "csv"  # whose blocks are of several tables
+FORMATS = (*RENDERERS, CSV)
