@@ -73,17 +73,17 @@ def table(
         print(f"left out: {error}", file=sys.stderr)
     chosen = [
         run
-        for run in of_systems(runs, several(systems), place)
+        for run in of_systems(runs, several(systems), place, findings)
         if data in (None, run.record["data"]["name"])
         and mode in (None, run.record["mode"])
     ]
-    whole = not (systems or data or mode)
-    listed = [f for f in findings if kind in (None, f.kind)] if whole else []
-    if kind and not listed:
-        raise Refused(_no_kind(place, kind, findings))
+    listed = about(findings, kind, several(systems)) if not (data or mode) else []
+    if kind:
+        check_kind(place, kind, findings, data or mode)
+        chosen = []
     if not (chosen or listed):
         raise Refused(_nothing(place, runs, len(damaged), data, mode))
-    summary = report.summarise([] if kind else chosen, margin=margin)
+    summary = report.summarise(chosen, margin=margin)
     summary["findings"] = [asdict(finding) for finding in listed]
     summary["damaged"] = [str(error) for error in (*damaged, *broken)]
     print(shown(summary, format, kind))
@@ -99,10 +99,10 @@ def shown(summary: dict[str, Any], format: str, kind: str | None = None) -> str:
     if kind:
         parts += [_in_full(finding, format) for finding in summary["findings"]]
     elif summary["findings"]:
-        newest = {"findings": summary["findings"][:NEWEST]}
-        parts.append(report.shown("findings", newest, format))
-        if left := len(summary["findings"]) - NEWEST:
-            parts.append(f"and {left} older" if left > 0 else "")
+        newest = summary["findings"][:NEWEST]
+        left = len(summary["findings"]) - len(newest)
+        listed = {"findings": newest, "left": left}
+        parts.append(report.shown("findings", listed, format))
     return "\n\n".join(part.rstrip() for part in parts if part)
 
 
@@ -114,16 +114,38 @@ def _in_full(finding: dict[str, Any], format: str) -> str:
     return f"{told}\n\n{said}"
 
 
-def of_systems(runs: Iterable[Run], wanted: Sequence[str], store: Store) -> list[Run]:
+def about(
+    findings: Iterable[Finding], kind: str | None, systems: Sequence[str]
+) -> list[Finding]:
+    """The findings of this kind that are about one of the systems, or of all."""
+    return [
+        one
+        for one in findings
+        if kind in (None, one.kind) and (not systems or named(one) & {*systems})
+    ]
+
+
+def named(finding: Finding) -> set[str]:
+    """The words before a subject's tracks: for most kinds the names of systems."""
+    return set(finding.subject.partition(";")[0].replace(",", " ").split())
+
+
+def of_systems(
+    runs: Iterable[Run],
+    wanted: Sequence[str],
+    store: Store,
+    findings: Sequence[Finding] = (),
+) -> list[Run]:
     """The runs of the systems in `wanted`; all if there is none.
 
     Raises:
-        Refused: A system has no run in the store, which has others.
+        Refused: The store has neither a run nor a finding of a system, but of others.
     """
     found = list(runs)
     known = list(dict.fromkeys(str(run.record["system"]) for run in found))
+    elsewhere = {name for finding in findings for name in named(finding)}
     for name in wanted:
-        if found and name not in known:
+        if known and name not in known and name not in elsewhere:
             near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise Refused(
                 f"a system must have runs in the store, got {name!r} for "
@@ -142,20 +164,34 @@ def check_format(format: str) -> None:
         )
 
 
-def _no_kind(store: Store, kind: str, findings: Sequence[Finding]) -> str:
+def check_kind(
+    store: Store, kind: str, findings: Sequence[Finding], of_runs: str | None
+) -> None:
+    """Refuse a kind of which there is no finding, or no table; a choice among runs."""
     kinds = sorted({finding.kind for finding in findings})
-    has = f"it has {', '.join(kinds)}" if kinds else "it has none of any kind"
-    return (
-        f"--kind must be one of the store's findings, got {kind!r} for {store.path}; "
-        f"{has}"
-    )
+    if kind not in kinds:
+        has = f"it has {', '.join(kinds)}" if kinds else "it has none of any kind"
+        raise Refused(
+            f"--kind must be one of the store's findings, got {kind!r} for "
+            f"{store.path}; {has}"
+        )
+    if of_runs:
+        raise Refused(
+            f"--data and --mode choose among runs, got {of_runs} with --kind {kind}; "
+            "leave them out"
+        )
+    if kind not in (*report.COMPARED, *report.KINDS):
+        raise Refused(
+            f"--kind must be one that has tables, got {kind!r}; leave it out and read "
+            "the findings with --format json"
+        )
 
 
 def _nothing(
     store: Store, runs: Sequence[Run], damaged: int, data: str | None, mode: str | None
 ) -> str:
     """Why there is no table."""
-    if runs:
+    if runs and (data or mode):
         asked = ", ".join(
             f"--{name} {value}"
             for name, value in (("data", data), ("mode", mode))
@@ -169,7 +205,7 @@ def _nothing(
         )
     but = f", {damaged} damaged" if damaged else ""
     return (
-        f"a table needs finished runs, got none in {store.path}{but}; "
+        f"a table needs finished runs or findings, got none in {store.path}{but}; "
         "run `twintrack compare` or name another --store"
     )
 

@@ -8,7 +8,7 @@ from common.report.recalls import recalls, recalls_table
 from common.report.summary import summarise
 from common.report.table import FORMATS, Table, rendered
 
-__all__ = ["FORMATS", "KINDS", "recalls", "shown", "summarise", "tables"]
+__all__ = ["COMPARED", "FORMATS", "KINDS", "recalls", "shown", "summarise", "tables"]
 
 Result = Mapping[str, Any]
 
@@ -24,6 +24,7 @@ KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "data": findings.data,
     "findings": findings.kept,
 }
+COMPARED = ("compare", "transfer")  # those with runs in a summary
 
 
 def tables(kind: str, result: Result, *, wide: bool = True) -> list[Table]:
@@ -34,11 +35,19 @@ def tables(kind: str, result: Result, *, wide: bool = True) -> list[Table]:
         result: What the command's --json writes.
         wide: One table of all, for a page, rather than a block for each system, for
             a terminal.
+
+    Raises:
+        ValueError: There is no such kind.
     """
     if kind == "catalogue" and wide:
         return findings.catalogue_page(result)
     if kind in KINDS:
         return KINDS[kind](result)
+    if kind not in COMPARED:
+        raise ValueError(
+            f"a result must be of {', '.join((*COMPARED, *KINDS))}, got {kind!r}; "
+            "show it as JSON"
+        )
     found = (comparison.overview if wide else comparison.detailed)(result)
     if kind == "transfer":
         found.append(recalls_table(result["recalls"]))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from common.report.figures import NONE, count, percent
+from common.report.figures import NONE, count, listed, percent, percent_range
 from common.report.table import Table, columns
 
 Found = Mapping[str, Any]
@@ -66,7 +66,28 @@ def classify(result: Found) -> list[Table]:
     rows = [_photo(row, tracks) for row in result["photos"]]
     left = result["n_photos"] - len(rows)
     notes = (f"{count(left, 'further photo')} not kept",) if left else ()
-    return [Table(columns=columns(named), rows=tuple(rows), notes=notes)]
+    found = [Table(columns=columns(named), rows=tuple(rows), notes=notes)]
+    return [*found, _labelled(result["labelled"])] if result["labelled"] else found
+
+
+def _labelled(summary: Found) -> Table:
+    """How many of the photos were right whose folder is named like a class."""
+    photos, test = "right, % [95 %]", "its test pictures, % [95 %]"
+    return Table(
+        title=f"{count(summary['photos'], 'photo')} in folders named "
+        f"{listed(list(summary['classes']))}",
+        columns=columns(["track"], [photos, test]),
+        rows=tuple(
+            (track, _share(found["photos"]), _share(found["test"]))
+            for track, found in summary["tracks"].items()
+        ),
+    )
+
+
+def _share(interval: Found | None) -> str:
+    if interval is None:
+        return NONE
+    return f"{percent(interval['mean'])} [{percent_range(interval)}]"
 
 
 def _photo(row: Found, tracks: list[str]) -> tuple[str, ...]:
@@ -159,14 +180,83 @@ def _value(value: Any) -> str:
 
 
 def kept(result: Found) -> list[Table]:
-    """What findings a store has, the newest first."""
+    """What findings a store has, the newest first; `left`: how many are not named."""
+    left = result.get("left", 0)
     return [
         Table(
             title="Findings",
-            columns=columns(["kind", "what", "written", "command"]),
+            columns=columns(["kind", "what", "written", "outcome", "command"]),
             rows=tuple(
-                (row["kind"], row["subject"], row["written"], row["command"])
+                (
+                    *(row["kind"], row["subject"], row["written"]),
+                    *(outcome(row["kind"], row["result"]), row["command"]),
+                )
                 for row in result["findings"]
             ),
+            notes=(f"and {left:,} older",) if left else (),
         )
     ]
+
+
+# --- in a line ----------------------------------------------------------------------
+
+
+def outcome(kind: str, result: Found) -> str:
+    """What was found, in a few words; "" for a kind that is not known here.
+
+    A result that another version of the command left may have another form; a list of
+    all findings says so of that one and names the others.
+    """
+    said = OUTCOMES.get(kind)
+    try:
+        return said(result) if said else ""
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "of another form: --format json has it"
+
+
+def _of_parity(result: Found) -> str:
+    rows = result["systems"]
+    failed = [row["system"] for row in rows if not row["passed"]]
+    return f"did not hold in {', '.join(failed)}" if failed else "holds"
+
+
+def _of_speed(result: Found) -> str:
+    bars = [bar for row in result["systems"] for bar in row["bars"]]
+    if not bars:
+        return "measured, no bar"
+    return f"{sum(bar['holds'] for bar in bars)} of {count(len(bars), 'bar')} held"
+
+
+def _of_official(result: Found) -> str:
+    return f"at most {max(row['difference'] for row in result['pairs']):.1e} apart"
+
+
+def _of_classify(result: Found) -> str:
+    told = [row["agree"] for row in result["photos"] if row.get("agree") is not None]
+    asked = count(result["n_photos"], "photo")
+    return f"{asked}; {sum(told)} of {len(told)} agreed on" if told else asked
+
+
+def _of_new_class(result: Found) -> str:
+    if result["final"] is None:
+        return "some networks diverged with every remedy"
+    return f"best with {result['final']['remedy']}"
+
+
+def _of_transfer(result: Found) -> str:
+    return ", ".join(row["verdict"] for row in result["systems"]) or "no run"
+
+
+def _of_pretrain(result: Found) -> str:
+    return f"{percent(result['accuracy'])} % of {result['n']:,} right"
+
+
+OUTCOMES: dict[str, Callable[[Found], str]] = {
+    "parity": _of_parity,
+    "speed": _of_speed,
+    "official": _of_official,
+    "classify": _of_classify,
+    "new-class": _of_new_class,
+    "transfer": _of_transfer,
+    "pretrain": _of_pretrain,
+}
