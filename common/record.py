@@ -97,7 +97,7 @@ def keep(
     """
     now = datetime.now(UTC)
     id = f"{kind}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    content = {
+    told = {
         "schema": SCHEMA,
         "kind": kind,
         "id": id,
@@ -107,6 +107,7 @@ def keep(
         "environment": dict(environment),
         "result": dict(result),
     }
+    content = json.loads(readable(told))  # sealed as it will be read
     path = store / FOLDER / f"{id}.json"
     write_atomic(path, readable(content | {"sha256": seal(content)}))
     return path
