@@ -293,6 +293,7 @@ def compare(
     paired: bool,
     margin: float = MARGIN,
     names: tuple[str, str] = ("first", "second"),
+    among: int = 1,
 ) -> Comparison:
     """Judge whether two tracks are equally accurate.
 
@@ -302,6 +303,8 @@ def compare(
         paired: Whether rows are pairs (strict, aligned) or not (native).
         margin: The largest difference that does not matter, as a fraction.
         names: Of the tracks.
+        among: How many comparisons `adjusted` will be given: what more runs would tell
+            is then what they would tell after that.
     """
     a, b = first.astype(np.int8), second.astype(np.int8)
     parts = components(a - b) if paired else components(a, -b)
@@ -312,7 +315,7 @@ def compare(
     if min(seeds) > 1:
         outcome = judge(parts, margin)
         if outcome == "undecided":
-            advice = _advice(parts, margin)
+            advice = _advice(parts, margin, among)
     return Comparison(
         names=names,
         difference=Interval(mean=float(parts.mean), low=low, high=high),
@@ -395,16 +398,16 @@ def differs(parts: Components) -> Figure:
 # --- what would tell --------------------------------------------------------------
 
 
-def _advice(parts: Components, margin: float) -> dict[str, Any]:
+def _advice(parts: Components, margin: float, among: int) -> dict[str, Any]:
     """More runs, else more test examples, else both, that would decide."""
     extra = np.arange(1, MOST_RUNS + 1)
-    if found := _first(extra, would_tell(expected(parts, extra=extra), margin)):
+    if found := _first(extra, would_tell(expected(parts, extra=extra), margin, among)):
         return {"more_runs": found}
     start = float(parts.examples)
     sizes = np.geomspace(start, max(start, MOST_EXAMPLES), 2000)
     for runs in (0, MOST_RUNS):
         ahead = expected(parts, extra=np.array(runs), examples=sizes)
-        if found := _first(sizes, would_tell(ahead, margin)):
+        if found := _first(sizes, would_tell(ahead, margin, among)):
             return {"examples_needed": _rounded_up(found), "both_needed": runs > 0}
     return {}
 
@@ -436,12 +439,15 @@ def expected(
     )
 
 
-def would_tell(parts: Components, margin: float) -> Figure:
-    """Whether either verdict would be reached in four of five repetitions."""
+def would_tell(parts: Components, margin: float, among: int = 1) -> Figure:
+    """Whether either verdict would be reached in four of five repetitions.
+
+    As one of several comparisons it must pass the hardest of Holm's steps.
+    """
     luck = POWER_Z * np.sqrt(parts.variance)
     size = np.abs(parts.mean)
-    same = parts.half_width(2 * ALPHA) + luck < margin - size
-    return same | (parts.half_width(1 - LEVEL) + luck < size)
+    same = parts.half_width(2 * ALPHA / among) + luck < margin - size
+    return same | (parts.half_width((1 - LEVEL) / among) + luck < size)
 
 
 def _first(values: NDArray[Any], holds: NDArray[np.bool_]) -> int | None:

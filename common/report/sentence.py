@@ -52,6 +52,11 @@ def _not_compared(standings: Mapping[str, Standing]) -> str:
         )
     absent = [t for t, s in standings.items() if not s.finished and not s.diverged]
     lost = [t for t, s in standings.items() if not s.finished and s.diverged]
+    if len(absent) == len(standings):
+        return (
+            f"neither {' nor '.join(absent)} was run, so there is no difference to "
+            "judge; run both"
+        )
     if absent:
         ran = [track for track in standings if track not in absent]
         return (
@@ -226,4 +231,7 @@ def _range(found: Comparison) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Text as a sentence begins; the name of a track's module stays as it is."""
+    first, *_ = text.split(" ")
+    plain = first.rstrip(",:;").isalpha()
+    return text[:1].upper() + text[1:] if plain else text

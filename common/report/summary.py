@@ -258,8 +258,11 @@ def _judged(
     """The first track against each of the others; the first of them is the row's."""
     first, *others = group.tracks
     pairs: list[tuple[str, ...]] = [(first, other) for other in others] or [(first,)]
+    tables = [_tables(correct, pair, paired=paired) for pair in pairs]
+    judged = sum(bool(both) and min(map(len, both)) > 1 for both in tables)
     compared = [
-        _compared(correct, pair, paired=paired, margin=margin) for pair in pairs
+        _compared(both, pair, paired=paired, margin=margin, among=max(judged, 1))
+        for pair, both in zip(pairs, tables, strict=True)
     ]
     known = stats.adjusted([one for one in compared if one])
     again = iter(known)
@@ -277,28 +280,39 @@ def _judged(
     }
 
 
-def _compared(
-    correct: dict[str, dict[int, Any]],
-    pair: tuple[str, ...],
-    *,
-    paired: bool,
-    margin: float,
-) -> Comparison | None:
-    """What the runs of two tracks say together, if both have any."""
+def _tables(
+    correct: dict[str, dict[int, Any]], pair: tuple[str, ...], *, paired: bool
+) -> list[NDArray[np.bool_]]:
+    """Which test examples the runs of two tracks get right; none if one has no run.
+
+    Each is (seeds, examples), row by row the same seeds if paired.
+    """
     if len(pair) < 2:
-        return None
+        return []
     one, other = (correct[track] for track in pair)
     both = sorted(one.keys() & other.keys())
     seeds = (both, both) if paired else (sorted(one), sorted(other))
     if not all(seeds):
+        return []
+    return [
+        np.stack([own[seed] for seed in those])
+        for own, those in zip((one, other), seeds, strict=True)
+    ]
+
+
+def _compared(
+    both: Sequence[NDArray[np.bool_]],
+    pair: tuple[str, ...],
+    *,
+    paired: bool,
+    margin: float,
+    among: int,
+) -> Comparison | None:
+    """What the runs of two tracks say together, if both have any."""
+    if not both:
         return None
-    return stats.compare(
-        np.stack([one[seed] for seed in seeds[0]]),
-        np.stack([other[seed] for seed in seeds[1]]),
-        paired=paired,
-        margin=margin,
-        names=(pair[0], pair[1]),
-    )
+    names = (pair[0], pair[1])
+    return stats.compare(*both, paired=paired, margin=margin, names=names, among=among)
 
 
 def _comparison(
