@@ -24,8 +24,8 @@ SEEN = 320  # pixels that the network's picture is enlarged to
 GAP = 16
 NAME = 60  # characters of a photo's name that are kept in that of a picture of it
 WHITE = (255, 255, 255)
-COLOURS = {"torch": "#ee4c2c", "tensorflow": "#4f7dc9"}
-OTHER = "#777777"
+COLOURS = ("#ee4c2c", "#4f7dc9", "#3a9b63", "#9a6fb0")  # of the tracks, in order
+OTHER = "#777777"  # of further ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _sheet(cells: Sequence[Cell], title: str) -> Figure:
                 ha="center",
                 va="top",
                 fontsize=8,
-                color=COLOURS.get(track, OTHER),
+                color=_colour(k),
             )
     return figure
 
@@ -159,14 +159,17 @@ def save_row(
         for k, (track, row) in enumerate(tracks.items()):
             heights = [*row, *[0] * (len(classes) - len(row))]
             shift = (k - (len(tracks) - 1) / 2) * wide
-            colour = COLOURS.get(track, OTHER)
-            place.bar(at + shift, heights, wide, label=track, color=colour)
+            place.bar(at + shift, heights, wide, label=track, color=_colour(k))
         place.set_ylabel(f"photos, {when}")
         place.yaxis.set_major_locator(MaxNLocator(integer=True))
         place.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
     axes[-1].set_xticks(at, classes, rotation=30, ha="right")
     _save(figure, target)
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place] if place < len(COLOURS) else OTHER
 
 
 def _save(figure: Figure, target: Path) -> None:
