@@ -20,7 +20,8 @@ from benchmarks.parity import parity
 from benchmarks.table import table
 from common import record, report
 from common.errors import Refused
-from common.report.table import LATEX, Column, Table, rendered
+from common.report.findings import outcome
+from common.report.table import LATEX, Column, Table, code, rendered
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = Path(common.__file__).parent / "schema/finding.json"
@@ -96,6 +97,14 @@ def test_a_damaged_finding_is_named_and_hides_no_other(tmp_path, damage):
     (line,) = map(str, damaged)
     assert "a finding must be as it was written" in line
     assert "\n" not in line
+
+
+def test_a_finding_is_sealed_as_it_is_read(tmp_path):
+    """Numbers as keys are sorted as numbers, and read back as text."""
+    about = {"command": "", "environment": {}, "subject": ""}
+    record.keep(tmp_path, "x", {"n": {2: (1,), 10: 2}}, **about)
+    ((found,), damaged) = record.scan(tmp_path)
+    assert (found.result, damaged) == ({"n": {"2": [1], "10": 2}}, [])
 
 
 def test_a_nan_is_no_finding(tmp_path):
@@ -194,6 +203,41 @@ def test_a_kind_that_the_store_has_not_is_refused(tmp_path):
         table(store=tmp_path, kind="speed")
 
 
+def test_findings_of_a_system_are_found_by_its_name(tmp_path, capsys):
+    kept(tmp_path)
+    kept(tmp_path, subject="rasbt-mlp, deep-cnn; torch, tensorflow")
+    found = table(["deep-cnn"], store=tmp_path, kind="parity")
+    assert [one["subject"][:9] for one in found["findings"]] == ["rasbt-mlp"]
+    with pytest.raises(Refused, match="got none in"):
+        table(["torch"], store=tmp_path, kind="parity")
+
+
+def test_a_kind_of_findings_is_no_choice_among_runs(tmp_path):
+    kept(tmp_path)
+    with pytest.raises(Refused, match="choose among runs, got digits with --kind"):
+        table(store=tmp_path, kind="parity", data="digits")
+
+
+def test_a_kind_of_a_later_version_is_listed_and_refused_in_full(tmp_path, capsys):
+    kept(tmp_path, kind="ledger")
+    table(store=tmp_path)
+    assert "ledger" in capsys.readouterr().out
+    with pytest.raises(Refused, match="one that has tables, got 'ledger'"):
+        table(store=tmp_path, kind="ledger")
+
+
+@pytest.mark.parametrize("format", report.FORMATS)
+def test_older_findings_are_counted_in_a_note(tmp_path, capsys, format):
+    for _ in range(12):
+        kept(tmp_path)
+    table(store=tmp_path, format=format)
+    shown = capsys.readouterr().out
+    last = {"latex": "% and 2 older", "csv": "Findings,and 2 older"}
+    last |= {"text": "and 2 older", "markdown": "- and 2 older"}
+    assert shown.rstrip().splitlines()[-1] == last[format]
+    assert "holds" in shown
+
+
 def test_a_damaged_finding_is_named_by_the_table(tmp_path, capsys):
     path = kept(tmp_path)
     kept(tmp_path)
@@ -215,9 +259,19 @@ TABLE = Table(
 
 
 def test_csv_reads_back_to_the_same_cells():
-    rows = list(csv.reader(io.StringIO(rendered([TABLE], "csv"))))
-    assert rows[0] == [column.name for column in TABLE.columns]
-    assert [tuple(row) for row in rows[1:]] == list(TABLE.rows)
+    shown = rendered([TABLE], "csv")
+    assert "\r\n" in shown
+    heading, *rows = csv.reader(io.StringIO(shown.split("\r\n\r\n")[0], newline=""))
+    assert heading == ["table", *(column.name for column in TABLE.columns)]
+    assert [tuple(row) for row in rows] == [(TABLE.title, *row) for row in TABLE.rows]
+
+
+def test_csv_says_of_every_row_which_table_it_is_of_and_keeps_the_notes():
+    both = {"systems": [RESULT["systems"][0] | {"system": n} for n in ("a", "b")]}
+    rungs, notes = report.shown("parity", both, "csv").split("\r\n\r\n")
+    names = [row["table"] for row in csv.DictReader(io.StringIO(rungs))]
+    assert names == ["a, torch and tensorflow", "b, torch and tensorflow"]
+    assert "holds" in {row["note"] for row in csv.DictReader(io.StringIO(notes))}
 
 
 def test_markdown_has_as_many_cells_in_every_line():
@@ -252,6 +306,49 @@ def test_text_cuts_nothing_off_and_wraps_what_is_no_table():
     assert all(len(line) <= 100 for line in shown.splitlines() if "word" in line)
 
 
+@pytest.mark.parametrize("format", ["text", "markdown", "latex"])
+@pytest.mark.parametrize("sign", ["\r", "\x1b", "\u2028", "\u202e", "\udcff", "\x00"])
+def test_no_sign_steers_the_terminal_or_ends_a_line(format, sign):
+    odd = f"a{sign}b"
+    page = Table(title=odd, columns=(Column(odd),), rows=((odd,),), notes=(odd,))
+    shown = rendered([page], format)
+    assert sign not in shown
+    assert len(shown.splitlines()) == len(shown.split("\n"))
+    shown.encode()
+
+
+def test_signs_of_several_parts_stay_as_they_are():
+    family = "\N{WOMAN}\u200d\N{GIRL} 日本\u3000語"
+    assert family in rendered([Table(title=family)], "text")
+
+
+def test_markdown_shows_names_and_commands_as_they_are():
+    command = "twintrack compare --set 'recipe.x=a*b|c<d' my_pkg._track"
+    page = Table(columns=(Column("_x_"),), rows=(("a_b &lt; ~c~ `",),))
+    shown = rendered([page, Table(notes=(code(command),))], "markdown")
+    assert r"| \_x\_ |" in shown
+    assert r"| a_b \&lt; \~c\~ \` |" in shown
+    assert f"- `{command}`" in shown
+    assert code("a `b`") == "`` a `b` ``"
+
+
+def test_code_in_a_markdown_cell_ends_no_cell():
+    page = Table(columns=tuple(map(Column, "ab")), rows=(("`x|y*z`", "c"),))
+    assert rendered([page], "markdown").splitlines()[-1] == r"| `x\|y*z` | c |"
+
+
+def test_a_latex_row_is_no_argument_of_the_line_before():
+    page = Table(columns=tuple(map(Column, "ab")), rows=(("[3pt] x", "y"), ("*", "z")))
+    lines = rendered([page], "latex").splitlines()
+    assert r"{}[3pt] x & y \\" in lines
+    assert r"{}* & z \\" in lines
+
+
+def test_text_breaks_no_address():
+    address = "https://example.org/" + "x" * 120
+    assert address in rendered([Table(notes=(f"see {address}",))], "text")
+
+
 def test_a_row_with_too_few_cells_is_refused():
     with pytest.raises(ValueError, match="a cell for each of 2 columns, got 1"):
         Table(columns=tuple(map(Column, "ab")), rows=(("x",),))
@@ -260,3 +357,48 @@ def test_a_row_with_too_few_cells_is_refused():
 @pytest.mark.parametrize("format", report.FORMATS)
 def test_every_kind_has_every_format(format):
     assert "logits" in report.shown("parity", RESULT, format)
+
+
+def test_a_kind_that_is_none_has_no_tables():
+    with pytest.raises(ValueError, match="a result must be of compare, transfer"):
+        report.shown("ledger", {"systems": []})
+
+
+def test_labelled_photos_are_summed_up_in_a_table():
+    share = {"mean": 0.9, "low": 0.6, "high": 0.98}
+    tracks = {"a.b": {"photos": share, "test": None}}
+    labelled = {"photos": 10, "classes": ["cat", "dog"], "tracks": tracks}
+    result = {"photos": [], "n_photos": 0, "labelled": labelled}
+    shown = report.shown("classify", result)
+    assert "10 photos in folders named cat and dog" in shown
+    assert re.search(r"a\.b +90\.00 \[60\.00 to 98\.00\] +-", shown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "said"),
+    [
+        ("parity", RESULT, "holds"),
+        (
+            "parity",
+            {"systems": [{"system": "x", "passed": False}]},
+            "did not hold in x",
+        ),
+        ("speed", {"systems": [{"bars": [{"holds": True}]}]}, "1 of 1 bar held"),
+        ("speed", {"systems": [{"bars": []}]}, "measured, no bar"),
+        ("official", {"pairs": [{"difference": 2e-6}]}, "at most 2.0e-06 apart"),
+        (
+            "classify",
+            {"photos": [{"agree": True}, {"error": "no"}], "n_photos": 2},
+            "2 photos; 1 of 1 agreed on",
+        ),
+        ("new-class", {"final": {"remedy": "oversample"}}, "best with oversample"),
+        ("new-class", {"final": None}, "some networks diverged with every remedy"),
+        ("transfer", {"systems": [{"verdict": "undecided"}]}, "undecided"),
+        ("pretrain", {"accuracy": 0.5, "n": 1000}, "50.00 % of 1,000 right"),
+        ("ledger", {}, ""),
+        ("official", {"pairs": []}, "of another form: --format json has it"),
+        ("official", {}, "of another form: --format json has it"),
+    ],
+)
+def test_a_finding_has_an_outcome_in_a_few_words(kind, result, said):
+    assert outcome(kind, result) == said

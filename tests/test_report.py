@@ -430,6 +430,36 @@ def test_a_verdict_that_the_adjustment_takes_away_says_so(store):
         )
 
 
+def test_two_tracks_that_were_asked_for_and_not_run_are_named(store):
+    add(store, THIRD, 0)
+    row = only_row(store, tracks=["torch", "tensorflow", THIRD])
+    assert row["sentence"] == (
+        "undecided: neither torch nor tensorflow was run, so there is no difference to "
+        "judge; run both"
+    )
+    jsonschema.validate(report.summarise(store.runs()), schema("compare"))
+
+
+def test_the_name_of_a_module_stays_as_it_is(store):
+    add(store, THIRD, 0, diverged_at=3)
+    add(store, "torch", 0)
+    assert f". {THIRD} diverged at step 3" in only_row(store)["sentence"]
+
+
+def test_advice_of_several_comparisons_is_for_what_they_must_pass(store):
+    for seed, wrong in enumerate((20, 100, 60)):
+        add(store, "torch", seed, wrong=wrong)
+        add(store, "tensorflow", seed, wrong=60, first=20)
+        add(store, THIRD, seed, wrong=60, first=20)
+    alone = only_row(Only(store, ["torch", "tensorflow"]), margin=0.02)
+    both = only_row(store, margin=0.02)
+    few, many = (
+        int(re.search(r"about (\d+) more would", row["sentence"])[1])
+        for row in (alone, both)
+    )
+    assert few < many
+
+
 def test_three_tracks_fit_the_schema_and_every_format(three):
     summary = report.summarise(three.runs())
     jsonschema.validate(summary, schema("compare"))

@@ -507,3 +507,127 @@ def test_equal_tracks_are_rarely_called_different_however_many_they_are():
         wrong += any(one.verdict == "different" for one in judged)
     # The 99 % bound of a true 5 % in so many tries.
     assert wrong / tries <= 0.05 + 2.33 * (0.05 * 0.95 / tries) ** 0.5
+
+
+TRACKS = np.array(list(product(ANSWERS, repeat=3)))  # which of three tracks are right
+THREE = [
+    pytest.param(2, 797, 0.975, CLOSE, id="2 seeds, 797 at 97.5 %, close"),
+    pytest.param(3, 2000, 0.95, USUAL, id="3 seeds, 2000 at 95 %, usual"),
+    pytest.param(3, 10000, 0.55, LOOSE, id="3 seeds, 10000 at 55 %, loose"),
+]
+
+
+class Trio(Population):
+    """Three tracks of exactly the same accuracy, each with its own preferences."""
+
+    def __init__(self, accuracy: float, luck: Luck, *, seed: int) -> None:
+        super().__init__(accuracy, 0, luck, seed=seed)
+        hard = ndtri((np.arange(2 * KINDS) + 0.5) / (2 * KINDS))
+        spread = np.hypot(luck.answer, np.hypot(luck.shared_seed, luck.own_seed))
+        tastes = luck.preference * self.rng.standard_normal((3, 2 * KINDS))
+        self.easy = np.array(
+            [
+                kinds + brentq(_excess, -20, 20, args=(kinds, spread, accuracy))
+                for kinds in hard + tastes
+            ]
+        )
+
+    def against_the_first(self, seeds: int, examples: int) -> list[Components]:
+        """Components of both comparisons, of the same simulated answers."""
+        right = self.right(seeds, tracks=3)
+        same = self.luck.same
+        chances = []
+        for s in range(seeds):
+            p = right[:, :, s]
+            sides = [np.where(row, p, 1 - p) for row in TRACKS[:, :, None, None]]
+            apart = np.stack([side.prod(0) for side in sides], -1)
+            chances.append((1 - same) * apart + same * _together(p))
+        counts = self.counts(chances, examples)
+        chosen = patterns_of(np.arange(len(TRACKS)), seeds)
+        answers = TRACKS[chosen]  # (seeds, patterns, tracks)
+        return [
+            stats.components(answers[..., 0] - answers[..., k], counts=counts)
+            for k in (1, 2)
+        ]
+
+
+def _together(right: np.ndarray) -> np.ndarray:
+    """P(which tracks are right) where one draw of luck decides for all three."""
+    found = []
+    for row in TRACKS:
+        ends = [p if hit else 1 - p for hit, p in zip(row, right, strict=True)]
+        hits = [p for hit, p in zip(row, right, strict=True) if hit]
+        misses = [p for hit, p in zip(row, right, strict=True) if not hit]
+        least = np.minimum.reduce(hits) if hits else np.ones_like(ends[0])
+        most = np.maximum.reduce(misses) if misses else np.zeros_like(ends[0])
+        found.append(np.maximum(least - most, 0))
+    return np.stack(found, -1)
+
+
+@pytest.mark.parametrize(("seeds", "examples", "accuracy", "luck"), THREE)
+def test_no_equal_track_of_three_is_often_called_different(
+    seeds, examples, accuracy, luck, capsys
+):
+    """Family-wise: Holm's first step decides whether any is."""
+    pairs = Trio(accuracy, luck, seed=0).against_the_first(seeds, examples)
+    level = (1 - stats.LEVEL) / len(pairs)
+    wrong = [parts.half_width(level) < np.abs(parts.mean) for parts in pairs]
+    alone = np.mean(np.any([stats.differs(parts) for parts in pairs], axis=0))
+    found = np.mean(np.any(wrong, axis=0))
+    with capsys.disabled():
+        print(f"\nany of two false differences: {found:.1%}, unadjusted {alone:.1%}")
+    assert found <= BOUND
+
+
+def test_the_trio_has_tracks_of_one_accuracy():
+    pairs = Trio(0.95, USUAL, seed=1).against_the_first(3, 2000)
+    for parts in pairs:
+        spread = np.std(parts.mean) / SIMULATIONS**0.5
+        assert abs(np.mean(parts.mean)) < 4 * spread
+
+
+def test_verdicts_of_three_tracks_are_those_that_the_simulation_counts():
+    trio = Trio(0.95, CLOSE, seed=2)
+    pairs = trio.against_the_first(2, 2000)
+    differ = seen = 0
+    for k in range(60):
+        ps = [_chosen(parts, k).difference_p() for parts in pairs]
+        steps = stats.holm(ps)
+        level = (1 - stats.LEVEL) / len(pairs)
+        widths = [_chosen(parts, k).half_width(level) for parts in pairs]
+        means = [abs(_chosen(parts, k).mean) for parts in pairs]
+        beyond = any(w < m for w, m in zip(widths, means, strict=True))
+        seen += beyond
+        differ += (min(steps) < 1 - stats.LEVEL) != beyond
+    assert differ == 0
+
+
+def _chosen(parts: Components, k: int) -> Components:
+    """One simulation's components."""
+    blocks = tuple(
+        replace(b, rows=b.rows[k], interaction=b.interaction[k]) for b in parts.blocks
+    )
+    examples = parts.examples[k]
+    return replace(
+        parts,
+        mean=parts.mean[k],
+        columns=parts.columns[k],
+        examples=examples,
+        blocks=blocks,
+    )
+
+
+def test_advice_in_a_family_asks_for_more():
+    differences, counts = Population(0.95, 0, USUAL, seed=0).paired(3, 5000)
+    more = []
+    for drawn in counts[:30].astype(int):
+        table = np.repeat(differences, drawn, axis=1)
+        found = [
+            stats.compare(table > 0, table < 0, paired=True, among=n).more_runs
+            for n in (1, 3)
+        ]
+        if all(found):
+            more.append(found)
+    assert len(more) > 5
+    assert all(one <= three for one, three in more)
+    assert any(one < three for one, three in more)
