@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from common.photos.decode import BadPicture, Framing, read
 from common.report.photos import answer, text, together
 from common.results import Store
 from common.strangeness import probabilities, scores
+from common.track import DEFAULT
 from common.weights import read as read_weights
 from common.weights import write
 
@@ -220,18 +220,43 @@ def test_a_folder_that_cannot_be_read_is_one_line(store, shots):
     assert "a folder that cannot be read: Permission denied" in done.stdout
 
 
-def test_memory_does_not_grow_with_the_number_of_photos(store, tmp_path, monkeypatch):
+# One photo, then many, in a process of its own: one that has held more before would
+# hide what is held now.
+MEASURED = """
+import os, sys
+from pathlib import Path
+from benchmarks.classify import classify
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM"))
+
+folder, track, store = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+said, sys.stdout = sys.stdout, open(os.devnull, "w")
+one = classify([folder / "000.bmp"], tracks=track, store=store)
+before = peak()
+many = classify([folder], tracks=track, store=store)
+print(len(one["photos"]), len(many["photos"]), 1024 * (peak() - before), file=said)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_photos(store, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
     large = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3)).astype(np.uint8)
     Image.fromarray(large).save(folder / "000.bmp")
     for k in range(1, MANY):
         (folder / f"{k:03}.bmp").hardlink_to(folder / "000.bmp")
-    monkeypatch.setattr(command, "print", lambda *_: None, raising=False)
-    classify([folder / "000.bmp"], tracks=TRACK, store=store)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    classify([folder], tracks=TRACK, store=store)
-    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    words = [str(folder), TRACK, str(store)]
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURED, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    one, many, grown = map(int, found.stdout.split())
+    assert (one, many) == (1, MANY)
     assert grown < ROOM < MANY * PAGE
 
 
@@ -300,13 +325,16 @@ def test_a_pickle_is_never_opened(store, shots, tmp_path):
 
     trap = tmp_path / "trap"
     bomb = type("Bomb", (), {"__reduce__": lambda _: (Path.touch, (trap,))})()
+    pickle.loads(pickle.dumps(bomb))
+    assert trap.exists()  # it would go off
+    trap.unlink()
     file = tmp_path / "weights.safetensors"
     for content in (pickle.dumps(bomb), b"\x93NUMPY" + pickle.dumps(bomb)):
         file.write_bytes(content)
-        with pytest.raises(Refused):
+        with pytest.raises(Refused, match="must be whole safetensors"):
             classify([shots], weights=file, tracks=TRACK, store=store)
         (shots / "x.png").write_bytes(content)
-        with pytest.raises(Failed):
+        with pytest.raises(Failed, match="1 of 4 could not"):
             classify([shots], tracks=TRACK, store=store)
     assert not trap.exists()
 
@@ -356,7 +384,9 @@ def test_both_frameworks_give_the_same_answers_from_the_same_file(tmp_path, shot
     file = tmp_path / "weights.safetensors"
     write(file, draw(spec.weights, 3), {"spec": codec.dumps(spec)})
     found = classify([shots], weights=file, store=tmp_path, json=tmp_path / "out")
+    assert len(found["photos"]) == 3
     for photo in found["photos"]:
+        assert photo["tracks"].keys() == set(DEFAULT)
         assert photo["agree"]
         assert photo["largest_difference"] < FLOAT32
 

@@ -48,6 +48,9 @@ def test_the_list_names_what_can_be_had(cache):
     rows = data_list(cache=cache)["data"]
     assert [row["name"] for row in rows] == ["digits", "mnist", "cifar10"]
     assert not any(row["prepared"] for row in rows)
+    store(cache, "mnist")
+    rows = data_list(cache=cache)["data"]
+    assert [row["prepared"] for row in rows] == [False, True, False]
 
 
 def test_the_list_shows_folders_that_were_decoded(photos, cache):
@@ -56,6 +59,7 @@ def test_the_list_shows_folders_that_were_decoded(photos, cache):
     assert row["name"] == "photos"
     assert row["image"] == [4, 4, 1]
     assert row["fingerprint"] == made["fingerprint"]
+    assert row["prepared"]
 
 
 def test_the_list_is_also_json(cache, tmp_path):
@@ -129,6 +133,7 @@ def test_the_command_ends_with_2_and_one_line(cache):
     )
     assert told.returncode == 2
     assert told.stderr.count("\n") == 1
+    assert "run twintrack data prepare mnist" in told.stderr
 
 
 def test_the_command_imports_no_framework():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from common.data import DataRequest, Dataset, open_data
 from common.errors import Refused
+from common.photos import decode
 
 SIZE = (4, 6)  # height, width: not square, so that a swap is seen
 
@@ -125,7 +126,9 @@ def test_a_link_to_nothing_is_refused_by_name_or_skipped(root):
     (root / "cat" / "lost.png").symlink_to("/nowhere/at/all.png")
     with pytest.raises(Refused, match=r"lost\.png"):
         opened(root)
-    assert len(opened(root, skip_bad=True).classes) == 2
+    data = opened(root, skip_bad=True)
+    assert np.bincount(data.train.labels).tolist() == [4, 4]
+    assert "1 file of 11 skipped" in data.note
 
 
 def test_a_sideways_photo_is_turned_upright(root):
@@ -170,10 +173,11 @@ def test_an_added_file_is_seen(root):
     )
 
 
-def test_an_unchanged_folder_is_not_decoded_again(root):
+def test_an_unchanged_folder_is_not_decoded_again(root, monkeypatch):
     first = opened(fill(root, "a", "b"))
     path = Path(first.train.images.base.filename)
     written = path.stat().st_mtime_ns
+    monkeypatch.setattr(decode, "_read", lambda *_: pytest.fail("decoded again"))
     opened(root)
     assert path.stat().st_mtime_ns == written
 
@@ -293,9 +297,12 @@ def test_training_folders_without_test_folders_are_refused(root):
         opened(fill(root / "train", "cat", "dog").parent)
 
 
-def test_every_refusal_is_one_line(root):
+@pytest.mark.parametrize("name", ["two\nlines.txt", "x\r\n.png", "folder\n/0.png"])
+def test_a_refusal_is_one_line_whatever_a_file_is_called(root, name):
     fill(root, "a", "b")
-    (root / "b" / "notes.txt").write_text("hello")
-    with pytest.raises(Refused) as refusal:
+    path = root / "b" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("hello")
+    with pytest.raises(Refused, match=r"got b/\S+\\n") as refusal:
         opened(root)
-    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1

@@ -196,7 +196,9 @@ def test_the_fingerprint_sees_every_change(toy, what):
         labels[-1] = (labels[-1] + 1) % 4
     elif what == "class name":
         classes[-1] = "four"
-    else:
+    else:  # the same pictures in the same order, cut a picture earlier
+        given = np.concatenate([images[-1:], test.take(slice(None))])
+        test = whole(given, np.concatenate([labels[-1:], test.labels]))
         images, labels = images[:-1], labels[:-1]
     changed = fingerprint(classes, (whole(images, labels), toy.valid, test))
     assert changed != toy.fingerprint

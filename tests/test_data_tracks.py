@@ -288,8 +288,10 @@ def test_files_put_in_place_by_hand_need_no_network(server, tmp_path, track, nam
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 @pytest.mark.parametrize("track", TRACKS)
 def test_a_download_with_another_checksum_is_refused(server, tmp_path, track, name):
-    for path in server.iterdir():
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    for path in server.iterdir():  # sound archives, of the same content even
+        again = gzip.compress(gzip.decompress(path.read_bytes()), 1, mtime=1)
+        assert again != path.read_bytes()
+        path.write_bytes(again)
     with pytest.raises(Refused, match=rf"^{name} must be .* by hand, and prepare"):
         load(track, name, tmp_path / "root")
 

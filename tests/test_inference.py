@@ -20,6 +20,7 @@ from common import model_file
 from common.errors import Failed, Refused
 from common.inception import InceptionSpec
 from common.model_file import About
+from common.track import DEFAULT
 from common.weights import random_weights
 
 pytestmark = pytest.mark.heavy
@@ -119,6 +120,7 @@ def test_a_transfer_is_timed_beside_the_tutorials_loop(photos, tmp_path, monkeyp
     Draft202012Validator(json.loads(SCHEMA.read_text())).validate(found)
     (row,) = found["systems"]
     assert (row["what"], row["train"], row["test"]) == ("transfer", 24, 6)
+    assert row["tracks"].keys() == set(DEFAULT)
     for figures in row["tracks"].values():
         assert figures["ours_over_naive"] > 0
         assert set(figures["accuracy"]) == {"ours", "naive"}

@@ -317,9 +317,16 @@ def test_a_bad_photo_is_one_line_and_the_others_are_used(folder, tmp_path, capsy
     (folder / "notes.png").write_text("no picture")
     options = {"system": "rasbt-mlp", "data": "digits", "epochs": 1, "folds": 2}
     options |= {"store": tmp_path / "runs", "remedy": ["oversample"], **NUMPY}
+    options |= {"json": tmp_path / "out.json"}
     with pytest.raises(Failed, match="1 could not"):
         new_class("cross", [folder], shortcut=False, **options)
-    assert "notes.png (not a picture); name a picture" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in said if "notes.png" in line)
+    assert line.endswith("notes.png (not a picture); name a picture")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["photos"], found["refused"]) == (6, [line])
+    (row,) = found["remedies"]
+    assert sum(row["tracks"][NUMPY["tracks"]]["called"].values()) == 6
 
 
 def test_one_remedy_that_needs_another_shows_both(folder, tmp_path):
@@ -371,5 +378,7 @@ def test_networks_that_diverge_are_reported(folder, tmp_path, capsys, monkeypatc
 def test_requests_that_cannot_be_met_are_refused_at_once(folder, change, says):
     change = dict(change)
     name = change.pop("name", "cross")
+    store = folder.parent / "runs"
     with pytest.raises(Refused, match=says):
-        new_class(name, [folder], data="digits", **change)
+        new_class(name, [folder], data="digits", store=store, **change)
+    assert not store.exists()

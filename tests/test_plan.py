@@ -27,11 +27,14 @@ def digests(chunks):
 
 @pytest.mark.parametrize("resolved", [DEEP, ROSETTA], ids=["deep", "rosetta"])
 def test_the_same_seed_gives_the_same_arrays(resolved):
-    assert digests(chunks_of(resolved)) == digests(chunks_of(resolved))
+    found = digests(chunks_of(resolved))
+    assert found
+    assert found == digests(chunks_of(resolved))
 
 
 def test_another_seed_or_epoch_gives_others():
     first = set(digests(chunks_of(DEEP)))
+    assert first
     assert not first & set(digests(chunks_of(DEEP, seed=1)))
     assert not first & set(digests(chunks_of(DEEP, epoch=1)))
 
@@ -68,14 +71,15 @@ def test_an_epoch_shows_every_picture_once_and_the_short_batch_last():
     assert [chunk.labels.shape[1] for chunk in found] == [64, 22]
     given = [x.tobytes() for c in found for x in c.images.reshape(-1, 8, 8, 1)]
     whole = [x.tobytes() for x in data.train.take(slice(None))]
-    assert sorted(given) == sorted(
-        whole
-    )  # whole pictures, each as often as it is there
+    # Whole pictures, each as often as it is there, in another order.
+    assert sorted(given) == sorted(whole)
     assert given != whole
 
 
 def test_a_recipe_that_drops_the_short_batch_drops_it():
-    assert all(c.labels.shape[1] == 64 for c in chunks_of(ROSETTA, n=150))
+    shapes = [c.labels.shape for c in chunks_of(ROSETTA, n=150)]
+    assert {batch for _, batch in shapes} == {64}
+    assert sum(k for k, _ in shapes) == 2  # and no more than the short one
 
 
 def test_labels_stay_with_their_pictures():
@@ -86,9 +90,14 @@ def test_labels_stay_with_their_pictures():
             data.train.take(slice(None)), data.train.labels, strict=True
         )
     }
-    for chunk in Plan(seed=3).chunks(data.train, ROSETTA.spec, ROSETTA.recipe, 0):
-        for image, label in zip(chunk.images[0], chunk.labels[0], strict=True):
-            assert key[image.tobytes()] == label
+    shown = [
+        (image.tobytes(), label)
+        for chunk in Plan(seed=3).chunks(data.train, ROSETTA.spec, ROSETTA.recipe, 0)
+        for image, label in zip(chunk.images[0], chunk.labels[0], strict=True)
+    ]
+    assert len(shown) == len(key) == 64
+    assert len({label for _, label in shown}) > 1
+    assert all(key[image] == label for image, label in shown)
 
 
 def test_crops_and_flips_are_pieces_of_the_picture():
@@ -149,6 +158,8 @@ def test_a_staircase_falls_after_its_steps():
 def test_a_warm_cosine_rises_and_falls_at_every_step():
     factors = WarmCosine(0.2).factors(100, 10)
     assert factors.argmax() in (19, 20)
+    assert (np.diff(factors[:20]) > 0).all()
+    assert (np.diff(factors[20:]) < 0).all()
     assert factors.max() == 1
     assert len(set(factors[21:])) == 79
     assert 0 < factors[-1] < 0.001

@@ -231,10 +231,13 @@ def test_a_keras_file_goes_to_torch_as_ones(ours, tmp_path, capsys):
 
 
 class Bomb:
-    """What a pickle may hold: a call that writes a file."""
+    """What a pickle may hold: a call that makes a file."""
+
+    def __init__(self, trap):
+        self.trap = trap
 
     def __reduce__(self):
-        return (open, ("/tmp/twintrack-was-here", "w"))
+        return (Path.touch, (self.trap,))
 
 
 def spoiled(kind, torch_file, keras_file, tmp_path):
@@ -246,7 +249,7 @@ def spoiled(kind, torch_file, keras_file, tmp_path):
     elif kind == "truncated keras":
         path.write_bytes(keras_file.read_bytes()[:-4000])
     elif kind == "bomb":
-        path.write_bytes(pickle.dumps({"fc.weight": Bomb()}))
+        path.write_bytes(pickle.dumps({"fc.weight": Bomb(tmp_path / "trap")}))
     elif kind == "text":
         path.write_text("hello")
     elif kind == "empty":
@@ -295,8 +298,18 @@ def test_a_spoiled_file_is_refused_by_name(
     assert not output.exists()
 
 
-def test_nothing_in_a_hostile_file_is_run():
-    assert not Path("/tmp/twintrack-was-here").exists()
+@pytest.mark.parametrize("zipped", [True, False])
+def test_nothing_in_a_hostile_file_is_run(zipped, tmp_path):
+    """Whoever trusts the file makes the trap; to import it does not."""
+    trap, path = tmp_path / "trap", tmp_path / "bomb.pth"
+    bomb = {"fc.weight": Bomb(trap)}
+    torch.save(bomb, path, _use_new_zipfile_serialization=zipped)
+    torch.load(path, weights_only=False)
+    assert trap.exists()
+    trap.unlink()
+    with pytest.raises(Refused, match=r"must be a whole state dict|it names"):
+        import_weights("inception-v3", source=str(path), output=tmp_path / "out")
+    assert not trap.exists()
 
 
 class Huge:
