@@ -97,7 +97,13 @@ def shown(summary: dict[str, Any], format: str, kind: str | None = None) -> str:
         return readable(summary).decode().rstrip()
     parts = [report.shown("compare", summary, format)]
     if kind:
-        parts += [_in_full(finding, format) for finding in summary["findings"]]
+        told = [_in_full(finding, format) for finding in summary["findings"]]
+        if not any(told):
+            raise Refused(
+                f"--kind must be one whose findings have the form of this version, "
+                f"got {kind!r}; read them with --format json, or repeat their commands"
+            )
+        parts += told
     elif summary["findings"]:
         newest = summary["findings"][:NEWEST]
         left = len(summary["findings"]) - len(newest)
@@ -107,7 +113,16 @@ def shown(summary: dict[str, Any], format: str, kind: str | None = None) -> str:
 
 
 def _in_full(finding: dict[str, Any], format: str) -> str:
-    said = report.shown(finding["kind"], finding["result"], format)
+    """A finding with its tables; "", and a line beside, where its form is another's."""
+    try:
+        said = report.shown(finding["kind"], finding["result"], format)
+    except report.UNLIKE:
+        print(
+            f"left out: {finding['id']} has the form of another version of its "
+            "command; read it with --format json, or repeat the command",
+            file=sys.stderr,
+        )
+        return ""
     if format != "text":
         return said
     told = f"{finding['written']}  {finding['command'] or finding['subject']}"

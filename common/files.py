@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -134,6 +135,12 @@ def canonical(value: object) -> bytes:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), allow_nan=False
     ).encode()
+
+
+def seal(record: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a record but the place where it is kept, `sha256`."""
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(canonical(rest)).hexdigest()
 
 
 def readable(value: object) -> bytes:

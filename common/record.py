@@ -9,7 +9,6 @@ kept here, with the command line as it was typed and the environment it was foun
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -23,7 +22,7 @@ from typing import Any
 
 from common import __version__
 from common.errors import Damaged
-from common.files import canonical, readable, write_atomic
+from common.files import readable, seal, write_atomic
 
 SCHEMA = 1
 FOLDER = "findings"
@@ -142,11 +141,6 @@ def read(path: Path) -> Finding:
     if not whole:
         raise _damaged(path, "content that does not match its hash, name or schema")
     return Finding(**rest)
-
-
-def seal(content: Mapping[str, Any]) -> str:
-    """SHA-256 of everything in a finding."""
-    return hashlib.sha256(canonical(content)).hexdigest()
 
 
 def _damaged(path: Path, found: str) -> Damaged:

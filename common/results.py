@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import Damaged
-from common.files import canonical, pack, readable, unpack, write_atomic
+from common.files import canonical, pack, readable, seal, unpack, write_atomic
 from common.track import State
 from common.weights import digest
 
@@ -218,7 +218,7 @@ class Store:
             write_atomic(folder / name, content, guard=self.guard)
         hashes = {name: hashlib.sha256(c).hexdigest() for name, c in present.items()}
         record = record | {"files": hashes, "weights_sha256": hashes.get(WEIGHTS)}
-        record["sha256"] = _seal(record)
+        record["sha256"] = seal(record)
         write_atomic(folder / RECORD, readable(record), guard=self.guard)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return Run(_checked_record(folder), folder)
@@ -235,7 +235,7 @@ class Store:
             "resumed": list(checkpoint.resumed),
             "arrays": digest(checkpoint.state.arrays),
         }
-        sealed = {"about": canonical(about).decode(), "sha256": _seal(about)}
+        sealed = {"about": canonical(about).decode(), "sha256": seal(about)}
         content = pack(checkpoint.state.arrays, sealed)
         write_atomic(self.folder(run) / CHECKPOINT, content, guard=self.guard)
 
@@ -253,7 +253,7 @@ class Store:
         try:
             arrays, sealed = unpack(content)
             about = json.loads(sealed["about"])
-            whole = sealed["sha256"] == _seal(about)
+            whole = sealed["sha256"] == seal(about)
             whole = whole and about["arrays"] == digest(arrays)
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(path, f"{type(error).__name__}: {error}") from error
@@ -298,12 +298,6 @@ class Store:
             yield
 
 
-def _seal(record: Mapping[str, Any]) -> str:
-    """SHA-256 of everything else in a record."""
-    rest = {key: value for key, value in record.items() if key != "sha256"}
-    return hashlib.sha256(canonical(rest)).hexdigest()
-
-
 def _checked_record(folder: Path) -> Record:
     path = folder / RECORD
     try:
@@ -317,7 +311,7 @@ def _checked_record(folder: Path) -> Record:
     if missing := sorted(KEYS - record.keys()):
         raise _damaged(path, f"no {', '.join(missing)}")
     try:
-        whole = record["sha256"] == _seal(record) and record["id"] == folder.name
+        whole = record["sha256"] == seal(record) and record["id"] == folder.name
     except ValueError:  # a NaN, which we never write
         whole = False
     if not whole:

@@ -88,6 +88,36 @@ def test_a_part_of_another_image_shape_is_refused(part):
         Dataset.from_arrays(IMAGES, LABELS, CLASSES, **other)
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"classes": "ab"}, "must be a list of names, got the text 'ab'"),
+        ({"classes": ("dark",)}, "two or more classes, mine has 1"),
+        ({"classes": ("dark", "dark")}, "got 'dark' twice"),
+        ({"classes": (*CLASSES, "grey")}, "needs 2 or more examples, one to train on"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "dark of mine has 0"),
+        ({"images": IMAGES[:3], "labels": LABELS[:3]}, "bright of mine has 1"),
+        (
+            {"images": IMAGES[:1], "labels": LABELS[:1], "test": (IMAGES, LABELS)},
+            "needs 1 or more examples, to train on, bright of mine has 0",
+        ),
+        ({"test": (IMAGES[:0], LABELS[:0])}, "test part of mine must have an example"),
+        ({"test": IMAGES}, "test must be images and labels, .* got ndarray"),
+        ({"valid": (IMAGES, LABELS, 3)}, "valid must be .* got a tuple of 3"),
+    ],
+)
+def test_classes_and_parts_that_cannot_be_learned_are_refused(changed, says):
+    given = {"images": IMAGES, "labels": LABELS, "classes": CLASSES} | changed
+    with pytest.raises(Refused, match=says) as refusal:
+        Dataset.from_arrays(**given, name="mine")
+    assert "\n" not in str(refusal.value)
+
+
+def test_one_example_of_a_class_is_enough_where_a_test_part_is_given():
+    made = Dataset.from_arrays(IMAGES[:2], LABELS[:2], CLASSES, test=(IMAGES, LABELS))
+    assert (len(made.train), len(made.test)) == (2, N)
+
+
 # --- files named by text --------------------------------------------------------------
 
 

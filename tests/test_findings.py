@@ -20,6 +20,7 @@ from benchmarks.parity import parity
 from benchmarks.table import table
 from common import record, report
 from common.errors import Refused
+from common.files import seal
 from common.report.findings import outcome
 from common.report.table import LATEX, Column, Table, code, rendered
 
@@ -72,7 +73,7 @@ def test_the_newest_finding_comes_first(tmp_path):
     del content["sha256"]
     content |= {"id": "parity-20200101T000000-00000000", "written": "2020-01-01T00:00"}
     older = first.with_name(f"{content['id']}.json")
-    older.write_text(json.dumps(content | {"sha256": record.seal(content)}))
+    older.write_text(json.dumps(content | {"sha256": seal(content)}))
     found, _ = record.scan(tmp_path)
     assert [one.id for one in found] == [first.stem, older.stem]
 
@@ -224,6 +225,20 @@ def test_a_kind_of_a_later_version_is_listed_and_refused_in_full(tmp_path, capsy
     assert "ledger" in capsys.readouterr().out
     with pytest.raises(Refused, match="one that has tables, got 'ledger'"):
         table(store=tmp_path, kind="ledger")
+
+
+def test_a_finding_of_another_form_is_named_and_hides_no_other(tmp_path, capsys):
+    odd = kept(tmp_path)
+    content = json.loads(odd.read_text()) | {"result": {"systems": [{}]}}
+    odd.write_text(json.dumps(content | {"sha256": seal(content)}))
+    with pytest.raises(Refused, match=r"--kind must be .* form of this version"):
+        table(store=tmp_path, kind="parity")
+    kept(tmp_path)
+    capsys.readouterr()
+    table(store=tmp_path, kind="parity")
+    said = capsys.readouterr()
+    assert "1.0e-15" in said.out
+    assert f"left out: {odd.stem} has the form of another version" in said.err
 
 
 @pytest.mark.parametrize("format", report.FORMATS)

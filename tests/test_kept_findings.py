@@ -16,6 +16,7 @@ import common
 from benchmarks.options import Runs, spread
 from benchmarks.table import FORMATS, table
 from common import record, report
+from common.files import seal
 from common.report.table import Column, Table, rendered
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +121,7 @@ def rewritten(path, **changes):
     content = json.loads(path.read_text())
     del content["sha256"]
     content |= changes
-    path.write_text(json.dumps(content | {"sha256": record.seal(content)}))
+    path.write_text(json.dumps(content | {"sha256": seal(content)}))
 
 
 def test_a_finding_that_is_sealed_again_is_read(tmp_path):
@@ -156,8 +157,8 @@ def test_a_finding_without_a_part_is_named_and_left_out(tmp_path, key):
     bad = kept(tmp_path)
     content = json.loads(bad.read_text())
     del content[key]
-    seal = content.pop("sha256", None) and record.seal(content)
-    bad.write_text(json.dumps(content | ({"sha256": seal} if seal else {})))
+    told = content.pop("sha256", None) and seal(content)
+    bad.write_text(json.dumps(content | ({"sha256": told} if told else {})))
     found, (error,) = record.scan(tmp_path)
     assert found == []
     assert str(bad) in str(error)

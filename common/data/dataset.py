@@ -111,17 +111,28 @@ class Dataset:
 
         Raises:
             Refused: The arrays do not describe the same examples, are not uint8
-                (n, h, w, c), or a label names no class.
+                (n, h, w, c), or a label names no class; there are fewer than two
+                classes, or two of one name; a class has no example to train on, or
+                only one where a test part is to be held out; the test part is empty.
         """
+        check_classes(classes, name)
         given = part_of(images, labels, name, classes)
+        check_counts(given.labels, classes, name, held_out_too=test is None)
         note = ""
         if test is None:
             held = held_out(given.labels)
             train, judged = (given.choose(np.flatnonzero(m)) for m in (~held, held))
             note = HELD_OUT
         else:
-            train, judged = given, part_of(*test, name, classes)
-        chosen = part_of(*valid, name, classes) if valid else train.choose(slice(0, 0))
+            train, judged = given, part_of(*pair(test, "test"), name, classes)
+            if not len(judged):
+                raise Refused(
+                    f"the test part of {name} must have an example or more, got none; "
+                    "give some, or leave it out to have a fifth of each class held out"
+                )
+        chosen = train.choose(slice(0, 0))
+        if valid is not None:
+            chosen = part_of(*pair(valid, "valid"), name, classes)
         return cls(
             name=name,
             classes=tuple(classes),
@@ -149,6 +160,68 @@ class Dataset:
     def image(self) -> tuple[int, int, int]:
         """(height, width, channels) of one image."""
         return self.train.image
+
+
+def pair(given: object, part: str) -> tuple[Any, Any]:
+    """Images and labels of a `part` that a user gave.
+
+    Raises:
+        Refused: It is no tuple or list of two.
+    """
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        found = type(given).__name__
+        if isinstance(given, (tuple, list)):
+            found = f"a {found} of {len(given)}"
+        raise Refused(
+            f"{part} must be images and labels, (images, labels), got {found}; give "
+            "both"
+        )
+    return given[0], given[1]
+
+
+def check_classes(classes: Sequence[str], name: str) -> None:
+    """Refuse `classes` that are not two or more different names.
+
+    Raises:
+        Refused: They are one text, fewer than two, or a name is there twice.
+    """
+    if isinstance(classes, str):
+        raise Refused(
+            f"classes of {name} must be a list of names, got the text {classes!r}; "
+            "give one name for each label"
+        )
+    if len(classes) < 2:
+        raise Refused(
+            f"a data set needs two or more classes, {name} has {len(classes)}; name "
+            "each label"
+        )
+    if twice := [c for i, c in enumerate(classes) if c in classes[:i]]:
+        raise Refused(
+            f"each class of {name} must have a name of its own, got {twice[0]!r} "
+            "twice; rename one, or give both the same label"
+        )
+
+
+def check_counts(
+    labels: NDArray[np.integer],
+    classes: Sequence[str],
+    name: str,
+    *,
+    held_out_too: bool,
+) -> None:
+    """Refuse a class without an example to train on, or to hold out as well.
+
+    Raises:
+        Refused: A class has fewer examples than are needed.
+    """
+    need = 2 if held_out_too else 1
+    why = "one to train on and one to test with" if held_out_too else "to train on"
+    for label, n in enumerate(np.bincount(labels, minlength=len(classes))):
+        if n < need:
+            raise Refused(
+                f"a class needs {need} or more examples, {why}, {classes[label]} of "
+                f"{name} has {n}; add some or leave the class out"
+            )
 
 
 def part_of(

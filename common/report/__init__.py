@@ -4,11 +4,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.report import comparison, findings, new_class, speed
+from common.report.findings import UNLIKE
 from common.report.recalls import recalls, recalls_table
 from common.report.summary import summarise
 from common.report.table import FORMATS, Table, rendered
 
-__all__ = ["COMPARED", "FORMATS", "KINDS", "recalls", "shown", "summarise", "tables"]
+__all__ = [
+    "COMPARED",
+    "FORMATS",
+    "KINDS",
+    "UNLIKE",
+    "recalls",
+    "shown",
+    "summarise",
+    "tables",
+]
 
 Result = Mapping[str, Any]
 

@@ -198,6 +198,10 @@ def kept(result: Found) -> list[Table]:
     ]
 
 
+# What reading a result raises that another version of a command wrote otherwise.
+UNLIKE = (KeyError, TypeError, ValueError, AttributeError)
+
+
 # --- in a line ----------------------------------------------------------------------
 
 
@@ -210,7 +214,7 @@ def outcome(kind: str, result: Found) -> str:
     said = OUTCOMES.get(kind)
     try:
         return said(result) if said else ""
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except UNLIKE:
         return "of another form: --format json has it"
 
 
