@@ -3,6 +3,7 @@
 python -m tests.pages       # write it again
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -48,18 +49,36 @@ def parser(*words):
     return found
 
 
-def said(*words):
-    """What a command prints of itself, in at most 80 columns."""
+# In one process: each start takes a second.
+PRINT_EACH = """
+import json, sys
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+from benchmarks.cli import main
+said = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["twintrack", *words, "--help"]
+    with redirect_stdout(StringIO()) as text, suppress(SystemExit):
+        sys.exit(main())
+    said.append(text.getvalue())
+print(json.dumps(said))
+"""
+
+
+def said(asked):
+    """What each command prints of itself, in at most 80 columns."""
     found = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cli", *words, "--help"],
+        [sys.executable, "-c", PRINT_EACH, json.dumps(asked)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"},
     )
-    text = found.stdout.replace("python -m benchmarks.cli", "twintrack")
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return [
+        "\n".join(line.rstrip() for line in text.strip().splitlines())
+        for text in json.loads(found.stdout)
+    ]
 
 
 def function(*words):
@@ -80,11 +99,15 @@ def function(*words):
 
 def commands():
     """The page."""
+    asked = [
+        words
+        for name in COMMANDS
+        for words in ((name,), *((name, part) for part in PARTS.get(name, ())))
+    ]
     parts = [HEAD]
-    for name in COMMANDS:
-        for words in ((name,), *((name, part) for part in PARTS.get(name, ()))):
-            title = f"## {' '.join(words)}\n\n```text\n{said(*words)}\n```\n"
-            parts += [title, called] if (called := function(*words)) else [title]
+    for words, text in zip(asked, said(asked), strict=True):
+        title = f"## {' '.join(words)}\n\n```text\n{text}\n```\n"
+        parts += [title, called] if (called := function(*words)) else [title]
     return "\n".join(parts)
 
 

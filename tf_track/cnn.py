@@ -8,6 +8,7 @@ from tf_track.layers import (
     LRN,
     Dropout,
     Flatten,
+    Network,
     Norm,
     Relu,
     Scale,
@@ -21,7 +22,7 @@ from tf_track.layers import (
 )
 
 
-class CNN(keras.Model):
+class CNN(Network):
     """The network `spec` describes: float pixels (n, h, w, c) to logits."""
 
     def __init__(self, spec_: spec.CNNSpec, dtype: str) -> None:

@@ -9,6 +9,8 @@ from common import spec
 from tf_track.layers import (
     AXES,
     Dropout,
+    Network,
+    Part,
     Relu,
     Scale,
     average,
@@ -21,7 +23,7 @@ from tf_track.layers import (
 )
 
 
-class Inception(keras.Model):
+class Inception(Network):
     """The network `spec` describes: float pixels (n, h, w, c) to logits.
 
     In training, with an auxiliary head: (logits, logits of that head).
@@ -67,7 +69,7 @@ class Inception(keras.Model):
         return head is not None and (training or not head.built)
 
 
-class Block(keras.layers.Layer):
+class Block(Part):
     """Rows that each take another's output; the loose ends are joined."""
 
     def __init__(
@@ -87,7 +89,7 @@ class Block(keras.layers.Layer):
         return tf.concat([found[name] for name in self.ends], -1)
 
 
-class Unit(keras.layers.Layer):
+class Unit(Part):
     """Convolution, batch normalisation, ReLU."""
 
     def __init__(
@@ -102,7 +104,7 @@ class Unit(keras.layers.Layer):
         return self.relu(self.bn(self.conv(x), training=training))
 
 
-class Aux(keras.layers.Layer):
+class Aux(Part):
     """The auxiliary head: maps after `AUX_AFTER` to logits."""
 
     def __init__(self, spec_: table.InceptionSpec, channels: int, dtype: str) -> None:

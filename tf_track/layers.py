@@ -8,11 +8,35 @@ from tensorflow import Tensor
 from common import spec
 
 AXES = (1, 2)  # height and width of NHWC
+DRAWN_LATER = "zeros"  # `build` puts the spec's weights in; Keras need draw none
+
+
+class Network(keras.Model):
+    """A model whose layers make their weights when they are called; as `Part`."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Nothing here: whatever is inside builds itself."""
+
+
+class Part(keras.layers.Layer):
+    """A layer of layers, each of which makes its weights when it is called.
+
+    Without a `build` here Keras would first call them all once more to learn their
+    shapes, and those inside once more for every layer around them.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Nothing here: whatever is inside builds itself."""
 
 
 def dense(fan_in: int, layer: spec.Dense, dtype: str) -> keras.layers.Layer:
     """Fully connected."""
-    return keras.layers.Dense(layer.out, use_bias=layer.bias, dtype=policy(dtype))
+    return keras.layers.Dense(
+        layer.out,
+        use_bias=layer.bias,
+        kernel_initializer=DRAWN_LATER,
+        dtype=policy(dtype),
+    )
 
 
 def conv(channels: int, layer: spec.Conv, dtype: str) -> keras.layers.Conv2D:
@@ -31,6 +55,7 @@ class Conv(keras.layers.Conv2D):
             layer.stride,
             "same" if same else "valid",
             use_bias=layer.bias,
+            kernel_initializer=DRAWN_LATER,
             dtype=policy(dtype),
         )
         plain = same or layer.pad == spec.NO_PAD

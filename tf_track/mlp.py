@@ -2,14 +2,13 @@
 
 from itertools import pairwise
 
-import keras
 from tensorflow import Tensor, cast, float32
 
 from common import spec
-from tf_track.layers import Dropout, Flatten, Relu, Scale, dense, norm, stored
+from tf_track.layers import Dropout, Flatten, Network, Relu, Scale, dense, norm, stored
 
 
-class MLP(keras.Model):
+class MLP(Network):
     """The network `spec` describes: float pixels (n, h, w, c) to logits."""
 
     def __init__(self, spec_: spec.MLPSpec, dtype: str) -> None:

@@ -10,6 +10,7 @@ from pt_track.on_keras.layers import (
     AXES,
     Dropout,
     Network,
+    Part,
     Relu,
     Scale,
     average,
@@ -69,7 +70,7 @@ class Inception(Network):
         return head is not None and (training or not head.built)
 
 
-class Block(keras.layers.Layer):
+class Block(Part):
     """Rows that each take another's output; the loose ends are joined."""
 
     def __init__(
@@ -89,7 +90,7 @@ class Block(keras.layers.Layer):
         return ops.concatenate([found[name] for name in self.ends], -1)
 
 
-class Unit(keras.layers.Layer):
+class Unit(Part):
     """Convolution, batch normalisation, ReLU."""
 
     def __init__(
@@ -104,7 +105,7 @@ class Unit(keras.layers.Layer):
         return self.relu(self.bn(self.conv(x), training=training))
 
 
-class Aux(keras.layers.Layer):
+class Aux(Part):
     """The auxiliary head: maps after `AUX_AFTER` to logits."""
 
     def __init__(self, spec_: table.InceptionSpec, channels: int, dtype: str) -> None:

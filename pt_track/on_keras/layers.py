@@ -19,16 +19,34 @@ from common import spec
 
 AXES = (1, 2)  # height and width of NHWC
 LAST = "channels_last"
+DRAWN_LATER = "zeros"  # `build` puts the spec's weights in; Keras need draw none
 
 
 class Network(keras.Model):
-    """A model that computes where it was built, wherever Keras would by itself."""
+    """A model that computes where it was built, wherever Keras would by itself.
+
+    Its layers make their weights when they are called; as `Part`.
+    """
 
     place = "cpu"
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Nothing here: whatever is inside builds itself."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with keras.device(self.place):
             return super().__call__(*args, **kwargs)
+
+
+class Part(keras.layers.Layer):
+    """A layer of layers, each of which makes its weights when it is called.
+
+    Without a `build` here Keras would first call them all once more to learn their
+    shapes, and those inside once more for every layer around them.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Nothing here: whatever is inside builds itself."""
 
 
 def dense(fan_in: int, layer: spec.Dense, dtype: str) -> keras.layers.Layer:
@@ -40,7 +58,12 @@ class Linear(keras.layers.Dense):
     """Fully connected."""
 
     def __init__(self, layer: spec.Dense, dtype: str) -> None:
-        super().__init__(layer.out, use_bias=layer.bias, dtype=policy(dtype))
+        super().__init__(
+            layer.out,
+            use_bias=layer.bias,
+            kernel_initializer=DRAWN_LATER,
+            dtype=policy(dtype),
+        )
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         x = x @ self.kernel
@@ -64,6 +87,7 @@ class Conv(keras.layers.Conv2D):
             "same" if same else "valid",
             LAST,
             use_bias=layer.bias,
+            kernel_initializer=DRAWN_LATER,
             dtype=policy(dtype),
         )
         plain = same or layer.pad == spec.NO_PAD
