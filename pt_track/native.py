@@ -84,9 +84,10 @@ def _as_written(layer: spec.Layer, shape: spec.Shape) -> spec.Layer:
             | spec.AveragePool(window=side)
         ):
             (top, bottom), (left, right) = layer.pad
-            half = side // 2  # how PyTorch users say "same"
-            even = top == bottom and left == right
-            return layer if even else replace(layer, pad=((half, half), (half, half)))
+            if (top, left) == (bottom, right):
+                return layer
+            h, w = (k // 2 for k in spec.sides(side))  # how PyTorch users say "same"
+            return replace(layer, pad=((h, h), (w, w)))
         case spec.Norm():
             return NORM
         case spec.LRN(radius=radius):

@@ -14,7 +14,7 @@ from common.errors import Refused
 from common.evaluate import cross_entropy, evaluate
 from common.native_mode import chain, epoch_seed
 from common.plan import Plan
-from common.spec import Norm
+from common.spec import CNNSpec, Conv, Dense, Flatten, Norm, Relu
 from common.track import load_track
 
 pytestmark = pytest.mark.leaves
@@ -199,6 +199,22 @@ def test_norms_are_the_frameworks_own_whatever_the_spec_says(track, norm):
     spec = load_track(track).build_native(spec, seed=0).spec
     norms = [layer for _, layer, _ in chain(spec) if isinstance(layer, Norm)]
     assert norms == [norm, norm]
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_an_oblong_kernel_is_padded_as_the_framework_pads_each_side(track):
+    """Torch adds half of each side of the kernel, Keras what keeps the size."""
+    oblong = CNNSpec(
+        image=(8, 6, 1),
+        classes=3,
+        layers=(Conv(4, (5, 2), 1, ((2, 2), (0, 1))), Relu(), Flatten(), Dense(3)),
+    )
+    module = load_track(track)
+    model = module.build_native(oblong, seed=0)
+    pads = {"torch": ((2, 2), (1, 1)), "tensorflow": ((2, 2), (0, 1))}
+    assert model.spec.layers[0].pad == pads[track]
+    images = pictures(oblong.image, 3, 5, 0).train.take(slice(None))
+    assert module.predictor(model)(images).shape == (len(images), 3)
 
 
 @pytest.mark.parametrize("track", TRACKS)
