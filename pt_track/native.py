@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from common import data as d
 from common import loop, spec
@@ -139,6 +138,9 @@ def optimizer(model: nn.Module, recipe: r.Recipe) -> torch.optim.Optimizer:
 
 def augmentation(model: nn.Module, recipe: r.Recipe) -> list[nn.Module]:
     """The framework's own transforms; drawn for each picture."""
+    # Imported late: two seconds that aligned runs and predictions never need.
+    from torchvision.transforms import v2
+
     augment = recipe.augment
     found: list[nn.Module] = []
     if side := getattr(model.spec, "crop", 0):
@@ -158,7 +160,7 @@ class Pictures(Dataset):
         images = torch.from_numpy(part.take(slice(None))).permute(0, 3, 1, 2)
         self.images = images.contiguous()
         self.labels = torch.from_numpy(part.labels)
-        self.change = v2.Compose(changes) if changes else nn.Identity()
+        self.change = nn.Sequential(*changes)
 
     def __len__(self) -> int:
         return len(self.labels)

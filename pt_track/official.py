@@ -15,7 +15,6 @@ from urllib.error import URLError
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models import Inception_V3_Weights, inception_v3
 
 from common import files
 from common.errors import Refused
@@ -26,7 +25,6 @@ from common.weights import Weights, check_names
 from pt_track.native import PLACES
 from pt_track.weights import LAYOUT, named_layers
 
-OFFICIAL = Inception_V3_Weights.IMAGENET1K_V1
 COUNT = "num_batches_tracked"  # torchvision's; nothing reads it where momentum is given
 # What torchvision's builder makes, but for the number of classes and the aux head.
 NORM = Norm(decay=0.9, eps=1e-3, variance="unbiased", scale=True)
@@ -48,17 +46,21 @@ def download() -> Path:
     Raises:
         Refused: It cannot be downloaded, or another file lies in its place.
     """
-    name = OFFICIAL.url.rpartition("/")[2]
+    # Imported late, here and below: seconds that other commands never need.
+    from torchvision.models import Inception_V3_Weights
+
+    url = Inception_V3_Weights.IMAGENET1K_V1.url
+    name = url.rpartition("/")[2]
     prefix = name.rpartition("-")[2].removesuffix(".pth")
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(OFFICIAL.url, str(path), prefix, False)
+            torch.hub.download_url_to_file(url, str(path), prefix, False)
         except (URLError, OSError, RuntimeError) as error:
             raise Refused(
                 f"torchvision's weights must be downloaded once, got {error} for "
-                f"{OFFICIAL.url}; put the file at {path} by hand"
+                f"{url}; put the file at {path} by hand"
             ) from error
     if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix):
         raise Refused(
@@ -70,7 +72,9 @@ def download() -> Path:
 
 def imagenet_names() -> tuple[str, ...]:
     """Name of each of ImageNet's 1,000 classes, in the usual order."""
-    return tuple(OFFICIAL.meta["categories"])
+    from torchvision.models import Inception_V3_Weights
+
+    return tuple(Inception_V3_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def read_native(path: Path) -> tuple[InceptionSpec, Weights]:
@@ -274,6 +278,8 @@ def official(path: Path, side: int, *, device: str = "cpu") -> Predict:
 
 def whole(path: Path, side: int, *, device: str = "cpu") -> tuple[nn.Module, Predict]:
     """The same, and the network itself."""
+    from torchvision.models import inception_v3
+
     state = torch.load(path, map_location="cpu", weights_only=True)
     model = inception_v3(
         weights=None,
