@@ -19,6 +19,7 @@ from common.data import Dataset
 from common.errors import Refused
 from common.evaluate import Predict
 from common.plan import Plan
+from common.precision import PRECISIONS
 from common.recipe import Recipe
 from common.spec import Spec
 from common.track import (
@@ -240,6 +241,21 @@ def missing(name: str, extra: type) -> list[str]:
     home = located(_home(name, extra))
     defined = set[str]() if home is None else _defined(home)
     return [m for m in members(extra) if defined is not None and m not in defined]
+
+
+def precisions_of(name: str) -> tuple[str, ...]:
+    """What a track computes in, by its source; imports nothing.
+
+    A track that has not all of `common.precision.PRECISIONS` says so in a constant of
+    its package, `PRECISIONS = ("float32", "float64")`.
+    """
+    home = located(module_of(name))
+    if home is not None and (home.origin or "").endswith(".py"):
+        for line in ast.parse(Path(cast(str, home.origin)).read_bytes()).body:
+            match line:
+                case ast.Assign(targets=[ast.Name(id="PRECISIONS")], value=value):
+                    return tuple(ast.literal_eval(value))
+    return PRECISIONS
 
 
 def members(protocol: type) -> list[str]:

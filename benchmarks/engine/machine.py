@@ -15,6 +15,7 @@ from benchmarks.engine.call import call
 from benchmarks.engine.process import Tell, Values
 from common import precision as precisions
 from common.errors import Refused
+from common.extras import precisions_of
 from common.recipe import Recipe
 from common.spec import Spec, macs
 from common.track import DEFAULT, load_track
@@ -81,6 +82,16 @@ def settle(
     place = resolve(device, tracks)
     bf16 = place == "gpu" and gpu_has_bf16(tracks)
     dtype = precisions.resolve(precision, mode=mode, device=place, gpu_has_bf16=bf16)
+    lacking = [name for name in tracks if dtype not in precisions_of(name)]
+    if lacking and precision == "auto" and mode not in precisions.FORCED:
+        dtype = "float32"  # "auto" is the fastest that all of them have
+        lacking = [name for name in tracks if dtype not in precisions_of(name)]
+    if lacking:
+        known = ", ".join(precisions_of(lacking[0]))
+        raise Refused(
+            f"a track must have the precision it is asked for, {lacking[0]} computes "
+            f"in {known}, got {dtype}; choose one of these or another track"
+        )
     return Machine(precision=dtype, device=place, threads=threads)
 
 

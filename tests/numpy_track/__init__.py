@@ -34,7 +34,7 @@ __all__ = [
     "train",
 ]
 
-DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "float64")
 
 
 class MLP:
@@ -80,7 +80,7 @@ def build(spec, *, weights=None, seed=0, dtype="float32", device="cpu"):
 
 def beyond(spec, dtype):
     """What of a request is not a plain MLP, by name, or ""."""
-    if dtype not in DTYPES:
+    if dtype not in PRECISIONS:
         return dtype
     if not isinstance(spec, MLPSpec):
         layers = {type(layer).__name__: layer for layer in getattr(spec, "layers", ())}
