@@ -5,7 +5,7 @@ classes differ from Keras's in the epsilon, in what a schedule does to momentum
 and in what weight decay means.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from common.spec import Spec
 from pt_track.weights import assign, to_canonical, trained
 
 
-class Rule(torch.optim.Optimizer):
+class Rule:
     """What every rule does around its formula: learning rate, decay, average.
+
+    It is used like a `torch.optim.Optimizer` and is none: to make one imports torch's
+    compiler, which takes longer than a short run.
 
     Args:
         params: Tensors, or groups with a "decay" and a "factor" (on the learning
@@ -40,7 +43,13 @@ class Rule(torch.optim.Optimizer):
         averages: np.ndarray | None = None,
         slots: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(params, {"decay": decay, "factor": 1.0})
+        groups = list(params)
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        self.param_groups: list[dict[str, Any]] = [
+            {"decay": decay, "factor": 1.0} | group for group in groups
+        ]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
         self.rates = rates
         self.decoupled = decoupled
         self.averages = averages
@@ -53,12 +62,15 @@ class Rule(torch.optim.Optimizer):
                 if averages is not None:
                     self.state[p]["average"].copy_(p.detach())
 
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last update."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
     @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
+    def step(self) -> None:
         """Update every tensor by its gradient."""
-        loss = closure() if closure else None
         rates: Any = self.rates
         rate = float(rates[self.updates]) if np.ndim(rates) else rates
         for group in self.param_groups:
@@ -73,7 +85,6 @@ class Rule(torch.optim.Optimizer):
         if self.averages is not None:
             self._average(float(self.averages[self.updates]))
         self.updates += 1
-        return loss
 
     def update(self, weights: list[Tensor], gradients: list[Tensor], lr: float) -> None:
         """The rule's formula."""
