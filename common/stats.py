@@ -19,13 +19,18 @@ own degrees of freedom (Banerjee 1961): never too narrow, whatever their shares.
 number of degrees of freedom for both (Satterthwaite) is, with few seeds: it called
 tracks of the same accuracy different in 8 % of simulated comparisons with 3 seeds,
 and in 13 % with 2.
+
+People add seeds until a verdict comes.  So verdicts are made at the looks of `LOOKS`
+and nowhere between: a verdict is a function of the first seeds, as many as the last
+look that was reached, and the looks share its error rate.  Only the seeds' part pays
+for them in full, because the test examples are the same at every look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, log10
+from math import log10
 from typing import Any, Literal
 
 import numpy as np
@@ -35,9 +40,15 @@ MARGIN = 0.005  # half a point: what the published figures of one network differ
 LEVEL = 0.95  # of every interval
 ALPHA = 0.05  # of each of the two one-sided tests of equivalence
 POWER_Z = 0.8416  # normal quantile of 0.8: "would tell" means in 4 of 5 cases
-MOST_RUNS = 1000  # beyond this "run more" is no advice
-MOST_EXAMPLES = 10_000_000  # and beyond this neither is "collect more"
+MOST_EXAMPLES = 10_000_000  # beyond this "collect more" is no advice
 TINY_P = 1e-30  # smaller p are given as this
+
+LOOKS = (3, 5, 10, 20, 40)  # numbers of seeds at which verdicts are made
+# Share of an error rate at which the examples' part is judged where looks share it.
+# Simulated (tests/test_stats.py): with 1 the worst false verdicts pass 5 %, with less
+# equivalence takes more seeds than it must.
+EXAMPLES_SHARE = 0.7
+ONE_SIGMA = 0.1587  # normal tail beyond one standard deviation: how sure advice is
 
 # An estimated variance of zero is not a variance of zero: four discordant examples,
 # two each way, are added to what was seen, as Agresti and Coull do.  With none among
@@ -111,12 +122,18 @@ class Components:
         least = np.maximum(self.by_rows, self.by_columns)
         return np.maximum(self.by_rows + self.by_columns - self.shared, least)
 
-    def half_width(self, alpha: float) -> Figure:
-        """Half of the interval that misses with probability `alpha`."""
-        z = _quantile(alpha, np.maximum(self.examples - 1, 1))
+    def half_width(self, alpha: float, *, looks: int = 1) -> Figure:
+        """Half of the interval that misses with probability `alpha`.
+
+        Args:
+            alpha: That any of the looks misses.
+            looks: How many looks at more and more seeds share `alpha`.
+        """
+        examples = alpha if looks == 1 else EXAMPLES_SHARE * alpha
+        z = _quantile(examples, np.maximum(self.examples - 1, 1))
         rest = z**2 * np.maximum(self.by_columns - self.shared, 0)
         floor = z**2 * PSEUDO / np.square(self.examples)
-        rows = self._rows_width(alpha) + rest
+        rows = self._rows_width(alpha / looks) + rest
         return np.sqrt(np.maximum(rows, z**2 * self.by_columns) + floor)
 
     def _rows_width(self, alpha: float) -> Figure:
@@ -135,14 +152,15 @@ class Components:
         return _quantile(alpha, welch) ** 2 * self.by_rows
 
     def interval(self) -> tuple[Figure, Figure]:
-        """Both ends of the 95 % interval of the mean."""
+        """Both ends of the 95 % interval of the mean, for one look."""
         half = self.half_width(1 - LEVEL)
         return self.mean - half, self.mean + half
 
     def tost_p(self, margin: float) -> float:
         """The larger p of the one-sided tests against -margin and +margin.
 
-        It is the `alpha` at which the interval of level 1 - 2 alpha just fits.
+        It is the `alpha` at which the interval of level 1 - 2 alpha just fits, the
+        looks counted.
         """
         room = margin - abs(float(self.mean))
         p = self._tail(abs(room))
@@ -157,7 +175,8 @@ class Components:
         from scipy.optimize import brentq
 
         def excess(exponent: float) -> float:
-            return float(self.half_width(2 * 10**exponent)) - distance
+            width = self.half_width(2 * 10**exponent, looks=len(LOOKS))
+            return float(width) - distance
 
         if not distance:  # at 0.5 the interval is a point
             return 0.5
@@ -249,41 +268,85 @@ def mean_of(shares: Sequence[Interval]) -> Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What would decide an undecided comparison, if its difference stays.
+
+    Attributes:
+        seeds: The look that would decide in four of five repetitions, or none.
+        least: The same where difference and spread of the seeds are more favourable,
+            by one standard deviation each, than they seem.
+        most: The same where they are less so; none where no look would.
+        examples: About how many test examples would decide with as many seeds as there
+            are, or with those of the last look; none if no feasible number, or if
+            seeds would do.
+        last_look: Whether those many examples take the last look's seeds.
+    """
+
+    seeds: int | None
+    least: int | None
+    most: int | None
+    examples: int | None = None
+    last_look: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """What the runs of two tracks say together.
 
     Attributes:
         names: Of the first and of the second track.
-        difference: First minus second; of one seed: from the examples alone.
-        difference_p: Of no difference, two-sided; none with one seed.
-        tost_p: Of equivalence within the margin; none with one seed.
+        difference: First minus second, with the 95 % interval of its verdict; before
+            the first look a plain one; of one seed: from the examples alone; none if
+            no run is left to compare.
+        within: The same with the 90 % interval that the one-sided tests use.
+        difference_p: Of no difference, two-sided; none before the first look.
+        tost_p: Of equivalence within the margin; none before the first look.
         verdict: Equivalent, else different, else undecided.
         paired: Whether runs of the same seed are pairs.
+        look: The look that judged, in seeds; none before the first.
         seeds: Runs of the first and of the second track that were compared.
+        stored: Runs of each track there are, those beyond the look included.
+        diverged: Runs of each track, among those of the look, that have no accuracy.
+        diverged_p: That they diverge equally often, two-sided.
         examples: Size of the test set.
         identical: Whether both are right on the same examples in every seed.
-        more_runs: About how many more in each track would tell, if that is what an
-            undecided comparison lacks.
-        examples_needed: About how many test examples would tell, if that is.
-        both_needed: Whether that takes many more runs as well.
+        advice: What would decide, where it is undecided after a look.
         among: How many comparisons the p values are adjusted for (Holm); 1 for none.
         alone: The verdict without that adjustment, or none where there is none.
     """
 
     names: tuple[str, str]
-    difference: Interval
+    difference: Interval | None
+    within: Interval | None
     difference_p: float | None
     tost_p: float | None
     verdict: Outcome
     paired: bool
+    look: int | None
     seeds: tuple[int, int]
+    stored: tuple[int, int]
+    diverged: tuple[int, int]
+    diverged_p: float
     examples: int
     identical: bool
-    more_runs: int | None = None
-    examples_needed: int | None = None
-    both_needed: bool = False
+    advice: Advice | None = None
     among: int = 1
     alone: Outcome | None = None
+
+    @property
+    def next_look(self) -> int | None:
+        """The next number of seeds at which a verdict is made."""
+        return next((n for n in LOOKS if n > (self.look or 0)), None)
+
+    @property
+    def diverge_differently(self) -> bool:
+        """Whether that the tracks diverge equally often is refuted."""
+        return self.diverged_p < (1 - LEVEL) / len(LOOKS) / self.among
+
+
+def look_at(seeds: int) -> int | None:
+    """The last look that so many seeds reach, or none."""
+    return max((n for n in LOOKS if n <= seeds), default=None)
 
 
 def compare(
@@ -294,40 +357,114 @@ def compare(
     margin: float = MARGIN,
     names: tuple[str, str] = ("first", "second"),
     among: int = 1,
+    ended: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
 ) -> Comparison:
     """Judge whether two tracks are equally accurate.
 
+    Only the first rows, as many as the last look that both tracks reach, are judged.
+
     Args:
-        first: (seeds, examples), which test examples each run gets right.
+        first: (seeds, examples), which test examples each run gets right, in the order
+            of the seeds.
         second: The same of the same examples; row by row the same seeds if paired.
         paired: Whether rows are pairs (strict, aligned) or not (native).
         margin: The largest difference that does not matter, as a fraction.
         names: Of the tracks.
         among: How many comparisons `adjusted` will be given: what more runs would tell
             is then what they would tell after that.
+        ended: (seeds,) of each track: False for a run that diverged, whose row of
+            answers does not count; all ended if None.
+
+    Raises:
+        ValueError: There are no examples, or not the same ones.
     """
-    a, b = first.astype(np.int8), second.astype(np.int8)
-    parts = components(a - b) if paired else components(a, -b)
-    seeds = (len(a), len(b))
-    low, high = (float(end) for end in parts.interval())
-    outcome: Outcome = "undecided"
-    advice: dict[str, Any] = {}
-    if min(seeds) > 1:
-        outcome = judge(parts, margin)
-        if outcome == "undecided":
-            advice = _advice(parts, margin, among)
-    return Comparison(
+    if first.shape[1] != second.shape[1] or not first.shape[1]:
+        raise ValueError(
+            "tracks are compared on the same test images, at least one, got "
+            f"{first.shape[1]} and {second.shape[1]}; judge both on one test part"
+        )
+    stored = (len(first), len(second))
+    look = look_at(min(stored))
+    tables = [table[:look].astype(np.int8) for table in (first, second)]
+    kept = [np.ones(len(t), bool) for t in tables]
+    if ended:
+        kept = [np.asarray(own)[:look] for own in ended]
+    diverged = (int((~kept[0]).sum()), int((~kept[1]).sum()))
+    diverged_p = _diverged_p(kept[0], kept[1], paired=paired)
+    if paired:
+        kept = [kept[0] & kept[1]] * 2
+    a, b = (table[own] for table, own in zip(tables, kept, strict=True))
+    found = Comparison(
         names=names,
-        difference=Interval(mean=float(parts.mean), low=low, high=high),
-        difference_p=parts.difference_p() if min(seeds) > 1 else None,
-        tost_p=parts.tost_p(margin) if min(seeds) > 1 else None,
-        verdict=outcome,
+        difference=None,
+        within=None,
+        difference_p=None,
+        tost_p=None,
+        verdict="undecided",
         paired=paired,
-        seeds=seeds,
+        look=look,
+        seeds=(len(a), len(b)),
+        stored=stored,
+        diverged=diverged,
+        diverged_p=diverged_p,
         examples=a.shape[1],
-        identical=paired and np.array_equal(a, b),
-        **advice,
+        identical=bool(len(a)) and paired and np.array_equal(a, b),
+        among=among,
     )
+    if min(found.seeds):
+        parts = components(a - b) if paired else components(a, -b)
+        found = _judged(found, parts, margin)
+    if found.diverge_differently:
+        return replace(found, verdict="different", advice=None, among=1)
+    return replace(found, among=1)
+
+
+def _judged(found: Comparison, parts: Components, margin: float) -> Comparison:
+    """With the difference; with p values and verdict where a look has enough runs."""
+    judged = found.look is not None and min(found.seeds) >= LOOKS[0]
+    looks = len(LOOKS) if judged else 1
+    found = replace(
+        found,
+        difference=_shown(parts, 1 - LEVEL, looks),
+        within=_shown(parts, 2 * ALPHA, looks),
+    )
+    if not judged:
+        return found
+    outcome = judge(parts, margin)
+    if outcome == "equivalent" and found.diverged[0] != found.diverged[1]:
+        outcome = "undecided"  # what is left of runs says nothing of the others
+    advice = None
+    if outcome == "undecided":
+        advice = _advice(parts, margin, found.among, found.look or 0)
+    return replace(
+        found,
+        difference_p=parts.difference_p(),
+        tost_p=parts.tost_p(margin),
+        verdict=outcome,
+        advice=advice,
+    )
+
+
+def _shown(parts: Components, alpha: float, looks: int) -> Interval:
+    """The mean with its interval, which ends where differences of shares end."""
+    mean, half = float(parts.mean), float(parts.half_width(alpha, looks=looks))
+    return Interval(mean=mean, low=max(mean - half, -1.0), high=min(mean + half, 1.0))
+
+
+def _diverged_p(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], *, paired: bool
+) -> float:
+    """Two-sided p that both tracks' runs end well equally often.
+
+    McNemar's exact test of pairs, Fisher's of runs that are none.
+    """
+    from scipy.stats import binomtest, fisher_exact
+
+    if not paired:
+        table = [[int(own.sum()), int((~own).sum())] for own in (first, second)]
+        return float(fisher_exact(np.array(table)).pvalue)
+    one, other = int((first & ~second).sum()), int((second & ~first).sum())
+    return float(binomtest(one, one + other).pvalue) if one + other else 1.0
 
 
 def adjusted(found: Sequence[Comparison]) -> list[Comparison]:
@@ -354,7 +491,9 @@ def _judged_again(
     one: Comparison, same: float, differs: float, among: int
 ) -> Comparison:
     outcome: Outcome = "undecided"
-    if same < ALPHA:
+    if replace(one, among=among).diverge_differently:
+        outcome = "different"
+    elif same < ALPHA and one.diverged[0] == one.diverged[1]:
         outcome = "equivalent"
     elif differs < 1 - LEVEL:
         outcome = "different"
@@ -385,37 +524,67 @@ def judge(parts: Components, margin: float) -> Outcome:
     return "different" if differs(parts) else "undecided"
 
 
-def equivalent(parts: Components, margin: float) -> Figure:
+def equivalent(parts: Components, margin: float, *, looks: int = len(LOOKS)) -> Figure:
     """Whether both one-sided tests against the margin pass."""
-    return parts.half_width(2 * ALPHA) < margin - np.abs(parts.mean)
+    return parts.half_width(2 * ALPHA, looks=looks) < margin - np.abs(parts.mean)
 
 
-def differs(parts: Components) -> Figure:
+def differs(parts: Components, *, looks: int = len(LOOKS)) -> Figure:
     """Whether the 95 % interval excludes 0."""
-    return parts.half_width(1 - LEVEL) < np.abs(parts.mean)
+    return parts.half_width(1 - LEVEL, looks=looks) < np.abs(parts.mean)
 
 
 # --- what would tell --------------------------------------------------------------
 
 
-def _advice(parts: Components, margin: float, among: int) -> dict[str, Any]:
-    """More runs, else more test examples, else both, that would decide."""
-    extra = np.arange(1, MOST_RUNS + 1)
-    if found := _first(extra, would_tell(expected(parts, extra=extra), margin, among)):
-        return {"more_runs": found}
+def _advice(parts: Components, margin: float, among: int, look: int) -> Advice:
+    """More seeds, else more test examples, else both, that would decide."""
+    ahead = np.array([n for n in LOOKS if n > look])
+    luck = float(np.sqrt(parts.variance))
+    found = [
+        _first(ahead, would_tell(expected(each, seeds=ahead), margin, among))
+        for each in _as_it_may_be(parts, luck)
+    ]
+    known = [n for n in found if n]
+    least = min(known, default=None)
+    most = max(known) if known and None not in found else None
+    if found[0]:
+        return Advice(seeds=found[0], least=least, most=most)
     start = float(parts.examples)
     sizes = np.geomspace(start, max(start, MOST_EXAMPLES), 2000)
-    for runs in (0, MOST_RUNS):
-        ahead = expected(parts, extra=np.array(runs), examples=sizes)
-        if found := _first(sizes, would_tell(ahead, margin, among)):
-            return {"examples_needed": _rounded_up(found), "both_needed": runs > 0}
-    return {}
+    for seeds in dict.fromkeys((look, LOOKS[-1])):
+        more = expected(parts, seeds=np.array(seeds), examples=sizes)
+        if enough := _first(sizes, would_tell(more, margin, among)):
+            return Advice(
+                seeds=None,
+                least=least,
+                most=most,
+                examples=_rounded_up(enough),
+                last_look=seeds > look,
+            )
+    return Advice(seeds=None, least=least, most=most)
+
+
+def _as_it_may_be(parts: Components, luck: float) -> Iterator[Components]:
+    """What was seen, then what it may stand for, each one standard deviation away."""
+    from scipy.stats import chi2
+
+    yield parts
+    size = abs(float(parts.mean))
+    for mean in (max(size - luck, 0.0), size, size + luck):
+        for tail in (ONE_SIGMA, 0.5, 1 - ONE_SIGMA):
+            blocks = []
+            for block in parts.blocks:
+                free = max(int(block.seeds) - 1, 1)
+                rows = block.rows * free / chi2.isf(tail, free)
+                blocks.append(replace(block, rows=rows))
+            yield replace(parts, mean=mean, blocks=tuple(blocks))
 
 
 def expected(
-    parts: Components, *, extra: Figure, examples: Figure | None = None
+    parts: Components, *, seeds: Figure, examples: Figure | None = None
 ) -> Components:
-    """What `extra` more seeds per table and so many `examples` should show.
+    """What so many `seeds` per table and so many `examples` should show.
 
     The mean is taken to stay; more seeds shrink only what seeds cause.
     """
@@ -424,7 +593,6 @@ def expected(
     own = parts.columns - sum(b.interaction / b.seeds for b in parts.blocks)
     columns = np.maximum(own, 0)
     for block in parts.blocks:
-        seeds = block.seeds + extra
         rows = np.maximum(block.rows - block.interaction / parts.examples, 0)
         blocks.append(
             Block(
@@ -439,19 +607,21 @@ def expected(
     )
 
 
-def would_tell(parts: Components, margin: float, among: int = 1) -> Figure:
+def would_tell(
+    parts: Components, margin: float, among: int = 1, *, looks: int = len(LOOKS)
+) -> Figure:
     """Whether either verdict would be reached in four of five repetitions.
 
     As one of several comparisons it must pass the hardest of Holm's steps.
     """
     luck = POWER_Z * np.sqrt(parts.variance)
     size = np.abs(parts.mean)
-    same = parts.half_width(2 * ALPHA / among) + luck < margin - size
-    return same | (parts.half_width((1 - LEVEL) / among) + luck < size)
+    same = parts.half_width(2 * ALPHA / among, looks=looks) + luck < margin - size
+    return same | (parts.half_width((1 - LEVEL) / among, looks=looks) + luck < size)
 
 
 def _first(values: NDArray[Any], holds: NDArray[np.bool_]) -> int | None:
-    return ceil(values[holds.argmax()]) if holds.any() else None
+    return int(np.ceil(values[holds.argmax()])) if holds.any() else None
 
 
 def _rounded_up(n: int) -> int:

@@ -10,11 +10,14 @@ import pytest
 
 import common
 from benchmarks.table import table
-from common import report, results
+from common import report, results, stats
 from common.data import DataRequest
 from common.errors import Refused
 from common.files import pack
 from common.job import Job
+from common.report import figures
+from common.report.sentence import Standing, verdict_sentence
+from common.report.summary import judged_again
 from common.results import Store
 
 SCHEMAS = Path(common.__file__).parent / "schema"
@@ -259,9 +262,10 @@ def test_native_runs_are_not_paired(store):
 
 def test_an_equivalent_sentence_has_all_figures(pairs):
     assert re.fullmatch(
-        r"equivalent: the tracks differ by 0\.07 points \(torch minus tensorflow; 95 % "
-        r"interval -0\.\d\d to 0\.\d\d\), inside the margin of 0\.5 points "
-        r"\(TOST p = 0\.0017\), over 3 seeds and 2,000 test images",
+        r"equivalent: the tracks differ by 0\.07 points \(torch minus tensorflow; 90 % "
+        r"interval -0\.\d\d to 0\.\d\d, the one of two one-sided tests\), inside the "
+        r"margin of 0\.5 points \(TOST p = 0\.0067\), over 3 seeds and 2,000 test "
+        r"images",
         only_row(pairs)["sentence"],
     )
 
@@ -281,19 +285,137 @@ def test_a_measurable_but_small_difference_is_said_to_be_none(store):
         add(store, "torch", seed, wrong=300)
         add(store, "tensorflow", seed, wrong=320)
     sentence = only_row(store, margin=0.05)["sentence"]
-    assert sentence.endswith(
-        "the interval excludes 0, but so small a difference is none"
+    assert re.search(
+        r"; the 95 % interval, 0\.\d+ to 1\.\d+, excludes 0, but so small a difference "
+        r"is none$",
+        sentence,
     )
 
 
-def test_too_few_runs_are_told_how_many_more(store):
+def test_an_equivalent_sentence_does_not_contradict_itself(store):
+    """The interval that is printed is inside the margin that is printed."""
+    seen = 0
+    for seed in range(3):
+        add(store, "torch", seed, wrong=20)
+        add(store, "tensorflow", seed, wrong=21 + seed, first=3)
+    for margin in np.linspace(0.002, 0.01, 30):
+        row = only_row(store, margin=margin)
+        found = re.search(r"90 % interval (\S+) to (\S+),", row["sentence"])
+        if row["verdict"] == "equivalent":
+            seen += 1
+            ends = [abs(float(end)) / 100 for end in found.groups()]
+            assert max(ends) <= margin + 0.00005  # as they are rounded
+            assert row["tost_interval"]["high"] < margin
+            wider = row["difference"]["high"] > margin
+            seen += 100 * wider  # the 95 % interval reaches beyond: so it is not said
+    assert seen > 100
+
+
+def test_too_few_runs_are_told_when_the_next_look_is(store):
     for seed, wrong in enumerate((20, 100, 60)):
         add(store, "torch", seed, wrong=wrong)
         add(store, "tensorflow", seed, wrong=60, first=20)
     sentence = only_row(store, margin=0.02)["sentence"]
     assert re.match(
-        r"undecided: not enough runs to tell; about \d+ more would", sentence
+        r"undecided after the look at 3 seeds; the next is at 5 \(2 more in each "
+        r"track\)\. If the difference stays near 0\.00 points, about 20 seeds would "
+        r"decide \(as far as 3 seeds can tell: 10 upwards\)\. The tracks differ",
+        sentence,
     )
+
+
+def test_seeds_beyond_a_look_are_not_judged_yet(store):
+    for seed in range(7):
+        add(store, "torch", seed, wrong=40 * seed)
+        add(store, "tensorflow", seed, wrong=60, first=20)
+    row = only_row(store)
+    assert (row["look"], row["next_look"]) == (5, 10)
+    said = row["sentence"]
+    assert said.startswith(
+        "undecided after the look at 5 seeds; the next is at 10 (3 more in each track)"
+    )
+    assert "7 seeds are stored: judged on the first 5, next look at 10" in said
+    first = report.summarise([r for r in store.runs() if r.record["seed"] < 5])
+    (again,) = first["systems"]
+    keys = ("difference", "difference_p", "tost_p", "tost_interval", "verdict")
+    assert [row[key] for key in keys] == [again[key] for key in keys]
+
+
+def test_two_seeds_are_not_judged(store):
+    for seed in range(2):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed)
+    row = only_row(store)
+    assert (row["verdict"], row["look"], row["next_look"]) == ("undecided", None, 3)
+    assert row["sentence"].startswith(
+        "undecided: verdicts are made at 3, 5, 10, 20 and 40 seeds and nowhere between,"
+        " and 2 seeds cannot tell the luck of training from a difference; run 1 more in"
+        " each track. On 2,000 test images the tracks are right on the same images: "
+        "they differ by 0.00 points (torch minus tensorflow; 95 % interval "
+    )
+
+
+def test_a_track_that_diverges_is_not_called_equivalent(store):
+    """Eight of ten against none, whatever the two that are left say."""
+    for seed in range(10):
+        add(store, "torch", seed)
+        lost = 7 if seed < 8 else None
+        add(store, "tensorflow", seed, diverged_at=lost)
+    row = only_row(store)
+    assert row["verdict"] == "different"
+    assert row["sentence"].startswith(
+        "different: torch diverged in 0 of 10 seeds and tensorflow in 8 (exact p = "
+        "0.0078), whatever the accuracy of the runs that ended"
+    )
+
+
+def test_one_diverged_run_is_no_verdict_and_no_equivalence(store):
+    for seed in range(5):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed, diverged_at=7 if seed == 1 else None)
+    row = only_row(store)
+    assert row["verdict"] == "undecided"
+    assert (
+        "The tracks do not end equally often (torch diverged in 0 seeds, tensorflow in "
+        "1), so the runs that ended cannot show equivalence" in row["sentence"]
+    )
+
+
+def test_runs_that_diverge_together_leave_the_others_to_be_judged(store):
+    for seed in range(5):
+        lost = 7 if seed == 1 else None
+        add(store, "torch", seed, diverged_at=lost)
+        add(store, "tensorflow", seed, diverged_at=lost)
+    row = only_row(store)
+    assert (row["verdict"], row["look"]) == ("equivalent", 5)
+    assert "over 4 seeds" not in row["sentence"]
+    assert "in each of 4 seeds" in row["sentence"]
+
+
+@pytest.mark.parametrize("made", ["pairs", "three"])
+def test_what_is_kept_of_runs_gives_the_verdict_again(made, request):
+    """From the JSON alone: no store, no logits."""
+    runs = request.getfixturevalue(made).runs()
+    row = json.loads(json.dumps(report.summarise(runs)))["systems"][0]
+    bare = json.loads(json.dumps({k: row[k] for k in ("mode", "n_test", "tracks")}))
+    for track in bare["tracks"].values():
+        track["accuracy"] = None
+    again = judged_again(bare, margin=row["margin"])
+    assert {key: row[key] for key in again} == again
+
+
+def test_answers_of_another_test_set_are_refused(pairs):
+    row = only_row(pairs)
+    with pytest.raises(ValueError, match="test sets of one size"):
+        judged_again(row | {"n_test": N + 8}, margin=0.005)
+
+
+@pytest.mark.parametrize("p", [0.0498, 0.04999, 0.0502, 0.00999, 0.01004, 0.05])
+def test_a_rounded_p_stays_on_its_side_of_the_level(p):
+    said = float(figures.p_value(p))
+    assert [(said < level) for level in (0.05, 0.01)] == [
+        (p < level) for level in (0.05, 0.01)
+    ]
 
 
 def test_too_few_test_images_are_told_how_many_it_takes(store):
@@ -301,10 +423,18 @@ def test_too_few_test_images_are_told_how_many_it_takes(store):
         add(store, "torch", seed, wrong=20)
         add(store, "tensorflow", seed, wrong=24, first=10)
     sentence = only_row(store)["sentence"]
-    assert re.match(
-        r"undecided: no number of runs would tell, because 2,000 test images are too "
-        r"few: about [\d,]+ test images would be needed",
+    assert re.search(
+        r"If the difference stays near 0\.20 points, no number of seeds up to 40 would "
+        r"decide: 2,000 test images are too few, about [\d,]+ test images would do",
         sentence,
+    )
+
+
+def test_one_test_image_is_one(store):
+    said = stats.compare(*[np.ones((3, 1), bool)] * 2, paired=True)
+    standings = {name: Standing((0, 1, 2), {}) for name in ("first", "second")}
+    assert ": 1 test image is too few, about" in verdict_sentence(
+        said, standings, margin=0.005
     )
 
 
@@ -313,8 +443,8 @@ def test_identical_answers_are_said_to_be_identical(store):
         add(store, "torch", seed)
         add(store, "tensorflow", seed)
     assert only_row(store)["sentence"].startswith(
-        "equivalent: both tracks are right on exactly the same of 2,000 test images in "
-        "each of 3 seeds, so the difference is 0"
+        "equivalent: torch and tensorflow are right on exactly the same of 2,000 test "
+        "images in each of 3 seeds, so the difference is 0"
     )
 
 
@@ -322,9 +452,10 @@ def test_identical_answers_may_be_too_few(store):
     for seed in range(3):
         add(store, "torch", seed)
         add(store, "tensorflow", seed)
-    assert (
-        "too few to claim equivalence within 0.1 points"
-        in (only_row(store, margin=0.001)["sentence"])
+    assert re.search(
+        r"too few, about [\d,]+ test images would do\. Torch and tensorflow are right "
+        r"on exactly the same of 2,000 .*, not inside the margin of 0\.1 points\)$",
+        only_row(store, margin=0.001)["sentence"],
     )
 
 
@@ -332,7 +463,9 @@ def test_one_seed_has_its_sentence(store):
     add(store, "torch", 0)
     add(store, "tensorflow", 0, wrong=200)
     assert only_row(store)["sentence"].startswith(
-        "undecided: one seed cannot tell the luck of training from a difference"
+        "undecided: verdicts are made at 3, 5, 10, 20 and 40 seeds and nowhere between,"
+        " and 1 seed cannot tell the luck of training from a difference; run 2 more in"
+        " each track. On 2,000 test images the tracks differ by 9.00 points (torch "
     )
 
 
@@ -425,8 +558,7 @@ def test_a_verdict_that_the_adjustment_takes_away_says_so(store):
         assert pair["verdict"] == "undecided"
         assert pair["sentence"].startswith(
             "undecided: by itself this comparison would be called equivalent, but not "
-            "as one of 2; more runs or more test images would tell. Both tracks are "
-            "right on exactly the same"
+            "as one of 2; more runs or more test images would tell. Torch and "
         )
 
 
@@ -451,13 +583,15 @@ def test_advice_of_several_comparisons_is_for_what_they_must_pass(store):
         add(store, "torch", seed, wrong=wrong)
         add(store, "tensorflow", seed, wrong=60, first=20)
         add(store, THIRD, seed, wrong=60, first=20)
-    alone = only_row(Only(store, ["torch", "tensorflow"]), margin=0.02)
-    both = only_row(store, margin=0.02)
-    few, many = (
-        int(re.search(r"about (\d+) more would", row["sentence"])[1])
-        for row in (alone, both)
-    )
-    assert few < many
+    two, less = Only(store, ["torch", "tensorflow"]), 0
+    for margin in np.linspace(0.02, 0.06, 9):
+        few, many = (
+            int(re.search(r"about (\d+) seeds would", row["sentence"])[1])
+            for row in (only_row(two, margin=margin), only_row(store, margin=margin))
+        )
+        assert few <= many
+        less += few < many
+    assert less
 
 
 def test_three_tracks_fit_the_schema_and_every_format(three):
@@ -490,8 +624,22 @@ def test_a_diverged_run_is_named_and_left_out(pairs):
     add(pairs, "torch", 3, diverged_at=12)
     add(pairs, "tensorflow", 3)
     assert only_row(pairs)["sentence"].endswith(
-        "over 3 seeds and 2,000 test images. Torch diverged at step 12 in seed 3: left "
+        "over 3 seeds and 2,000 test images. 4 seeds are stored: judged on the first 3,"
+        " next look at 5. Torch diverged at step 12 in seed 3: left "
         "out. Without a finished partner, so not in the difference: tensorflow seed 3"
+    )
+
+
+def test_a_track_that_always_diverges_where_another_never_does_is_different(store):
+    for seed in range(10):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed, diverged_at=2)
+    row = only_row(store)
+    assert row["verdict"] == "different"
+    assert row["difference"] == {"mean": None, "low": None, "high": None}
+    assert row["sentence"].startswith(
+        "different: torch diverged in 0 of 10 seeds and tensorflow in 10 (exact p = "
+        "0.002), whatever the accuracy of the runs that ended. Tensorflow diverged at "
     )
 
 

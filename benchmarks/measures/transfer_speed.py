@@ -120,18 +120,15 @@ def measure(values: Values, tell: Tell) -> Values:
     mine, theirs = in_turns(ours.once, loop, values["rounds"], values["epochs"])
     right = ours.right()
     hits = predict_all(predict, data.test).argmax(1) == data.test.labels
-    found = stats.compare(right[None], hits[None], paired=True)
+    found = stats.components(right[None].astype(int) - hits[None])
+    low, high = (float(end) for end in found.interval())
     return {
         "seconds": {"ours": mine, "naive": theirs},
         "train": len(data.train),
         "test": len(data.test),
         "accuracy": {"ours": float(right.mean()), "naive": float(hits.mean())},
         "guess": float(np.bincount(data.test.labels).max() / len(data.test)),
-        "difference": {
-            "mean": found.difference.mean,
-            "low": found.difference.low,
-            "high": found.difference.high,
-        },
+        "difference": {"mean": float(found.mean), "low": low, "high": high},
         "mcnemar_p": stats.mcnemar(right, hits).p,
         "peak_memory": peak,
         "environment": {"processor": processor(), "versions": versions(name)},

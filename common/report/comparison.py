@@ -83,7 +83,9 @@ def _pair(row: Row, pair: Mapping[str, Any]) -> Iterator[str]:
         if pair["tost_p"] is not None:
             margin = figures.margin_points(row["margin"])
             p = figures.p_is(pair["tost_p"])
-            yield f"TOST         {p} for a margin of {margin} points"
+            span = figures.points_range(pair["tost_interval"])
+            tost = f"{p} for a margin of {margin} points, 90 % interval {span}"
+            yield f"TOST         {tost}"
         if pair["mcnemar"]:
             each = ", ".join(figures.p_value(test["p"]) for test in pair["mcnemar"])
             yield f"McNemar      p {each} per seed, for information only"

@@ -8,6 +8,7 @@ from typing import Any
 NONE = "-"
 MEGABYTE = 1e6
 SMALLEST_P = 0.001  # smaller p are written as "< 0.001"
+LEVELS = (0.05, 0.01)  # what a p is judged by: rounding must not carry it across
 
 
 def percent(fraction: float | None) -> str:
@@ -42,8 +43,17 @@ def points_range(interval: Mapping[str, Any]) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p value to two digits: "0.013", "< 0.001"."""
-    return f"< {SMALLEST_P}" if p < SMALLEST_P else f"{p:.2g}"
+    """A p value to two digits: "0.013", "< 0.001".
+
+    To more where two would say that it is on the other side of a level, or on it:
+    "0.0498" stands beside a verdict that 0.05 would contradict.
+    """
+    if p < SMALLEST_P:
+        return f"< {SMALLEST_P}"
+    digits = 2
+    while any((p < x) != (float(f"{p:.{digits}g}") < x) for x in LEVELS):
+        digits += 1
+    return f"{p:.{digits}g}"
 
 
 def p_is(p: float) -> str:

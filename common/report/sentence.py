@@ -13,7 +13,7 @@ from common.report.figures import (
     points,
     points_range,
 )
-from common.stats import Comparison
+from common.stats import LOOKS, Advice, Comparison, Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,18 @@ class Standing:
 def verdict_sentence(
     found: Comparison | None, standings: Mapping[str, Standing], *, margin: float
 ) -> str:
-    """One sentence (or two) that says what was found.
+    """One sentence (or some) that says what was found.
 
     Args:
         found: The comparison, or none where there is nothing to compare.
         standings: The first track and the second -> its runs.
         margin: The largest difference that does not matter, as a fraction.
     """
-    verdict = found.verdict if found else "undecided"
-    body = _compared(found, margin) if found else _not_compared(standings)
-    return f"{verdict}: {body}{_left_out(found, standings)}"
+    if found and found.diverge_differently:
+        return f"different: {_diverging(found)}{_left_out(found, standings)}"
+    if found and found.difference:
+        return f"{_compared(found, margin)}{_left_out(found, standings)}"
+    return f"undecided: {_not_compared(standings)}{_left_out(None, standings)}"
 
 
 def _not_compared(standings: Mapping[str, Standing]) -> str:
@@ -72,100 +74,159 @@ def _not_compared(standings: Mapping[str, Standing]) -> str:
 
 
 def _compared(found: Comparison, margin: float) -> str:
-    if min(found.seeds) == 1:
-        return _one_seed(found)
-    if found.identical:
-        return _identical(found, margin)
-    if found.verdict == "equivalent":
-        return _equivalent(found, margin)
+    if found.tost_p is None:
+        return f"undecided: {_too_few(found)}"
     if found.verdict == "different":
-        return _different(found)
-    return f"{_advice(found)}. {_capital(_differ(found, margin))}, {_over(found)}"
+        return f"different: {_different(found)}"
+    body = _identical(found, margin) if found.identical else _within(found, margin)
+    if found.verdict == "equivalent":
+        return f"equivalent: {body}"
+    return f"undecided{_advice(found)}. {_capital(body)}"
 
 
-def _one_seed(found: Comparison) -> str:
-    differ = "differ" if not found.identical else "are right on the same images: differ"
+def _too_few(found: Comparison) -> str:
+    """Before the first look, or with too few runs left of one."""
+    least = min(found.seeds)
+    if found.look:
+        runs = "pairs of runs are" if found.paired else "runs of a track are"
+        why = (
+            f"only {least} of {found.look} seeds ended well in both tracks, and a "
+            f"verdict takes {LOOKS[0]}; run more, or a recipe that does not diverge"
+        )
+        if least == 1:
+            runs = runs.replace(" are", " is").replace("pairs", "pair")
+            runs = runs.replace("runs of a", "run of a")
+    else:
+        more = LOOKS[0] - min(found.stored)
+        why = (
+            f"verdicts are made at {_looks()} seeds and nowhere between, and "
+            f"{count(min(found.stored), 'seed')} cannot tell the luck of training from "
+            f"a difference; run {more} more in each track"
+        )
+    sampling = " from the sampling of the test images alone" if least == 1 else ""
+    same = "are right on the same images: they " if found.identical else ""
     return (
-        "one seed cannot tell the luck of training from a difference; run 2 or more, "
-        f"better 5. On {_images(found)} the tracks {differ} by "
-        f"{points(found.difference.mean)} points ({_minus(found)}; 95 % "
-        f"interval {_range(found)} from the sampling of the test images alone)"
+        f"{why}. On {_images(found)} the tracks {same}differ by "
+        f"{points(_mean(found))} points ({_minus(found)}; 95 % interval "
+        f"{_range(found.difference)}{sampling})"
+    )
+
+
+def _diverging(found: Comparison) -> str:
+    one, other = found.diverged
+    said = (
+        f"{found.names[0]} diverged in {one} of {found.look} seeds and "
+        f"{found.names[1]} in {other} (exact p {_p(found.diverged_p)}), whatever the "
+        "accuracy of the runs that ended"
+    )
+    if found.difference is None:
+        return said
+    return (
+        f"{said}, which differ by {points(_mean(found))} points ({_minus(found)}; 95 % "
+        f"interval {_range(found.difference)}, {_over(found)})"
     )
 
 
 def _identical(found: Comparison, margin: float) -> str:
     same = (
-        f"both tracks are right on exactly the same of {_images(found)} in each of "
+        f"{_names(found)} are right on exactly the same of {_images(found)} in each of "
         f"{found.seeds[0]} seeds, so the difference is 0"
     )
     if found.verdict == "equivalent":
         return (
-            f"{same} (95 % interval {_range(found)}), inside the margin of "
+            f"{same} (90 % interval {_range(found.within)}), inside the margin of "
             f"{margin_points(margin)} points (TOST {_tost(found)}){_adjusted(found)}"
         )
-    if found.alone == "equivalent":
-        return f"{_advice(found)}. {_capital(same)} (95 % interval {_range(found)})"
-    enough = found.examples_needed
-    need = f"; about {count(enough, 'test image')} would do" if enough else ""
     return (
-        f"{same}, but {_images(found)} are too few to claim equivalence within "
-        f"{margin_points(margin)} points (95 % interval {_range(found)}){need}"
+        f"{same} (90 % interval {_range(found.within)}, not inside the margin of "
+        f"{margin_points(margin)} points){_adjusted(found)}"
     )
 
 
-def _equivalent(found: Comparison, margin: float) -> str:
+def _within(found: Comparison, margin: float) -> str:
+    if found.verdict == "undecided":
+        return (
+            f"the tracks differ by {points(_mean(found))} points "
+            f"({_minus(found)}; 95 % interval {_range(found.difference)}; margin "
+            f"{margin_points(margin)} points), {_over(found)}"
+        )
     inside = (
-        f"the tracks differ by {points(found.difference.mean)} points "
-        f"({_minus(found)}; 95 % interval {_range(found)}), inside the margin of "
-        f"{margin_points(margin)} points (TOST {_tost(found)}), "
+        f"the tracks differ by {points(_mean(found))} points ({_minus(found)}; "
+        f"90 % interval {_range(found.within)}, the one of two one-sided tests), "
+        f"inside the margin of {margin_points(margin)} points (TOST {_tost(found)}), "
         f"{_over(found)}"
     )
-    if found.difference.low > 0 or found.difference.high < 0:
-        return f"{inside}; the interval excludes 0, but so small a difference is none"
+    if found.difference and (found.difference.low > 0 or found.difference.high < 0):
+        return (
+            f"{inside}; the 95 % interval, {_range(found.difference)}, excludes 0, but "
+            "so small a difference is none"
+        )
     return inside
 
 
 def _different(found: Comparison) -> str:
-    mean = found.difference.mean
+    mean = _mean(found)
     better, worse = found.names if mean > 0 else found.names[::-1]
     return (
         f"{better} is {points(abs(mean))} points more accurate than {worse} "
-        f"({_minus(found)}: {points(mean)}, 95 % interval {_range(found)}), "
+        f"({_minus(found)}: {points(mean)}, 95 % interval {_range(found.difference)}), "
         f"{_over(found)}"
     )
 
 
-def _differ(found: Comparison, margin: float) -> str:
-    return (
-        f"the tracks differ by {points(found.difference.mean)} points "
-        f"({_minus(found)}; 95 % interval {_range(found)}; margin "
-        f"{margin_points(margin)} points)"
-    )
-
-
 def _advice(found: Comparison) -> str:
+    """What was looked at, when the next look is, and what would decide."""
     if found.alone not in (None, "undecided"):
         return (
-            f"by itself this comparison would be called {found.alone}, but not as one "
-            f"of {found.among}; more runs or more test images would tell"
+            f": by itself this comparison would be called {found.alone}, but not as "
+            f"one of {found.among}; more runs or more test images would tell"
         )
-    if found.more_runs:
-        each = "in each track"
-        return f"not enough runs to tell; about {found.more_runs:,} more would ({each})"
-    if found.examples_needed and found.both_needed:
+    said = f" after the look at {found.look} seeds"
+    if found.next_look:
+        more = found.next_look - min(found.stored)
+        said += f"; the next is at {found.next_look} ({more} more in each track)"
+    else:
+        said += ", the last one"
+    if found.diverged[0] != found.diverged[1]:
+        one, other = found.diverged
         return (
-            "not enough runs and test images to tell; it takes many more seeds and "
-            f"about {count(found.examples_needed, 'test image')}"
+            f"{said}. The tracks do not end equally often ({found.names[0]} diverged "
+            f"in {one} seeds, {found.names[1]} in {other}), so the runs that ended "
+            "cannot show equivalence"
         )
-    if found.examples_needed:
+    return f"{said}. {_would_decide(found, found.advice)}" if found.advice else said
+
+
+def _would_decide(found: Comparison, advice: Advice) -> str:
+    stays = f"If the difference stays near {points(abs(_mean(found)))} points"
+    if advice.seeds:
+        return f"{stays}, about {advice.seeds} seeds would decide{_spread(found)}"
+    none = f"no number of seeds up to {LOOKS[-1]} would decide"
+    if advice.examples and not advice.last_look:
         return (
-            f"no number of runs would tell, because {_images(found)} are too few: "
-            f"about {count(found.examples_needed, 'test image')} would be needed"
+            f"{stays}, {none}: {_images(found)} {_be(found.examples)} too few, about "
+            f"{count(advice.examples, 'test image')} would do{_spread(found)}"
+        )
+    if advice.examples:
+        return (
+            f"{stays}, {none}: it takes {LOOKS[-1]} seeds and about "
+            f"{count(advice.examples, 'test image')}{_spread(found)}"
         )
     return (
-        "the difference is so close to the margin that no feasible number of runs or "
-        "test images would tell"
+        f"{stays}, no feasible number of seeds or test images would decide: it is too "
+        f"close to the margin{_spread(found)}"
     )
+
+
+def _spread(found: Comparison) -> str:
+    """How far the advice may be off: a few seeds know little of their own spread."""
+    advice = found.advice
+    if not advice or not advice.least:
+        return ""
+    if advice.most == advice.least:
+        return ""
+    upwards = f"to {advice.most}" if advice.most else "upwards"
+    return f" (as far as {found.look} seeds can tell: {advice.least} {upwards})"
 
 
 def _left_out(found: Comparison | None, standings: Mapping[str, Standing]) -> str:
@@ -204,13 +265,34 @@ def _over(found: Comparison) -> str:
     else:
         one, other = found.names
         runs = f"{a} {one} and {b} {other} runs (not paired)"
-    return f"over {runs} and {_images(found)}{_adjusted(found)}"
+    return f"over {runs} and {_images(found)}{_adjusted(found)}{_beyond(found)}"
+
+
+def _beyond(found: Comparison) -> str:
+    """What is stored beyond the look and therefore not judged yet."""
+    most = max(found.stored)
+    if not found.look or most == found.look:
+        return ""
+    both = f"{most} seeds are stored"
+    if found.stored[0] != found.stored[1]:
+        each = zip(found.names, found.stored, strict=True)
+        both = f"{listed([f'{n} seeds of {name}' for name, n in each])} are stored"
+    then = f", next look at {found.next_look}" if found.next_look else ""
+    return f". {both}: judged on the first {found.look}{then}"
 
 
 def _adjusted(found: Comparison) -> str:
     if found.among == 1:
         return ""
     return f", adjusted for {found.among} comparisons (Holm)"
+
+
+def _looks() -> str:
+    return listed([str(n) for n in LOOKS])
+
+
+def _names(found: Comparison) -> str:
+    return " and ".join(found.names)
 
 
 def _minus(found: Comparison) -> str:
@@ -222,12 +304,24 @@ def _images(found: Comparison) -> str:
     return count(found.examples, "test image")
 
 
+def _be(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _mean(found: Comparison) -> float:
+    return found.difference.mean if found.difference else 0.0
+
+
 def _tost(found: Comparison) -> str:
     return "not possible" if found.tost_p is None else p_is(found.tost_p)
 
 
-def _range(found: Comparison) -> str:
-    return points_range(asdict(found.difference))
+def _p(p: float) -> str:
+    return p_is(p).removeprefix("p ")
+
+
+def _range(interval: Interval | None) -> str:
+    return points_range(asdict(interval)) if interval else "none"
 
 
 def _capital(text: str) -> str:

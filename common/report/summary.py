@@ -6,6 +6,7 @@ data set, mode, precision, spec, recipe, device, thread count and set of version
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from common import stats
 from common.report.sentence import Standing, verdict_sentence
 from common.results import asked
-from common.stats import Comparison
+from common.stats import Comparison, Interval
 
 # Which come first where nobody says: "difference is torch minus tensorflow" is what
 # the readers of `--json` rely on.
@@ -190,9 +191,8 @@ def _written(run: Finished) -> float:
 
 def _row(group: Group, margin: float) -> Row:
     about = group.runs[0].record
-    correct = {track: _correct(runs) for track, runs in group.tracks.items()}
     seeds = sorted({run.record["seed"] for run in group.runs})
-    return {
+    row = {
         "system": about["system"],
         "data": about["data"]["name"],
         "fingerprint": about["data"]["fingerprint"],
@@ -208,67 +208,125 @@ def _row(group: Group, margin: float) -> Row:
         "parameters": about["parameters"],
         "versions": _versions(group),
         "seeds": seeds,
-        "tracks": {
-            track: _track(runs, correct[track]) for track, runs in group.tracks.items()
-        },
-        **_judged(group, correct, paired=about["mode"] != UNPAIRED, margin=margin),
+        "tracks": {track: _track(runs) for track, runs in group.tracks.items()},
         "published": about["published"],
         "command": _command(group),
         "left_out": group.left_out,
     }
+    return judged_again(row, margin=margin)
 
 
-def _correct(runs: Sequence[Finished]) -> dict[int, NDArray[np.bool_]]:
-    """Seed -> which test examples are right, of the runs that ended well."""
-    found = {run.record["seed"]: run.correct for run in runs if run.record["scores"]}
-    if len({len(right) for right in found.values()}) > 1:
+def judged_again(row: Row, *, margin: float) -> Row:
+    """The row with accuracies and verdicts computed from its runs' kept answers.
+
+    Args:
+        row: Of a summary; of each run, what matters is its seed, `correct` (which test
+            pictures are right, as `packed` writes them) and `diverged_at`.
+        margin: The largest difference that does not matter, as a fraction.
+    """
+    attempts = {
+        track: {run["seed"]: _attempt(run, row["n_test"]) for run in found["runs"]}
+        for track, found in row["tracks"].items()
+    }
+    tracks = {
+        track: found | {"accuracy": _accuracy(attempts[track])}
+        for track, found in row["tracks"].items()
+    }
+    paired = row["mode"] != UNPAIRED
+    return row | {"tracks": tracks} | _judged(attempts, paired=paired, margin=margin)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run, as far as a verdict goes.
+
+    Attributes:
+        correct: Which test examples it gets right, (n,); none if it diverged.
+        diverged_at: First step whose loss is not a number, if known.
+    """
+
+    correct: NDArray[np.bool_] | None
+    diverged_at: int | None
+
+
+Attempts = dict[int, Attempt]  # by seed
+
+
+def packed(correct: NDArray[np.bool_]) -> str:
+    """Eight answers in a byte, the first in its highest bit, as base64."""
+    return b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def _attempt(run: Mapping[str, Any], n: int) -> Attempt:
+    if run["correct"] is None:
+        return Attempt(None, run["diverged_at"])
+    bits = np.frombuffer(b64decode(run["correct"], validate=True), np.uint8)
+    if len(bits) != -(-n // 8):
         raise ValueError("runs of one data set must have test sets of one size")
-    return found
+    return Attempt(np.unpackbits(bits, count=n).astype(bool), None)
 
 
-def _track(runs: Sequence[Finished], correct: dict[int, Any]) -> dict[str, Any]:
+def _accuracy(attempts: Attempts) -> dict[str, Any]:
+    correct = _ended(attempts)
+    if not correct:
+        return NO_INTERVAL
+    return asdict(stats.accuracy(np.stack(list(correct.values()))))
+
+
+def _ended(attempts: Attempts) -> dict[int, NDArray[np.bool_]]:
+    """Seed -> which test examples are right, of the runs that ended well."""
+    every = {seed: attempts[seed].correct for seed in sorted(attempts)}
+    return {seed: answers for seed, answers in every.items() if answers is not None}
+
+
+def _track(runs: Sequence[Finished]) -> dict[str, Any]:
     records = [run.record for run in runs]
     well = [record for record in records if record["scores"]]
-    interval = NO_INTERVAL
-    if correct:
-        interval = asdict(stats.accuracy(np.stack(list(correct.values()))))
     times = [record["times"] for record in well]
     memory = [record["memory"] for record in well]
     return {
-        "accuracy": interval,
+        "accuracy": NO_INTERVAL,
         "images_per_second": _median(time["images_per_second"] for time in times),
         "peak_memory": _largest(used["peak"] for used in memory),
         "gpu_memory": _largest(used.get("gpu") for used in memory),
         "first_step": _median(time["first_step"] for time in times),
         "runs": [
             {
-                "seed": record["seed"],
-                "accuracy": record["scores"]["accuracy"] if record["scores"] else None,
-                "diverged_at": record["diverged_at"],
-                "weights_sha256": record["weights_sha256"],
+                "seed": run.record["seed"],
+                "accuracy": scores["accuracy"] if scores else None,
+                "diverged_at": run.record["diverged_at"],
+                "weights_sha256": run.record["weights_sha256"],
+                "correct": packed(run.correct) if scores else None,
             }
-            for record in records
+            for run in runs
+            for scores in [run.record["scores"]]
         ],
     }
 
 
 def _judged(
-    group: Group, correct: dict[str, dict[int, Any]], *, paired: bool, margin: float
+    attempts: dict[str, Attempts], *, paired: bool, margin: float
 ) -> dict[str, Any]:
     """The first track against each of the others; the first of them is the row's."""
-    first, *others = group.tracks
+    first, *others = attempts
     pairs: list[tuple[str, ...]] = [(first, other) for other in others] or [(first,)]
-    tables = [_tables(correct, pair, paired=paired) for pair in pairs]
-    judged = sum(bool(both) and min(map(len, both)) > 1 for both in tables)
+    both = [[_at_seeds(attempts, p, t, paired=paired) for t in p] for p in pairs]
+    comparable = [len(p) == 2 and all(p) and any(map(_ended, p)) for p in both]
+    judged = sum(
+        able and stats.look_at(min(map(len, pair))) is not None
+        for able, pair in zip(comparable, both, strict=True)
+    )
     compared = [
-        _compared(both, pair, paired=paired, margin=margin, among=max(judged, 1))
-        for pair, both in zip(pairs, tables, strict=True)
+        _compared(tables, pair, paired=paired, margin=margin, among=max(judged, 1))
+        if able
+        else None
+        for able, pair, tables in zip(comparable, pairs, both, strict=True)
     ]
     known = stats.adjusted([one for one in compared if one])
     again = iter(known)
     found = [next(again) if one else None for one in compared]
     rows = [
-        _comparison(group, correct, pair, one, margin)
+        _comparison(attempts, pair, one, margin)
         for pair, one in zip(pairs, found, strict=True)
     ]
     shared = {key: rows[0][key] for key in rows[0] if key != "tracks"}
@@ -280,73 +338,79 @@ def _judged(
     }
 
 
-def _tables(
-    correct: dict[str, dict[int, Any]], pair: tuple[str, ...], *, paired: bool
-) -> list[NDArray[np.bool_]]:
-    """Which test examples the runs of two tracks get right; none if one has no run.
-
-    Each is (seeds, examples), row by row the same seeds if paired.
-    """
-    if len(pair) < 2:
-        return []
-    one, other = (correct[track] for track in pair)
-    both = sorted(one.keys() & other.keys())
-    seeds = (both, both) if paired else (sorted(one), sorted(other))
-    if not all(seeds):
-        return []
-    return [
-        np.stack([own[seed] for seed in those])
-        for own, those in zip((one, other), seeds, strict=True)
-    ]
+def _at_seeds(
+    attempts: dict[str, Attempts], pair: tuple[str, ...], track: str, *, paired: bool
+) -> Attempts:
+    """A track's runs in the order of their seeds; those of both tracks if paired."""
+    seeds = set(attempts[track])
+    if paired:
+        seeds.intersection_update(*(attempts[name] for name in pair))
+    return {seed: attempts[track][seed] for seed in sorted(seeds)}
 
 
 def _compared(
-    both: Sequence[NDArray[np.bool_]],
+    both: Sequence[Attempts],
     pair: tuple[str, ...],
     *,
     paired: bool,
     margin: float,
     among: int,
-) -> Comparison | None:
-    """What the runs of two tracks say together, if both have any."""
-    if not both:
-        return None
-    names = (pair[0], pair[1])
-    return stats.compare(*both, paired=paired, margin=margin, names=names, among=among)
+) -> Comparison:
+    """What the runs of two tracks say together."""
+    answered = next(rows for own in both for rows in _ended(own).values())
+    nothing = np.zeros_like(answered)
+    tables, ended = [], []
+    for own in both:
+        answers = [attempt.correct for attempt in own.values()]
+        tables.append(np.stack([nothing if a is None else a for a in answers]))
+        ended.append(np.array([a is not None for a in answers]))
+    return stats.compare(
+        tables[0],
+        tables[1],
+        paired=paired,
+        margin=margin,
+        names=(pair[0], pair[1]),
+        among=among,
+        ended=(ended[0], ended[1]),
+    )
 
 
 def _comparison(
-    group: Group,
-    correct: dict[str, dict[int, Any]],
+    attempts: dict[str, Attempts],
     pair: tuple[str, ...],
     found: Comparison | None,
     margin: float,
 ) -> dict[str, Any]:
     """Difference, tests, verdict and sentence of a pair of tracks."""
-    exact = _exact(correct, pair)
-    standings = {
-        track: _standing(group.tracks[track], correct[track]) for track in pair
-    }
+    exact = _exact(attempts, pair)
+    standings = {track: _standing(attempts[track]) for track in pair}
     return {
         "tracks": list(pair),
-        "difference": asdict(found.difference) if found else NO_INTERVAL,
+        "difference": _interval(found.difference if found else None),
         "difference_p": found.difference_p if found else None,
         "mcnemar_p": stats.smallest_p(row["p"] for row in exact),
         "mcnemar": exact,
         "tost_p": found.tost_p if found else None,
+        "tost_interval": _interval(found.within if found else None),
+        "look": found.look if found else None,
+        "next_look": found.next_look if found else stats.LOOKS[0],
         "adjusted": found.among if found else 1,
         "verdict": found.verdict if found else "undecided",
         "sentence": verdict_sentence(found, standings, margin=margin),
     }
 
 
+def _interval(found: Interval | None) -> dict[str, float | None]:
+    return asdict(found) if found else NO_INTERVAL
+
+
 def _exact(
-    correct: dict[str, dict[int, Any]], pair: tuple[str, ...]
+    attempts: dict[str, Attempts], pair: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """McNemar's test of each seed that both tracks have."""
     if len(pair) < 2:
         return []
-    one, other = (correct[track] for track in pair)
+    one, other = (_ended(attempts[track]) for track in pair)
     rows = []
     for seed in sorted(one.keys() & other.keys()):
         test = stats.mcnemar(one[seed], other[seed])
@@ -355,9 +419,9 @@ def _exact(
     return rows
 
 
-def _standing(runs: Sequence[Finished], correct: Mapping[int, Any]) -> Standing:
-    lost = [run.record for run in runs if not run.record["scores"]]
-    return Standing(tuple(correct), {r["seed"]: r["diverged_at"] for r in lost})
+def _standing(attempts: Attempts) -> Standing:
+    lost = {s: a.diverged_at for s, a in attempts.items() if a.correct is None}
+    return Standing(tuple(_ended(attempts)), lost)
 
 
 def _median(values: Iterable[float | None]) -> float | None:
