@@ -2,6 +2,7 @@
 
     twintrack data                           # what there is, and what is prepared
     twintrack data prepare cifar10 --track both
+    twintrack data prepare mnist --from FOLDER   # files at hand, their content checked
     twintrack data verify
 
 A public data set is downloaded by a track, in a process of its own; the command
@@ -21,10 +22,11 @@ from benchmarks.engine.download import DOWNLOADS, TRACKS
 from benchmarks.request import path_of, size_of
 from common import files, report
 from common.data import DataRequest
+from common.data.at_hand import read_at_hand
 from common.data.cache import DamagedEntry, cache_folder, load, read_meta
 from common.data.canonical import PUBLIC
 from common.data.folder import scan
-from common.data.sources import NAMED, entry_path, open_entry
+from common.data.sources import NAMED, entry_path, open_entry, store_canonical
 from common.errors import Failed, Refused
 
 # What the named data sets are, for those that are not prepared yet.
@@ -79,6 +81,15 @@ def prepare(
         str,
         options.option(str, "Who downloads: torch, tensorflow, or both to compare."),
     ] = "torch",
+    at_hand: Annotated[
+        str | Path | None,
+        options.option(
+            str | None,
+            "Folder of files at hand, instead of a download: MNIST's four idx files, "
+            "or CIFAR-10's lossless pictures in train/ and test/.",
+            "--from",
+        ),
+    ] = None,
     skip_bad: options.SkipBad = False,
     size: options.Size = None,
     cache: options.Cache = None,
@@ -101,7 +112,9 @@ def prepare(
     source, place = str(name), path_of(cache)
     shape = size_of(None if size is None else str(size))
     request = DataRequest(source=source, skip_bad=skip_bad, size=shape)
-    if source in PUBLIC:
+    if at_hand is not None:
+        store_canonical(source, read_at_hand(source, Path(at_hand)), cache=place)
+    elif source in PUBLIC:
         download.prepare(source, track, place)
     else:
         open_entry(request, cache=place)

@@ -61,11 +61,11 @@ def _mnist(root: Path) -> Canonical:
 
 
 def _cifar10(root: Path) -> Canonical:
-    """CIFAR-10 (n, 32, 32, 3), in the order of its files."""
+    """CIFAR-10 (n, 32, 32, 3), sorted by content."""
     from torchvision.datasets import CIFAR10
 
     arrays: list[np.ndarray] = []
     for train in (True, False):
         source = CIFAR10(root, train=train, download=True)
-        arrays += source.data, np.array(source.targets)
+        arrays += by_content(source.data, np.array(source.targets))
     return Canonical.of(*arrays, classes=source.classes)
