@@ -29,7 +29,7 @@ OURS = tuple(KNOWN.values())
 SIZES = {"classes", "hidden", "image", "kernel", "out", "stride", "window"}
 # Fields of numbers above 0, and those that may be below; the others are 0 or more.
 POSITIVE = SIZES | {"divide", "every"}
-SIGNED = {"mean", "value"}
+SIGNED = {"down", "mean", "right", "value"}
 LARGEST = 2**31
 WIDEST = 2**14  # px a side; a picture of that has 805 MB
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.data import Part
+from common.plan import bordered
+from common.recipe import View
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 # Pictures given to a network at once: so many, fewer of large ones (Inception v3 holds
@@ -49,6 +52,27 @@ def predict_all(
             for i in starts
         ]
     )
+
+
+def seen(predict: Predict, views: Sequence[View]) -> Predict:
+    """`predict` of several views of each picture, their logits added by weight."""
+    if not views:
+        return predict
+    width = max(max(abs(view.down), abs(view.right)) for view in views)
+
+    def looked(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        h, w = images.shape[1:3]
+        wide = bordered(images, width)
+        total: Any = 0.0
+        for view in views:
+            top, left = width - view.down, width - view.right
+            own = wide[:, top : top + h, left : left + w]
+            own = own[:, :, ::-1] if view.flip else own
+            logits = predict(np.ascontiguousarray(own))
+            total = total + view.weight * logits.astype(np.float64)
+        return np.asarray(total.astype(logits.dtype))
+
+    return looked
 
 
 def cross_entropy(

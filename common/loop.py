@@ -84,7 +84,7 @@ class Clock:
     def progress(self) -> Progress:
         """Where the run stands."""
         steps = len(self.losses)
-        per_epoch = max(1, steps // self.recipe.epochs)
+        per_epoch = max(1, -(-steps // self.recipe.epochs))
         epoch = min(self.recipe.epochs, (self.step - 1) // per_epoch + 1)
         loss = float(self.losses[self.step - 1])
         return Progress(epoch, self.recipe.epochs, self.step, steps, loss, self.rate())
@@ -157,18 +157,17 @@ def epochs(
             "the best epoch is chosen on a validation part, there is none; hold one out"
         )
     best: Arrays = {}
-    per_epoch = recipe.steps_per_epoch(len(data.train))
-    clock = Clock(per_epoch * recipe.epochs, recipe, on_progress)
+    clock = Clock(recipe.steps(len(data.train)), recipe, on_progress)
     if state:
         _restore(trainer, clock, state)
         best = {n: a for n, a in state.arrays.items() if n.startswith(BEST)}
     for epoch in range(state.epoch if state else 0, recipe.epochs):
-        before = clock.seconds
+        before, first = clock.seconds, clock.step
         train_epoch(epoch, clock)
         if clock.diverged_at():
             return clock.history()
         seconds = clock.seconds - before
-        mean = float(clock.losses[clock.step - per_epoch : clock.step].mean())
+        mean = float(clock.losses[first : clock.step].mean())
         clock.epochs.append(_scores(trainer, predict, data, epoch, mean, seconds))
         if recipe.keep == "best" and _best_yet(clock.epochs):
             best = {BEST + n: a for n, a in trainer.arrays().items() if _is_weight(n)}
@@ -203,6 +202,11 @@ def replay(
     chunks = ahead(plan.chunks(part, spec, recipe, epoch))
     clock.start_lap()
     for chunk in _first_alone(chunks) if clock.step == 0 else chunks:
+        left = len(clock.losses) - clock.step
+        if left < len(chunk.labels):  # the last epoch may be cut
+            chunk = chunk[:left]
+        if not left:
+            return
         clock.add(trainer.run(chunk), chunk.labels.size)
         if clock.diverged_at():
             return

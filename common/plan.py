@@ -11,7 +11,7 @@ import hashlib
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -117,13 +117,19 @@ class Plan:
         k, batch = rows.shape
         images: NDArray[Any] = part.take(rows.ravel())
         labels = part.labels[rows].astype(np.int32)
-        changed = recipe.augment != Augment() or spec.input != spec.image
+        augment = recipe.augment
+        changed = augment != Augment() or spec.input != spec.image
         # To make a stream takes longer than to gather a batch of small pictures.
         steps = range(start, start + k) if changed or spec.masks else ()
         streams = [self._stream(1, epoch, step) for step in steps]
         if changed:
             changes = [draw_changes(rng, batch, spec, recipe) for rng in streams]
-            images = apply_changes(images, _joined(changes), spec, recipe, self.dtype)
+            joined = _joined(changes)
+            if augment.alternate:
+                # One draw for each picture of the run, not for each time it is seen.
+                first = self._stream(2).random(len(part)) < 0.5
+                joined = replace(joined, flip=first[rows.ravel()] ^ bool(epoch % 2))
+            images = apply_changes(images, joined, spec, recipe, self.dtype)
         masks = {
             name: np.stack([self.mask(rng, (batch, *shape), rate) for rng in streams])
             for name, (shape, rate) in spec.masks.items()
@@ -156,10 +162,12 @@ class Changes:
     """What happens to each of n pictures.
 
     Attributes:
-        top, left: (n,), the corner of the crop, in pixels.
+        top, left: (n,), the corner of the crop, in pixels, of the picture with the
+            border that `Augment.shift` gives it.
         flip: (n,), bool, whether it is mirrored.
         brightness: (n,), added to every value.
         contrast: (n,), factor on the distance from each channel's mean.
+        hole: (n, 2), the corner of the square of black.
     """
 
     top: NDArray[np.int64]
@@ -167,6 +175,7 @@ class Changes:
     flip: NDArray[np.bool_]
     brightness: NDArray[np.float64]
     contrast: NDArray[np.float64]
+    hole: NDArray[np.int64]
 
 
 def draw_changes(
@@ -176,6 +185,7 @@ def draw_changes(
     augment = recipe.augment
     (h, w, _), (ch, cw, _) = spec.image, spec.input
     none = np.zeros(n, np.int64)
+    h, w = h + 2 * augment.shift, w + 2 * augment.shift
     bound = augment.brightness
     low, high = augment.contrast or (1.0, 1.0)
     return Changes(
@@ -184,7 +194,21 @@ def draw_changes(
         rng.random(n) < 0.5 if augment.flip else none.astype(bool),
         rng.uniform(-bound, bound, n) if bound else np.zeros(n),
         rng.uniform(low, high, n) if augment.contrast else np.ones(n),
+        _holes(rng, n, (ch, cw), augment.cutout),
     )
+
+
+def _holes(
+    rng: np.random.Generator, n: int, size: tuple[int, int], side: int
+) -> NDArray[np.int64]:
+    """Corners of squares that lie inside, (n, 2)."""
+    if not side:
+        return np.zeros((n, 2), np.int64)
+    if side > min(size):
+        raise ValueError(
+            f"a cutout must fit the picture, got {side} px of {size}; use a smaller one"
+        )
+    return np.stack([rng.integers(0, own - side + 1, n) for own in size], 1)
 
 
 def _joined(changes: list[Changes]) -> Changes:
@@ -199,14 +223,18 @@ def apply_changes(
     recipe: Recipe,
     dtype: str,
 ) -> NDArray[np.uint8] | NDArray[np.floating]:
-    """Crop, mirror, then brightness and contrast: pictures (n, *spec.input)."""
+    """Move, crop, mirror, cut out, then brightness and contrast: (n, *spec.input)."""
     h, w, _ = spec.input
+    images = bordered(images, recipe.augment.shift)
     if (h, w) != images.shape[1:3]:
         windows = np.lib.stride_tricks.sliding_window_view(images, (h, w), axis=(1, 2))
         chosen = windows[np.arange(len(images)), changes.top, changes.left]
         images = np.ascontiguousarray(np.moveaxis(chosen, 1, -1))
     if changes.flip.any():
         images[changes.flip] = images[changes.flip, :, ::-1]
+    if side := recipe.augment.cutout:
+        for image, (top, left) in zip(images, changes.hole, strict=True):
+            image[top : top + side, left : left + side] = 0
     if not recipe.augment.recolours:
         return images
     n, _, _, c = images.shape
@@ -222,6 +250,23 @@ def apply_changes(
     pixels *= changes.contrast.astype(dtype)[:, None, None]
     pixels += means
     return pixels.reshape(n, h, w, c)
+
+
+def bordered(images: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """Pictures (n, h, w, c) with a border of their own reflection.
+
+    Raises:
+        ValueError: It is as wide as a picture, which has no more to reflect.
+    """
+    if not width:
+        return images
+    if width >= min(images.shape[1:3]):
+        raise ValueError(
+            f"a picture is moved by less than its size, got {width} px of "
+            f"{images.shape[1:3]}; move it less"
+        )
+    sides = (width, width)
+    return np.pad(images, ((0, 0), sides, sides, (0, 0)), "reflect")
 
 
 def ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

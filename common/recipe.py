@@ -6,9 +6,10 @@ formulas it enters are written in `pt_track/optim.py` and `tf_track/optim.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import cos, pi
-from typing import Literal, Protocol, runtime_checkable
+from math import ceil, cos, pi
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,56 @@ class WarmCosine:
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """Straight lines between points (share of the run's steps, factor).
+
+    The first point is at 0 and the last at 1.  Where two points have one share the
+    factor jumps, and the step there has the second one.  A share's step is rounded
+    down, as the published schedules do.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        shares = [share for share, _ in self.points]
+        if len(shares) < 2 or shares != sorted(shares) or shares[0] or shares[-1] != 1:
+            raise ValueError(
+                "a piecewise schedule goes from share 0 to share 1 of the run, never "
+                f"back, got shares {shares}; correct them"
+            )
+
+    def factors(self, steps: int, per_epoch: int) -> NDArray[np.float64]:
+        """The factor at each of `steps` steps, (steps,)."""
+        at = [int(share * steps) for share, _ in self.points]
+        return np.interp(np.arange(steps), at, [factor for _, factor in self.points])
+
+    def compressed(self, steps: int) -> Piecewise:
+        """The same shape, made to change inside a run of `steps` steps."""
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookahead:
+    """Slow weights that the fast ones start from again and again; they are evaluated.
+
+    After every `every`-th update t (from 1) of T: slow = d * slow + (1 - d) * fast and
+    fast = slow, with d = decay**every * (t / T)**power, for all weights and running
+    statistics alike.  They start as the initial weights.  Zhang et al. 2019, arXiv
+    1907.08610, algorithm 1, with the growing d of Jordan 2024, arXiv 2404.00498.
+    """
+
+    every: int
+    decay: float
+    power: float = 0.0
+
+    def stays(self, steps: int) -> NDArray[np.float64]:
+        """D after each of `steps` updates, (steps,); -1 where nothing is done."""
+        t = np.arange(1, steps + 1)
+        grown = self.decay**self.every * (t / steps) ** self.power
+        return np.where(t % self.every, -1.0, grown)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Average:
     """An average of the weights, evaluated in their place.
@@ -144,12 +195,21 @@ class Decay:
         kind: "coupled" adds rate * w to the gradient (an L2 term of rate / 2 in
             the loss, and it is in the reported training loss); "decoupled"
             multiplies w by 1 - lr * rate before the update.
-        names: Canonical names of the tensors that decay; empty for all kernels.
+        names: Canonical names of the tensors that decay; empty for those of `which`.
+        which: "kernels", or "all" that is trained.
+        over_factor: Whether a tensor's strength is divided by the factor on its
+            learning rate (`Recipe.multipliers`): rate times strength is that of all.
     """
 
     rate: float
     kind: Literal["coupled", "decoupled"] = "coupled"
     names: tuple[str, ...] = ()
+    which: Literal["kernels", "all"] = "kernels"
+    over_factor: bool = False
+
+    def strength(self, factor: float) -> float:
+        """Of a tensor whose learning rate has this factor."""
+        return self.rate / factor if self.over_factor and factor else self.rate
 
     def chosen(self, records: dict[str, WeightRecord]) -> tuple[str, ...]:
         """Names of the tensors that decay, in the model's order.
@@ -165,6 +225,8 @@ class Decay:
             )
         if self.names:
             return tuple(name for name in trained if name in self.names)
+        if self.which == "all":
+            return tuple(trained)
         return tuple(name for name in trained if name.endswith(".kernel"))
 
 
@@ -174,6 +236,12 @@ class Augment:
 
     Attributes:
         flip: Mirror left to right with probability one half.
+        alternate: Where `flip`: one draw for each picture, and every picture is
+            mirrored anew in every second epoch, so that two epochs show both sides.
+            Jordan 2024, arXiv 2404.00498, section 3.6.
+        shift: Move each picture by up to so many pixels in both directions; what comes
+            in at the border is its reflection.
+        cutout: Side of a square of black in pixels, anywhere inside; 0 for none.
         brightness: Add one number per picture from U(-brightness, brightness),
             on the scale 0 to 255.
         contrast: Multiply the distance from each channel's mean by one number per
@@ -185,6 +253,16 @@ class Augment:
     flip: bool = False
     brightness: float = 0.0
     contrast: tuple[float, float] | tuple[()] = ()
+    alternate: bool = False
+    shift: int = 0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.alternate and not self.flip:
+            raise ValueError(
+                "to alternate is a way to flip, got alternate=True and flip=False; set "
+                "flip=True"
+            )
 
     @property
     def recolours(self) -> bool:
@@ -193,8 +271,25 @@ class Augment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One way to look at a picture when it is judged.
+
+    Attributes:
+        flip: Whether it is mirrored left to right.
+        down, right: By how many pixels it is moved before that; what comes in at the
+            border is its reflection.
+        weight: Of its logits in the sum over the views.
+    """
+
+    flip: bool = False
+    down: int = 0
+    right: int = 0
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a model is trained.
+    """How a model is trained, and how it is judged in the end.
 
     Attributes:
         lr: Learning rate, before the schedule's factor.
@@ -205,7 +300,7 @@ class Recipe:
         decay: Weight decay, or none.
         clip: Largest global norm of the gradient (of the data loss, before
             decay), or 0 for no limit; the scale is min(1, clip / norm).
-        average: Average of the weights, or none.
+        average: Average of the weights, or slow weights, or none.
         augment: What happens to training pictures.
         smoothing: Label smoothing: share of the target spread over all classes.
         class_weights: Weight of each class in the loss, label 0 first; a batch's loss
@@ -219,6 +314,11 @@ class Recipe:
             statistics; "frozen": it uses the ones it came with, and keeps them.
         multipliers: Pairs of a prefix of canonical names and a factor on the learning
             rate; the longest prefix counts ("" is one of all), 0 freezes.
+        schedules: Pairs of a prefix and a schedule in place of the recipe's; the
+            longest prefix counts.  Its shares are of the whole run.
+        last_epoch: Share of the last epoch that is trained; rounded up to a batch.
+        views: What is looked at when the trained model is judged; a picture's logits
+            are the weighted sum over them.  Empty: the picture as it is.
         keep: "last": the weights after the last epoch are judged; "best": those of
             the first epoch with the highest accuracy on the validation part.
 
@@ -233,7 +333,7 @@ class Recipe:
     schedule: Schedule = Steady()
     decay: Decay | None = None
     clip: float = 0.0
-    average: Average | None = None
+    average: Average | Lookahead | None = None
     augment: Augment = Augment()
     smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
@@ -243,6 +343,9 @@ class Recipe:
     statistics: Literal["moving", "frozen"] = "moving"
     multipliers: tuple[tuple[str, float], ...] = ()
     keep: Literal["last", "best"] = "last"
+    schedules: tuple[tuple[str, Piecewise | WarmCosine | Steady], ...] = ()
+    last_epoch: float = 1.0
+    views: tuple[View, ...] = ()
 
     def __post_init__(self) -> None:
         if self.lr < 0 or self.batch < 1 or self.epochs < 1 or self.clip < 0:
@@ -266,6 +369,11 @@ class Recipe:
                 f"factors must be 0 or more, got auxiliary {self.auxiliary} and "
                 f"multipliers {self.multipliers}; use 0 for none of it"
             )
+        if not 0 < self.last_epoch <= 1:
+            raise ValueError(
+                "the share of the last epoch must lie in (0, 1], got "
+                f"{self.last_epoch}; use 1 for all of it"
+            )
         if self.keep == "best" and self.average:
             raise ValueError(
                 "the best epoch's weights and an average of all cannot both be kept, "
@@ -274,12 +382,16 @@ class Recipe:
 
     def multiplier(self, name: str) -> float:
         """Factor on the learning rate of the tensor called `name`."""
-        fitting = [
-            (len(prefix), factor)
-            for prefix, factor in self.multipliers
-            if prefix == "" or name == prefix or name.startswith(f"{prefix}.")
-        ]
-        return max(fitting)[1] if fitting else 1.0
+        return _of_longest(name, self.multipliers, 1.0)
+
+    def schedule_of(self, name: str) -> Schedule | None:
+        """The schedule of the tensor called `name`, if it has one of its own."""
+        return _of_longest(name, self.schedules, None)
+
+    def steps(self, n: int) -> int:
+        """Updates in the whole run over `n` examples."""
+        per_epoch = self.steps_per_epoch(n)
+        return ceil(per_epoch * (self.epochs - 1 + self.last_epoch))
 
     def steps_per_epoch(self, n: int) -> int:
         """Updates in one pass over `n` examples."""
@@ -288,4 +400,17 @@ class Recipe:
     def rates(self, n: int) -> NDArray[np.float64]:
         """Learning rate of every update of the run over `n` examples, (steps,)."""
         per_epoch = self.steps_per_epoch(n)
-        return self.lr * self.schedule.factors(per_epoch * self.epochs, per_epoch)
+        return self.lr * self.schedule.factors(self.steps(n), per_epoch)
+
+
+T = TypeVar("T")
+
+
+def _of_longest(name: str, pairs: Iterable[tuple[str, T]], other: T) -> T:
+    """What the longest prefix of a canonical name is paired with; "" is one of all."""
+    fitting = [
+        (prefix, value)
+        for prefix, value in pairs
+        if prefix == "" or name == prefix or name.startswith(f"{prefix}.")
+    ]
+    return max(fitting, key=lambda pair: len(pair[0]))[1] if fitting else other

@@ -13,6 +13,9 @@ from itertools import pairwise
 from math import prod
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.weights import Constant, Init, Normal, WeightRecord
 
 Shape = tuple[int, ...]
@@ -155,13 +158,58 @@ class Relu:
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """An activation.
+
+    Attributes:
+        kind: "leaky": x where x > 0, else slope * x; "gelu": x * Phi(x), exact and not
+            by tanh; "silu": x / (1 + exp(-x)).
+        slope: Of "leaky".
+    """
+
+    kind: Literal["leaky", "gelu", "silu"]
+    slope: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    """Every value times `factor`."""
+
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Remembers what goes through, for the next `Add`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Adds what the last `Branch` remembered (He et al. 2016, section 3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Flatten:
     """(n, h, w, c) -> (n, features), in this order of axes."""
 
     order: Literal["hwc", "chw"] = "hwc"
 
 
-Layer = Conv | Dense | Norm | LRN | Pool | AveragePool | Dropout | Relu | Flatten
+Layer = (
+    Conv
+    | Dense
+    | Norm
+    | LRN
+    | Pool
+    | AveragePool
+    | Dropout
+    | Relu
+    | Act
+    | Multiply
+    | Branch
+    | Add
+    | Flatten
+)
 NAMES: dict[type[Layer], str] = {
     Conv: "conv",
     Dense: "dense",
@@ -171,6 +219,10 @@ NAMES: dict[type[Layer], str] = {
     AveragePool: "average",
     Dropout: "dropout",
     Relu: "relu",
+    Act: "act",
+    Multiply: "multiply",
+    Branch: "branch",
+    Add: "add",
     Flatten: "flatten",
 }
 
@@ -191,6 +243,19 @@ class Scale:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     per_image: bool = False
+
+    def applied(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The same in NumPy, float64, of (n, h, w, c)."""
+        x = images.astype(np.float64) / self.divide
+        if self.mean:
+            x = x - np.array(self.mean)
+        if self.std:
+            x = x / np.array(self.std)
+        if not self.per_image:
+            return x
+        x = x - x.mean((1, 2, 3), keepdims=True)
+        deviation = np.sqrt(np.square(x).mean((1, 2, 3), keepdims=True))
+        return np.asarray(x / np.maximum(deviation, x[0].size ** -0.5))
 
 
 class Spec(Protocol):
@@ -346,11 +411,27 @@ class CNNSpec:
                 f"a crop must fit the image, got {self.crop} of {self.image[:2]}; "
                 "use a smaller crop"
             )
+        self._check_branches()
         if self.shapes[-1] != (self.classes,):
             raise ValueError(
                 f"the last layer must give ({self.classes},) logits, it gives "
                 f"{self.shapes[-1]}; end with Dense({self.classes})"
             )
+
+    def _check_branches(self) -> None:
+        """Refuse a sum of what does not fit, or of nothing."""
+        kept: Shape | None = None
+        for layer, shape in zip(self.layers, self.shapes, strict=False):
+            if isinstance(layer, Add):
+                if kept != shape:
+                    has = "nothing" if kept is None else f"{kept}"
+                    raise ValueError(
+                        f"a sum takes two of one shape, got {shape} and {has} from the "
+                        "branch before it; end the branch where the shapes agree"
+                    )
+                kept = None
+            elif isinstance(layer, Branch):
+                kept = shape
 
     @property
     def input(self) -> Image:

@@ -90,6 +90,113 @@ class HeNormal:
         return rng.normal(0.0, sqrt(2 / fans(shape)[0]), shape)
 
 
+@dataclass(frozen=True, slots=True)
+class FanInUniform:
+    """Uniform in +-1 / sqrt(fan in): what torch's convolutions start from.
+
+    (Its `kaiming_uniform_(a=sqrt(5))`, of which that is what remains.)
+    """
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        bound = 1 / sqrt(fans(shape)[0])
+        return rng.uniform(-bound, bound, shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Dirac:
+    """`base`, but the first filters are the identity: as many as there are inputs.
+
+    Filter i passes channel i on as it is; those beyond the inputs stay as drawn.
+    """
+
+    base: Init
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape (h, w, in, out), float64; the middle of an odd window.
+
+        Raises:
+            ValueError: There are fewer filters than channels, or no middle.
+        """
+        h, w, fan_in, out = shape
+        if out < fan_in or not h % 2 or not w % 2:
+            raise ValueError(
+                "identity filters take an odd window and a filter for every channel, "
+                f"got {h} x {w}, {fan_in} channels and {out} filters; use another init"
+            )
+        values = self.base.draw(rng, shape)
+        values[..., :fan_in] = 0.0
+        values[h // 2, w // 2, :, :fan_in] = np.eye(fan_in)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStd:
+    """`base`, divided by the deviation of what was drawn."""
+
+    base: Init
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        values = self.base.draw(rng, shape)
+        return np.asarray(values / values.std())
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """Filters that whiten the patches of the training pictures, and their negatives.
+
+    Each is an eigenvector of the patches' uncentred second moments over sqrt(its
+    eigenvalue + `eps`), the largest eigenvalue first; its sign is such that its largest
+    entry is positive.  Jordan 2024, arXiv 2404.00498, section 3.2.
+
+    Attributes:
+        pictures: How many pictures are taken, at random.
+        eps: Added to each eigenvalue.
+    """
+
+    pictures: int = 5000
+    eps: float = 5e-4
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Refused: without pictures there is nothing to whiten.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "whitening filters are drawn from training pictures, got none; pass "
+            "weights=common.start.initial_weights(spec, seed, data.train)"
+        )
+
+    def from_pictures(
+        self, images: NDArray[np.floating], shape: Shape
+    ) -> NDArray[np.float64]:
+        """Filters (h, w, c, out), float64, of `images` (n, H, W, c) as the layer sees.
+
+        Raises:
+            ValueError: There are not twice as many filters as values in a patch.
+        """
+        h, w, c, out = shape
+        size = h * w * c
+        if out != 2 * size:
+            raise ValueError(
+                f"whitening has two filters for each of {size} values of a patch, got "
+                f"{out}; use {2 * size}"
+            )
+        moments = np.zeros((size, size))
+        windows = np.lib.stride_tricks.sliding_window_view(images, (h, w), axis=(1, 2))
+        for part in np.array_split(windows, max(1, len(images) // 500)):
+            patches = part.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size)
+            moments += patches.astype(np.float64).T @ patches
+        count = len(images) * windows.shape[1] * windows.shape[2]
+        values, vectors = np.linalg.eigh(moments / count)
+        vectors = vectors[:, ::-1] / np.sqrt(values[::-1] + self.eps)
+        largest = np.abs(vectors).argmax(0)
+        vectors = vectors * np.sign(vectors[largest, np.arange(size)])
+        return np.concatenate([vectors, -vectors], 1).reshape(shape)
+
+
 def fans(shape: Shape) -> tuple[int, int]:
     """Inputs and outputs of one unit, for a canonical kernel."""
     window = prod(shape[:-2])
@@ -105,10 +212,26 @@ class WeightRecord:
     trained: bool = True
 
 
-def draw(records: dict[str, WeightRecord], seed: int) -> Weights:
-    """Initial weights in float64; a tensor's values depend on its name and `seed`."""
+def draw(
+    records: dict[str, WeightRecord],
+    seed: int,
+    images: NDArray[np.floating] | None = None,
+) -> Weights:
+    """Initial weights in float64; a tensor's values depend on its name and `seed`.
+
+    Args:
+        records: Name -> shape and draw.
+        seed: Of every draw.
+        images: (n, h, w, c), pictures as the first layer sees them, for weights that
+            are drawn from pictures.
+
+    Raises:
+        ValueError: A tensor is drawn from pictures, and there are none.
+    """
     return {
-        name: record.init.draw(_stream(name, seed), record.shape)
+        name: record.init.from_pictures(images, record.shape)
+        if images is not None and isinstance(record.init, Whitening)
+        else record.init.draw(stream(name, seed), record.shape)
         for name, record in records.items()
     }
 
@@ -120,7 +243,7 @@ def random_weights(records: dict[str, WeightRecord], seed: int) -> Weights:
     """
     weights: Weights = {}
     for name, record in records.items():
-        rng = _stream(name, seed + 1_000_003)
+        rng = stream(name, seed + 1_000_003)
         if len(record.shape) > 1:
             std = sqrt(2 / fans(record.shape)[0])
             weights[name] = rng.normal(0.0, std, record.shape)
@@ -131,7 +254,8 @@ def random_weights(records: dict[str, WeightRecord], seed: int) -> Weights:
     return weights
 
 
-def _stream(name: str, seed: int) -> np.random.Generator:
+def stream(name: str, seed: int) -> np.random.Generator:
+    """The generator of what is called `name`."""
     key = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
     return np.random.Generator(np.random.Philox(key))
 

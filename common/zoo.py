@@ -6,7 +6,7 @@ A system's spec is a function of the data's shape, so each one works on any.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.inception import InceptionSpec
 from common.recipe import (
@@ -15,12 +15,18 @@ from common.recipe import (
     Augment,
     Average,
     Decay,
+    Lookahead,
+    Piecewise,
     Recipe,
     Staircase,
+    View,
     WarmCosine,
 )
 from common.spec import (
     LRN,
+    Act,
+    Add,
+    Branch,
     CNNSpec,
     Conv,
     Dense,
@@ -29,6 +35,7 @@ from common.spec import (
     Image,
     Layer,
     MLPSpec,
+    Multiply,
     Norm,
     Pool,
     Relu,
@@ -39,9 +46,12 @@ from common.spec import (
 )
 from common.weights import (
     Constant,
+    Dirac,
+    FanInUniform,
     GlorotUniform,
     HeNormal,
     TruncatedNormal,
+    Whitening,
 )
 
 # float64, values of order one, sums of a few thousand terms: rounding reaches 1e-14;
@@ -228,6 +238,110 @@ def _inception(image: Image, classes: int) -> InceptionSpec:
     return InceptionSpec(image=image, classes=classes)
 
 
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # as the records' authors round them
+CIFAR_STD = (0.2470, 0.2435, 0.2616)
+AIRBENCH = "KellerJordan/cifar10-airbench @f1c599c, legacy"
+
+
+def _airbench(
+    image: Image,
+    classes: int,
+    *,
+    widths: tuple[int, ...] = (64, 256, 256),
+    decay: float = 0.6,
+    deep: bool = False,
+) -> CNNSpec:
+    """Jordan 2024, arXiv 2404.00498, section 3; `deep`: three convolutions a group.
+
+    The published networks carry a factor of 1 per channel in their batch norms that is
+    never trained; it is not kept here.
+    """
+    filters = Dirac(FanInUniform())
+    act, norm = Act("gelu"), Norm(decay=decay, eps=1e-12, variance="unbiased")
+    norm = replace(norm, scale=False)
+    whitened = 2 * 2 * 2 * image[2]
+    layers: list[Layer] = [Conv(whitened, 2, bias=True, init=Whitening()), act]
+    for out in widths:
+        conv = Conv(out, 3, 1, ((1, 1), (1, 1)), False, filters)
+        layers += [conv, Pool(2, 2), norm, act]
+        if deep:
+            layers += [Branch(), conv, norm, act, conv, norm, Add(), act]
+        else:
+            layers += [conv, norm, act]
+    head = Dense(classes, bias=False, init=FanInUniform())
+    layers += [Pool(3, 3), Flatten("chw"), head, Multiply(1 / 9)]
+    return CNNSpec(
+        image=image,
+        classes=classes,
+        layers=tuple(layers),
+        scale=Scale(mean=CIFAR_MEAN, std=CIFAR_STD),
+    )
+
+
+def _airbench95(image: Image, classes: int) -> CNNSpec:
+    return _airbench(image, classes, widths=(128, 384, 384))
+
+
+def _airbench96(image: Image, classes: int) -> CNNSpec:
+    return _airbench(image, classes, widths=(128, 384, 512), decay=0.9, deep=True)
+
+
+# Logits of a picture and its mirror image: half from where it is, a quarter each from
+# one pixel up and left, and down and right.
+MIRRORED_AND_MOVED = tuple(
+    View(flip=flip, down=move, right=move, weight=0.25 if move == 0 else 0.125)
+    for move in (0, -1, 1)
+    for flip in (False, True)
+)
+
+
+def _airbench_recipe(
+    *,
+    rate: float,
+    decay: float,
+    epochs: int,
+    last: float,
+    peak: float,
+    end: float,
+    norms: int,
+    augment: Augment,
+) -> Recipe:
+    """The published numbers, which are per 1,024 examples, as ours.
+
+    There the loss is a batch's sum and `rate` is decoupled from momentum by
+    1,024 * (1 + 1 / (1 - momentum)); here it is the mean, so the rate is 1,024 times
+    that.  Decay there is divided by the rate, that of the biases of batch norm too.
+    """
+    batch, momentum, warm = 1024, 0.85, 0.2
+    bias_epochs = 3  # of the whitening filters' bias, which then stays
+    stop = bias_epochs / (epochs - 1 + last)
+    before = 1 + (end - 1) * (stop - peak) / (1 - peak)
+    if stop < peak:
+        before = warm + (1 - warm) * stop / peak
+    rise = ((0.0, warm), (peak, 1.0)) if peak < stop else ((0.0, warm),)
+    return Recipe(
+        lr=rate / (1 + 1 / (1 - momentum)),
+        batch=batch,
+        epochs=epochs,
+        last_epoch=last,
+        optimizer=SGD(momentum=momentum, nesterov=True),
+        schedule=Piecewise(((0.0, warm), (peak, 1.0), (1.0, end))),
+        decay=Decay(rate=decay / rate, which="all", over_factor=True),
+        average=Lookahead(every=5, decay=0.95, power=3),
+        augment=augment,
+        smoothing=0.2,
+        drop_last=True,
+        multipliers=(
+            ("conv1.kernel", 0.0),
+            *((f"norm{i}", 64.0) for i in range(1, norms + 1)),
+        ),
+        schedules=(
+            ("conv1.bias", Piecewise((*rise, (stop, before), (stop, 0.0), (1.0, 0.0)))),
+        ),
+        views=MIRRORED_AND_MOVED,
+    )
+
+
 def _linear(image: Image, classes: int) -> CNNSpec:
     head = Dense(classes, init=GlorotUniform())
     return CNNSpec(image=image, classes=classes, layers=(Flatten(), head))
@@ -330,6 +444,63 @@ ROWS = (
             source="ilkarman/DeepLearningFrameworks @671e2a0, one run each",
         ),
         bars="parity: 200 float64 steps within 1e-12; speed: 1.5 x the naive loop",
+    ),
+    System(
+        name="airbench94",
+        summary="whitening - 3 x (conv3 - pool - conv3), BN, GELU: 94 % in 9.9 epochs",
+        spec=_airbench,
+        recipe=_airbench_recipe(
+            rate=11.5,
+            decay=0.0153,
+            epochs=10,
+            last=0.9,
+            peak=0.23,
+            end=0.07,
+            norms=6,
+            augment=Augment(flip=True, alternate=True, shift=2),
+        ),
+        data="cifar10",
+        image=CIFAR,
+        published=Published(torch=0.9401, source=f"{AIRBENCH}, mean of 1,000 runs"),
+        ladder=Ladder(overrides=("recipe.batch=32",)),
+    ),
+    System(
+        name="airbench95",
+        summary="airbench94 with 128, 384 and 384 filters, 15 epochs",
+        spec=_airbench95,
+        recipe=_airbench_recipe(
+            rate=10.0,
+            decay=0.0153,
+            epochs=15,
+            last=1.0,
+            peak=0.23,
+            end=0.07,
+            norms=6,
+            augment=Augment(flip=True, alternate=True, shift=2),
+        ),
+        data="cifar10",
+        image=CIFAR,
+        published=Published(torch=0.9501, source=f"{AIRBENCH}, mean of 200 runs"),
+        ladder=Ladder(overrides=("recipe.batch=32",)),
+    ),
+    System(
+        name="airbench96",
+        summary="whitening - 3 x (conv3 - pool - 2 x conv3 beside a skip), BN, GELU",
+        spec=_airbench96,
+        recipe=_airbench_recipe(
+            rate=9.0,
+            decay=0.012,
+            epochs=37,
+            last=1.0,
+            peak=0.1,
+            end=0.0,
+            norms=9,
+            augment=Augment(flip=True, alternate=True, shift=4, cutout=12),
+        ),
+        data="cifar10",
+        image=CIFAR,
+        published=Published(torch=0.9603, source=f"{AIRBENCH}, mean of 400 runs"),
+        ladder=Ladder(overrides=("recipe.batch=32",)),
     ),
     System(
         name="linear",

@@ -5,8 +5,10 @@ from torch import Tensor, autocast, bfloat16, nn
 from common import spec
 from pt_track.layers import (
     LRN,
+    Act,
     Dropout,
     Flatten,
+    Multiply,
     Relu,
     Scale,
     average,
@@ -35,18 +37,28 @@ class CNN(nn.Module):
         masks = masks or {}
         with autocast(x.device.type, bfloat16, self.mixed):
             x = self.scale(crop(x, self.side))
+            kept = x
             for name in self.order:
                 layer = getattr(self, name)
                 match layer:
                     case Dropout():
                         x = layer(x, masks.get(name))
+                    case spec.Branch():
+                        kept = x
+                    case spec.Add():
+                        x = x + kept
                     case _:
                         x = layer(x)
         return x.float() if self.mixed else x  # (n, classes)
 
 
-def module(layer: spec.Layer, channels: int, dtype: str) -> nn.Module:
-    """The layer that a record of the spec describes, for input of `channels`."""
+def module(
+    layer: spec.Layer, channels: int, dtype: str
+) -> nn.Module | spec.Branch | spec.Add:
+    """The layer that a record of the spec describes, for input of `channels`.
+
+    Branches and sums have nothing to build: the network itself does them.
+    """
     match layer:
         case spec.Conv():
             return conv(channels, layer, dtype)
@@ -66,4 +78,10 @@ def module(layer: spec.Layer, channels: int, dtype: str) -> nn.Module:
             return Flatten(order, dtype)
         case spec.Relu():
             return Relu(dtype)
+        case spec.Act():
+            return Act(layer, dtype)
+        case spec.Multiply(factor):
+            return Multiply(factor, dtype)
+        case spec.Branch() | spec.Add():
+            return layer
     raise TypeError(f"a layer must be a record of common.spec, got {layer!r}")

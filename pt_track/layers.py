@@ -187,6 +187,44 @@ class Relu(nn.Module):
         return F.relu(x)
 
 
+class Act(nn.Module):
+    """An activation, as the spec says."""
+
+    def __init__(self, layer: spec.Act, dtype: str) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.layer.kind:
+            case "leaky":
+                return F.leaky_relu(x, self.layer.slope)
+            case "silu":
+                return F.silu(x)
+        return gelu(x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """X * Phi(x); in float64 by erfc, which keeps its relative accuracy below -5.
+
+    Torch's own adds 1 to an erf near -1 there, and what is left is noise: filters that
+    pass it on to a maximum pick other winners in another framework.
+    """
+    if x.dtype != torch.float64:
+        return F.gelu(x)
+    return 0.5 * x * torch.special.erfc(-x * 2**-0.5)
+
+
+class Multiply(nn.Module):
+    """Every value times a factor."""
+
+    def __init__(self, factor: float, dtype: str) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
 class Scale(nn.Module):
     """Float pixels 0 to 255 -> the first layer's input, as the spec says."""
 

@@ -24,8 +24,8 @@ class Rule:
     compiler, which takes longer than a short run.
 
     Args:
-        params: Tensors, or groups with a "decay" and a "factor" (on the learning
-            rate) of their own.
+        params: Tensors, or groups with a "decay", a "factor" (on the learning rate) and
+            "rates" (in place of `rates`, or none) of their own.
         rates: Learning rate of each update, or one for all.
         decay: Strength of weight decay where a group names none.
         decoupled: Whether decay shrinks the weights instead of the gradient.
@@ -74,7 +74,8 @@ class Rule:
         rates: Any = self.rates
         rate = float(rates[self.updates]) if np.ndim(rates) else rates
         for group in self.param_groups:
-            lr = rate * group["factor"]
+            own = group.get("rates")
+            lr = (rate if own is None else float(own[self.updates])) * group["factor"]
             weights = [p for p in group["params"] if p.grad is not None]
             gradients = [p.grad for p in weights]
             if group["decay"] and self.decoupled:
@@ -180,18 +181,29 @@ def optimizer(
     """The recipe's optimizer for a model of `spec`, at the given learning rates."""
     named = trained(model)
     chosen = recipe.decay.chosen(spec.weights) if recipe.decay else ()
-    strength = recipe.decay.rate if recipe.decay else 0.0
-    kinds: dict[tuple[float, float], list[Tensor]] = {}
+    kinds: dict[tuple[float, float, r.Schedule | None], list[Tensor]] = {}
     for name, (p, _) in named.items():
-        kind = (strength if name in chosen else 0.0, recipe.multiplier(name))
-        kinds.setdefault(kind, []).append(p)
+        factor, decay = recipe.multiplier(name), 0.0
+        if recipe.decay and name in chosen:
+            decay = recipe.decay.strength(factor)
+        kinds.setdefault((decay, factor, recipe.schedule_of(name)), []).append(p)
     groups = [
-        {"params": params, "decay": decay, "factor": factor}
-        for (decay, factor), params in kinds.items()
+        {
+            "params": params,
+            "decay": decay,
+            "factor": factor,
+            "rates": recipe.lr * schedule.factors(len(rates), len(rates))
+            if schedule
+            else None,
+        }
+        for (decay, factor, schedule), params in kinds.items()
     ]
+    average = recipe.average
     common: dict[str, Any] = {
         "decoupled": bool(recipe.decay and recipe.decay.kind == "decoupled"),
-        "averages": recipe.average.decays(len(rates)) if recipe.average else None,
+        "averages": average.decays(len(rates))
+        if isinstance(average, r.Average)
+        else None,
     }
     match recipe.optimizer:
         case r.SGD(momentum=momentum, nesterov=nesterov, form=form):
@@ -206,6 +218,31 @@ def optimizer(
         case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
             return Adam(groups, rates, beta1=beta1, beta2=beta2, eps=eps, **common)
     raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+
+
+class Lookahead:
+    """Slow weights, as `common.recipe.Lookahead` states them.
+
+    Args:
+        tensors: Canonical name -> every tensor of the model, statistics included.
+        stays: Share that stays after each update, -1 where nothing is done.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], stays: np.ndarray) -> None:
+        self.stays = stays
+        self.fast = list(tensors.values())
+        self.slow = {name: t.detach().clone() for name, t in tensors.items()}
+
+    @torch.no_grad()
+    def step(self, updates: int) -> None:
+        """What follows the update that made them `updates`."""
+        stays = float(self.stays[updates - 1])
+        if stays < 0:
+            return
+        slow = list(self.slow.values())
+        torch._foreach_mul_(slow, stays)
+        torch._foreach_add_(slow, self.fast, alpha=1 - stays)
+        torch._foreach_copy_(self.fast, slow)
 
 
 def clip(gradients: list[Tensor], limit: float) -> None:

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from common import loop
 from common.data import Dataset
 from common.plan import Chunk, Plan
+from common.recipe import Lookahead as LookaheadRecipe
 from common.recipe import Recipe
 from common.spec import Spec
 from common.track import History, OnEpoch, OnProgress, State
-from pt_track.optim import clip, get_slots, optimizer, set_slots
+from pt_track.optim import Lookahead, clip, get_slots, optimizer, set_slots
 from pt_track.predict import predictor
 from pt_track.weights import (
+    assign,
     get_weights,
+    native,
     norms,
     parameters,
     set_weights,
@@ -37,6 +40,10 @@ class Trainer:
         self.masked = bool(spec.masks)
         prepare(model, recipe)
         self.rule = optimizer(model, spec, recipe, rates)
+        self.lookahead = None
+        if isinstance(recipe.average, LookaheadRecipe):
+            tensors = {name: tensor for name, (tensor, _) in native(model).items()}
+            self.lookahead = Lookahead(tensors, recipe.average.stays(len(rates)))
         self.weights = [p for p, _ in trained(model).values()]
         self.device = self.weights[0].device
 
@@ -67,6 +74,8 @@ class Trainer:
             clip(gradients, self.recipe.clip)
         value = value + self.rule.penalty()
         self.rule.step()
+        if self.lookahead:
+            self.lookahead.step(self.rule.updates)
         return value
 
     def gradients(
@@ -107,7 +116,7 @@ class Trainer:
 
     def keep_average(self) -> None:
         """Put the averaged weights in place of the last ones."""
-        slots = get_slots(self.model, self.rule)
+        slots = self._slots()
         averages = {
             name: slots.get(f"average/{name}", value)
             for name, value in get_weights(self.model).items()
@@ -118,9 +127,17 @@ class Trainer:
         """Weights, statistics and optimizer slots."""
         weights = get_weights(self.model)
         return {f"weights/{name}": value for name, value in weights.items()} | {
-            f"slots/{name}": value
-            for name, value in get_slots(self.model, self.rule).items()
+            f"slots/{name}": value for name, value in self._slots().items()
         }
+
+    def _slots(self) -> dict[str, np.ndarray]:
+        """What the rule remembers, and the slow weights as averages."""
+        slots = get_slots(self.model, self.rule)
+        if self.lookahead:
+            axes = {name: own for name, (_, own) in native(self.model).items()}
+            for name, value in self.lookahead.slow.items():
+                slots[f"average/{name}"] = to_canonical(value, axes[name])
+        return slots
 
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Go back to what `arrays` returned after `step` updates."""
@@ -130,6 +147,10 @@ class Trainer:
             parts.get(part, {})[rest] = value
         set_weights(self.model, parts["weights"])
         set_slots(self.model, self.rule, parts["slots"], step)
+        if self.lookahead:
+            axes = {name: own for name, (_, own) in native(self.model).items()}
+            for name, value in self.lookahead.slow.items():
+                assign(value, axes[name], parts["slots"][f"average/{name}"])
 
 
 def prepare(model: nn.Module, recipe: Recipe) -> None:

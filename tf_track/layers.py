@@ -205,6 +205,44 @@ class Relu(keras.layers.Layer):
         return tf.nn.relu(x)
 
 
+class Act(keras.layers.Layer):
+    """An activation, as the spec says."""
+
+    def __init__(self, layer: spec.Act, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.layer = layer
+
+    def call(self, x: Tensor) -> Tensor:
+        match self.layer.kind:
+            case "leaky":
+                return tf.nn.leaky_relu(x, self.layer.slope)
+            case "silu":
+                return tf.nn.silu(x)
+        return gelu(x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """X * Phi(x); in float64 by erfc, which keeps its relative accuracy below -5.
+
+    TensorFlow's own adds 1 to an erf near -1 there, and what is left is noise: filters
+    that pass it on to a maximum pick other winners in another framework.
+    """
+    if x.dtype != tf.float64:
+        return tf.nn.gelu(x, approximate=False)
+    return 0.5 * x * tf.math.erfc(-x * 2**-0.5)
+
+
+class Multiply(keras.layers.Layer):
+    """Every value times a factor."""
+
+    def __init__(self, factor: float, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.factor = factor
+
+    def call(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
 class Scale(keras.layers.Layer):
     """Float pixels 0 to 255 -> the first layer's input, as the spec says."""
 

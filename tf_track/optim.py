@@ -35,9 +35,11 @@ class Rule(keras.optimizers.Optimizer):
 
     Args:
         rates: Learning rate of each update, or one for all.
-        decay: Strength of weight decay.
+        decay: Strength of weight decay; one, or one per variable in the order of
+            `build`.
         decayed: The variables that decay, or none for all.
         factors: On the learning rate, one per variable in the order of `build`.
+        own: Rates in place of `rates`, or none, one per variable in that order.
         decoupled: Whether decay shrinks the weights instead of the gradient.
         averages: Share that stays in the average of the weights at each update.
         slots: Names of what the rule remembers of each tensor.
@@ -47,15 +49,18 @@ class Rule(keras.optimizers.Optimizer):
         self,
         rates: np.ndarray | float,
         *,
-        decay: float = 0.0,
+        decay: float | list[float] = 0.0,
         decayed: Iterable[Variable] | None = None,
         factors: Iterable[float] | None = None,
+        own: Iterable[np.ndarray | None] | None = None,
         decoupled: bool = False,
         averages: np.ndarray | None = None,
         slots: tuple[str, ...] = (),
     ) -> None:
         super().__init__(learning_rate=Table(rates))
         self.factors = None if factors is None else list(factors)
+        tables = () if own is None else own
+        self.own = [None if rates is None else Table(rates) for rates in tables]
         self.decay = decay
         self.decayed = None if decayed is None else list(decayed)
         self.decoupled = decoupled
@@ -80,13 +85,16 @@ class Rule(keras.optimizers.Optimizer):
     def update_step(self, gradient: Tensor, variable: Variable, lr: Tensor) -> None:
         """Update one variable by its gradient."""
         gradient = tf.convert_to_tensor(gradient)
+        index = self._get_variable_index(variable)
+        if self.own and (table := self.own[index]) is not None:
+            lr = table(self.iterations)
         if self.factors is not None:
-            lr = lr * self.factors[self._get_variable_index(variable)]
-        decays = self.decays(variable)
-        if decays and self.decoupled:
-            variable.assign(variable * tf.cast(1 - lr * self.decay, variable.dtype))
-        elif decays:
-            gradient += self.decay * tf.convert_to_tensor(variable)
+            lr = lr * self.factors[index]
+        decay = self.strength(variable)
+        if decay and self.decoupled:
+            variable.assign(variable * tf.cast(1 - lr * decay, variable.dtype))
+        elif decay:
+            gradient += decay * tf.convert_to_tensor(variable)
         self.update(variable, gradient, lr)
         if self.averages is not None:
             stays = self.averages(self.iterations)
@@ -102,21 +110,23 @@ class Rule(keras.optimizers.Optimizer):
         """What is remembered of a variable."""
         return self.kept[self._get_variable_index(variable)][name]
 
-    def decays(self, variable: Variable) -> bool:
-        """Whether the variable decays."""
-        if self.decayed is None or not self.decay:
-            return bool(self.decay)
+    def strength(self, variable: Variable) -> float:
+        """How strongly the variable decays; 0 for not."""
+        index = self._get_variable_index(variable)
+        decay = self.decay[index] if isinstance(self.decay, list) else self.decay
+        if self.decayed is None or not decay:
+            return decay
         chosen = {self._get_variable_index(v) for v in self.decayed}
-        return self._get_variable_index(variable) in chosen
+        return decay if index in chosen else 0.0
 
     def penalty(self, variables: list[Variable]) -> Tensor | float:
         """The L2 term whose gradient coupled decay adds: decay / 2 * sum of w^2."""
         if self.decoupled or not self.decay:
             return 0.0
         terms = [
-            self.decay / 2 * tf.reduce_sum(tf.square(v))
+            strength / 2 * tf.reduce_sum(tf.square(v))
             for v in variables
-            if self.decays(v)
+            if (strength := self.strength(v))
         ]
         return tf.add_n(terms) if terms else 0.0
 
@@ -186,14 +196,20 @@ def optimizer(
     """The recipe's optimizer for a model of `spec`, at the given learning rates."""
     named = trained(model)
     chosen = recipe.decay.chosen(spec.weights) if recipe.decay else ()
+    factors = [recipe.multiplier(name) for name in named]
+    schedules = [recipe.schedule_of(name) for name in named]
+    steps, average = len(rates), recipe.average
     common: dict[str, Any] = {
-        "decay": recipe.decay.rate if recipe.decay else 0.0,
+        "decay": [recipe.decay.strength(factor) for factor in factors]
+        if recipe.decay
+        else 0.0,
         "decayed": [named[name] for name in named if name in chosen],
-        "factors": [recipe.multiplier(n) for n in named]
-        if recipe.multipliers
+        "factors": factors if recipe.multipliers else None,
+        "own": [s and recipe.lr * s.factors(steps, steps) for s in schedules]
+        if any(schedules)
         else None,
         "decoupled": bool(recipe.decay and recipe.decay.kind == "decoupled"),
-        "averages": recipe.average.decays(len(rates)) if recipe.average else None,
+        "averages": average.decays(steps) if isinstance(average, r.Average) else None,
     }
     match recipe.optimizer:
         case r.SGD(momentum=momentum, nesterov=nesterov, form=form):
@@ -206,6 +222,36 @@ def optimizer(
             raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
     rule.build(list(named.values()))
     return rule
+
+
+class Lookahead:
+    """Slow weights, as `common.recipe.Lookahead` states them.
+
+    Args:
+        variables: Canonical name -> every variable of the model, statistics included.
+        stays: Share that stays after each update, -1 where nothing is done.
+    """
+
+    def __init__(self, variables: dict[str, Variable], stays: np.ndarray) -> None:
+        self.stays = Table(stays)
+        self.fast = list(variables.values())
+        self.slow = {
+            name: Variable(v.numpy(), trainable=False, dtype=v.dtype)
+            for name, v in variables.items()
+        }
+
+    def step(self, updates: Tensor) -> None:
+        """What follows the update that made them `updates`."""
+        stays = self.stays(updates - 1)
+
+        def approach() -> tf.Operation:
+            for fast, slow in zip(self.fast, self.slow.values(), strict=True):
+                old = slow.value * tf.cast(stays, slow.dtype)
+                slow.assign(old + fast.value * tf.cast(1 - stays, slow.dtype))
+                fast.assign(slow.value)
+            return tf.no_op()
+
+        tf.cond(stays < 0, tf.no_op, approach)
 
 
 def clip(gradients: list[Tensor], limit: float) -> list[Tensor]:

@@ -11,16 +11,20 @@ from tensorflow import Tensor
 from common import loop
 from common.data import Dataset
 from common.plan import Chunk, Plan
+from common.recipe import Lookahead as LookaheadRecipe
 from common.recipe import Recipe
 from common.spec import Spec
 from common.track import History, OnEpoch, OnProgress, State
-from tf_track.optim import clip, get_slots, optimizer, set_slots
+from tf_track.optim import Lookahead, clip, get_slots, optimizer, set_slots
 from tf_track.predict import predictor
 from tf_track.weights import (
+    assign,
     get_weights,
+    native,
     norms,
     parameters,
     set_weights,
+    to_canonical,
     trained,
 )
 
@@ -36,6 +40,9 @@ class Trainer:
         self.masked = bool(spec.masks)
         prepare(model, recipe)
         self.rule = optimizer(model, spec, recipe, rates)
+        self.lookahead = None
+        if isinstance(recipe.average, LookaheadRecipe):
+            self.lookahead = Lookahead(native(model), recipe.average.stays(len(rates)))
         self.weights = list(trained(model).values())
         self.graphs: dict[int, tf.types.experimental.PolymorphicFunction] = {}
 
@@ -76,6 +83,8 @@ class Trainer:
             gradients = clip(gradients, self.recipe.clip)
         value = value + self.rule.penalty(self.weights)
         self.rule.apply(gradients, self.weights)
+        if self.lookahead:
+            self.lookahead.step(tf.convert_to_tensor(self.rule.iterations))
         return value
 
     def gradients(
@@ -114,7 +123,7 @@ class Trainer:
 
     def keep_average(self) -> None:
         """Put the averaged weights in place of the last ones."""
-        slots = get_slots(self.model, self.rule)
+        slots = self._slots()
         averages = {
             name: slots.get(f"average/{name}", value)
             for name, value in get_weights(self.model).items()
@@ -125,9 +134,16 @@ class Trainer:
         """Weights, statistics and optimizer slots."""
         weights = get_weights(self.model)
         return {f"weights/{name}": value for name, value in weights.items()} | {
-            f"slots/{name}": value
-            for name, value in get_slots(self.model, self.rule).items()
+            f"slots/{name}": value for name, value in self._slots().items()
         }
+
+    def _slots(self) -> dict[str, np.ndarray]:
+        """What the rule remembers, and the slow weights as averages."""
+        slots = get_slots(self.model, self.rule)
+        if self.lookahead:
+            for name, value in self.lookahead.slow.items():
+                slots[f"average/{name}"] = to_canonical(value)
+        return slots
 
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Go back to what `arrays` returned after `step` updates."""
@@ -137,6 +153,9 @@ class Trainer:
             parts.get(part, {})[rest] = value
         set_weights(self.model, parts["weights"])
         set_slots(self.model, self.rule, parts["slots"], step)
+        if self.lookahead:
+            for name, value in self.lookahead.slow.items():
+                assign(value, parts["slots"][f"average/{name}"])
 
 
 def prepare(model: keras.Model, recipe: Recipe) -> None:

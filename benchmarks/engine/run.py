@@ -18,7 +18,7 @@ from benchmarks.engine.process import Tell, Values, orphaned
 from common import files, model_file, results
 from common.data import Dataset, open_data
 from common.errors import Damaged, Refused
-from common.evaluate import predict_all, score
+from common.evaluate import predict_all, score, seen
 from common.extras import Native, load_extra
 from common.heads import transplanted
 from common.job import Job, installed
@@ -27,6 +27,7 @@ from common.recipe import Recipe
 from common.record import environment
 from common.results import Checkpoint, Record, Store, figure
 from common.spec import Spec, parameters
+from common.start import initial_weights, pictures_needed
 from common.systems import find
 from common.track import (
     EpochScores,
@@ -111,6 +112,8 @@ def trained(
         model = own.build_native(spec, seed=job.seed, device=job.device)
     else:
         train = track.train
+        if weights is None and pictures_needed(spec):
+            weights = initial_weights(spec, job.seed, data.train)
         model = track.build(
             spec,
             weights=weights,
@@ -175,7 +178,7 @@ class Attempt:
             on_epoch=self._epoch_done,
             on_progress=self._progressed,
         )
-        self._write(track, model, data, spec, history)
+        self._write(track, model, data, spec, recipe, history)
 
     def _start(self) -> Weights | None:
         if self.job.start is None:
@@ -223,13 +226,15 @@ class Attempt:
         model: Any,
         data: Dataset,
         spec: Spec,
+        recipe: Recipe,
         history: History,
     ) -> None:
         record = self._record(track, data, spec, history)
         if history.diverged_at is not None:
             self.store.write(record)
             return
-        logits = predict_all(track.predictor(model), data.test)
+        predict = seen(track.predictor(model), recipe.views)
+        logits = predict_all(predict, data.test)
         if not np.isfinite(logits).all():  # it was the last update that did it
             self.store.write(record | {"diverged_at": len(history.losses)})
             return

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from common import codec, systems
 from common.data import DataRequest, Dataset, open_data, pictures
 from common.errors import Refused
-from common.evaluate import evaluate, predict_all
+from common.evaluate import predict_all, score, seen
 from common.plan import Chunk, Plan
-from common.recipe import Recipe
+from common.recipe import Recipe, View
 from common.spec import Spec
+from common.start import initial_weights, pictures_needed
 from common.track import Model, Track, Trainer, load_track
-from common.weights import Weights, draw, random_weights, write
+from common.weights import Weights, random_weights, write
 
 STAGES = ("build", "functions", "training", "float32")
 # Steps after which every tensor is kept for comparison.
@@ -118,7 +119,11 @@ def measure(track: Track, climb: Climb) -> Iterator[str]:
     recipe = compressed(recipe, len(data.train), climb.steps)
 
     # Nothing is held from stage to stage: Inception's tensors are 190 MB in float64.
-    drawn = track.get_weights(track.build(spec, seed=climb.seed, dtype="float64"))
+    # A spec that is drawn from pictures has no draw of its own to be asked for.
+    given = start(spec, data, climb) if pictures_needed(spec) else None
+    model = track.build(spec, weights=given, seed=climb.seed, dtype="float64")
+    drawn = track.get_weights(model)
+    del model
     write(folder / "build", drawn, {})
     del drawn
     yield "build"
@@ -154,6 +159,17 @@ def dataset(climb: Climb, spec: Spec, recipe: Recipe) -> Dataset:
         return open_data(DataRequest.from_dict(climb.data))
     n = recipe.batch * max(2, climb.steps // 8) + recipe.batch // 2
     return pictures(spec.image, spec.classes, n, climb.seed)
+
+
+def start(spec: Spec, data: Dataset, climb: Climb) -> Weights:
+    """What the climb's training starts from.
+
+    A draw from pictures takes more of them than a few steps do.
+    """
+    n = pictures_needed(spec)
+    if n > len(data.train):
+        data = pictures(spec.image, spec.classes, n, climb.seed)
+    return initial_weights(spec, climb.seed, data.train)
 
 
 def compressed(recipe: Recipe, n: int, steps: int) -> Recipe:
@@ -231,7 +247,7 @@ def training(
     climb: Climb,
 ) -> dict[str, np.ndarray]:
     """Losses of every step; tensors after some; what evaluation says at the end."""
-    model = track.build(spec, weights=draw(spec.weights, climb.seed), dtype="float64")
+    model = track.build(spec, weights=start(spec, data, climb), dtype="float64")
     trainer = trainer_of(track, model, spec, recipe, climb)
     losses: list[float] = []
     judged: dict[str, np.ndarray] = {}
@@ -245,18 +261,18 @@ def training(
             }
             write(Path(climb.folder) / f"step-{step}", kept, {})
         if step == climb.tensors:
-            judged = evaluation(track, model, trainer, data)
+            judged = evaluation(track, model, trainer, data, recipe.views)
     return {"losses": np.array(losses)} | judged
 
 
 def evaluation(
-    track: Track, model: Model, trainer: Trainer, data: Dataset
+    track: Track, model: Model, trainer: Trainer, data: Dataset, views: Sequence[View]
 ) -> dict[str, np.ndarray]:
     """What the test pictures' logits and scores are now."""
     with trainer.averaged():
-        predict = track.predictor(model)
+        predict = seen(track.predictor(model), views)
         logits = predict_all(predict, data.test)
-        scores = evaluate(predict, data.test)
+        scores = score(logits, data.test.labels)
     return {
         "logits": logits,
         "accuracy": np.array(scores.accuracy),
@@ -269,13 +285,10 @@ def float32(
 ) -> dict[str, np.ndarray]:
     """Losses in float32, and those of the same start moved by one ulp."""
     few = replace(climb, steps=min(FLOAT32_STEPS, climb.steps))
-    start = {
-        name: value.astype(np.float32)
-        for name, value in draw(spec.weights, climb.seed).items()
-    }
-    moved = {name: np.nextafter(v, np.float32(np.inf)) for name, v in start.items()}
+    begun = {n: v.astype(np.float32) for n, v in start(spec, data, climb).items()}
+    moved = {name: np.nextafter(v, np.float32(np.inf)) for name, v in begun.items()}
     found = {}
-    for name, weights in (("losses", start), ("control", moved)):
+    for name, weights in (("losses", begun), ("control", moved)):
         model = track.build(spec, weights=weights, dtype="float32")
         trainer = trainer_of(track, model, spec, recipe, climb)
         parts = chunks(spec, recipe, data, few, "float32")
