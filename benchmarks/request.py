@@ -60,7 +60,7 @@ class Setting:
             mode=self.mode,
             track=track,
             seed=seed,
-            precision=self.machine.precision,
+            precision=self.machine.precision_of(resolved.spec, resolved.recipe),
             device=self.machine.device,
             threads=self.machine.threads_of(resolved.spec, resolved.recipe),
             epochs=resolved.recipe.epochs,

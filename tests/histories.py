@@ -1,6 +1,6 @@
 """People who add seeds until a verdict comes, simulated: how often is it false?
 
-    python -m tests.histories            # prints the table of docs/verdict.md
+    python -m tests.histories > docs/results/histories.json    # minutes
 
 A history is one comparison that grows seed by seed.  Its answers are drawn in one of
 two ways: as right and wrong answers to every picture (`Answers`, exact, slow), or as
@@ -15,8 +15,9 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import ndtri
@@ -246,26 +247,45 @@ def settings() -> Iterator[Setting]:
         yield Setting(images=images, seeds=seeds, discordant=discordant, paired=paired)
 
 
-def table() -> dict:
-    """False verdicts in percent, mean and worst over the settings, of both rules."""
+RULES = {1: "before: any number", len(LOOKS): "now: five looks"}
+
+
+def table() -> dict[str, Any]:
+    """What docs/results/histories.json holds.
+
+    False verdicts in percent of the histories, mean and worst over the settings.
+    """
     rows = []
-    for images, paired in product(IMAGES, (True, False)):
+    for images, paired, looks in product(IMAGES, (True, False), RULES):
         chosen = [s for s in settings() if (s.images, s.paired) == (images, paired)]
         cells = []
-        for looks in (1, len(LOOKS)):
-            for gap, verdict in ((0.0, "different"), (MARGIN, "equivalent")):
-                found = [
-                    outcomes(Normal(one, gap, seed=k), looks=looks)
-                    for k, one in enumerate(chosen)
-                ]
-                place = VERDICTS.index(verdict)
-                for way in ("one", "advised"):
-                    shares = [100 * getattr(one, way)[place] for one in found]
-                    cells.append(f"{np.mean(shares):.1f} / {max(shares):.1f}")
-        kind = "paired" if paired else "native"
-        rows.append([f"{images:,}", kind, str(len(chosen)), *cells])
+        for gap, verdict in ((0.0, "different"), (MARGIN, "equivalent")):
+            found = [
+                outcomes(Normal(one, gap, seed=k), looks=looks)
+                for k, one in enumerate(chosen)
+            ]
+            place = VERDICTS.index(verdict)
+            for way in ("one", "advised"):
+                shares = [100 * getattr(one, way)[place] for one in found]
+                cells.append(f"{np.mean(shares):.1f} / {max(shares):.1f}")
+        kind = "paired" if paired else "not paired"
+        rows.append([f"{images:,}", kind, RULES[looks], *cells])
         print(*rows[-1], file=sys.stderr, flush=True)
-    return {"rows": rows}
+    return {
+        "kind": "compare",
+        "origin": f"simulated: {HISTORIES:,} histories in each of {len(chosen)} "
+        "settings per row",
+        "command": "python -m tests.histories",
+        "environment": {"versions": {"numpy": version("numpy")}},
+        "tables": [{"title": "", "columns": COLUMNS, "rows": rows}],
+    }
+
+
+COLUMNS = [
+    *("Test images", "Runs", "Rule"),
+    *('No gap, "different" %: one at a time', "as advised"),
+    *('Gap of the margin, "equivalent" %: one at a time', "as advised"),
+]
 
 
 if __name__ == "__main__":

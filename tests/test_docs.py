@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
 from benchmarks import cli
 from common import record
 from common.report.pages import MARK, fill
+from common.report.summary import judged_again
 from tests import pages
 from tests.pages import PARTS, parser
 
@@ -75,7 +77,28 @@ def test_every_result_says_where_it_is_from(path):
     origin = {"origin", "tables"} if "tables" in content else {"result"}
     extra = {"schema"} & content.keys()
     assert content.keys() - extra == {"kind", "command", "environment", *origin}
-    assert content["command"].startswith("twintrack ")
+    assert content["command"].startswith(("twintrack ", "python -m tests."))
+
+
+def rows_of_runs():
+    """Every row of a comparison that was printed from runs."""
+    for path in RESULTS:
+        content = json.loads(path.read_text())
+        if content["kind"] == "compare" and "result" in content:
+            for row in content["result"]["systems"]:
+                yield pytest.param(row, id=f"{path.stem}, {row['system']}")
+
+
+@pytest.mark.parametrize("row", [*rows_of_runs()])
+def test_every_verdict_can_be_computed_again_from_the_repository(row):
+    """From which pictures each run got right; nothing else is kept of them."""
+    again = judged_again(row, margin=row["margin"])
+    assert again == row
+    kept = [run for track in row["tracks"].values() for run in track["runs"]]
+    assert all(run["correct"] for run in kept if run["accuracy"] is not None)
+    for track in row["tracks"].values():
+        mean = np.mean([run["accuracy"] for run in track["runs"]])
+        assert track["accuracy"]["mean"] == pytest.approx(mean, abs=1e-12)
 
 
 def test_a_changed_figure_is_seen():

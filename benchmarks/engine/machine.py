@@ -20,7 +20,8 @@ from common.recipe import Recipe
 from common.spec import Spec, macs
 from common.track import DEFAULT, load_track
 
-# Floating-point operations of an update below which one thread is as fast as two.
+# Floating-point operations of an update below which one thread is as fast as two, and
+# float32 as bfloat16.
 SHARED_STEP = 1e8
 DEVICES = ("auto", "cpu", "gpu")
 CGROUP = Path("/sys/fs/cgroup")  # where a container's memory is limited, on Linux
@@ -30,16 +31,22 @@ CGROUP = Path("/sys/fs/cgroup")  # where a container's memory is limited, on Lin
 class Machine:
     """What computes: resolved precision and device, and threads.
 
-    `threads` is none where each run is to have what fits it, as `threads_for` says.
+    `threads` is none where each run is to have what fits it, as `threads_for` says;
+    `small` is the precision of runs whose steps are small, where nobody chose one.
     """
 
     precision: str
     device: str
     threads: int | None = None
+    small: str | None = None
 
     def threads_of(self, spec: Spec, recipe: Recipe) -> int:
         """Threads of a run."""
         return self.threads or threads_for(spec, recipe)
+
+    def precision_of(self, spec: Spec, recipe: Recipe) -> str:
+        """Precision of a run."""
+        return self.small if self.small and is_small(spec, recipe) else self.precision
 
 
 def resolve(device: str, tracks: Sequence[str]) -> str:
@@ -92,7 +99,11 @@ def settle(
             f"a track must have the precision it is asked for, {lacking[0]} computes "
             f"in {known}, got {dtype}; choose one of these or another track"
         )
-    return Machine(precision=dtype, device=place, threads=threads)
+    # A small step gains nothing from bfloat16, and its rounding parts the two tracks.
+    small = (
+        "float32" if (precision, dtype, place) == ("auto", "bfloat16", "cpu") else None
+    )
+    return Machine(precision=dtype, device=place, threads=threads, small=small)
 
 
 def _driver() -> bool:
@@ -113,10 +124,15 @@ def threads_for(spec: Spec, recipe: Recipe) -> int:
     Two threads of a step of a millisecond mostly wait for each other, and for any
     other process that has a core: measured 20 times slower on a busy machine.
     """
+    return 1 if is_small(spec, recipe) else available_cores()
+
+
+def is_small(spec: Spec, recipe: Recipe) -> bool:
+    """Whether an update takes less than `SHARED_STEP` operations."""
     per_picture = macs(spec)
-    if per_picture and 6 * per_picture * recipe.batch < SHARED_STEP:
-        return 1
-    return available_cores()
+    if not per_picture:
+        return False
+    return 6 * per_picture * recipe.batch < SHARED_STEP
 
 
 def sees_gpu(track: str) -> bool:
