@@ -12,9 +12,20 @@ from difflib import get_close_matches
 from typing import Any
 
 from common.errors import Refused
-from common.recipe import SGD, Adam, Recipe
-from common.spec import LRN, CNNSpec, Conv, Dense, Flatten, Norm, Pool, Scale, sides
-from common.weights import Normal
+from common.recipe import SGD, Adam, Lookahead, Recipe
+from common.spec import (
+    LRN,
+    Act,
+    CNNSpec,
+    Conv,
+    Dense,
+    Flatten,
+    Norm,
+    Pool,
+    Scale,
+    sides,
+)
+from common.weights import Normal, Whitening
 
 # What torchvision's transforms use, as a share of white.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -135,6 +146,46 @@ def _decay_coupling(spec: Any, recipe: Recipe) -> Planted:
     return spec, replace(recipe, decay=replace(recipe.decay, kind="decoupled"))
 
 
+def _gelu_tanh(spec: Any, recipe: Recipe) -> Planted:
+    def other(act: Act) -> Act:
+        return replace(act, kind="gelu-tanh") if act.kind == "gelu" else act
+
+    return _layers(spec, Act, other), recipe
+
+
+def _whiten_sign(spec: Any, recipe: Recipe) -> Planted:
+    def other(conv: Conv) -> Conv:
+        if not isinstance(conv.init, Whitening):
+            return conv
+        return replace(conv, init=replace(conv.init, sign="negative"))
+
+    return _layers(spec, Conv, other), recipe
+
+
+def _lookahead_statistics(spec: Any, recipe: Recipe) -> Planted:
+    if not isinstance(recipe.average, Lookahead):
+        return spec, recipe
+    average = replace(recipe.average, statistics=not recipe.average.statistics)
+    return spec, replace(recipe, average=average)
+
+
+def _flip_phase(spec: Any, recipe: Recipe) -> Planted:
+    other = {"odd": "even", "even": "odd"}.get(recipe.augment.alternate)
+    if not other:
+        return spec, recipe
+    augment: Any = replace(recipe.augment, alternate=other)  # type: ignore[arg-type]
+    return spec, replace(recipe, augment=augment)
+
+
+def _tta_weights(spec: Any, recipe: Recipe) -> Planted:
+    views = recipe.views
+    if not views:
+        return spec, recipe
+    mean = sum(view.weight for view in views) / len(views)
+    alike = tuple(replace(view, weight=mean) for view in views)
+    return spec, replace(recipe, views=alike)
+
+
 FAULTS: dict[str, Fault] = {
     "bn-eps": Fault(
         what="batch norm's epsilon is 1e-5 (torch's default) for 1e-3 (Keras's)",
@@ -206,6 +257,37 @@ FAULTS: dict[str, Fault] = {
         system="deep-cnn",
         rung="losses",
         plant=_decay_coupling,
+    ),
+    "gelu-tanh": Fault(
+        what="GELU is its approximation by tanh, as many networks' code has it",
+        system="airbench94",
+        rung="logits",
+        plant=_gelu_tanh,
+    ),
+    "whiten-sign": Fault(
+        what="the whitening filters have the other sign, as another library's "
+        "eigenvectors may",
+        system="airbench94",
+        rung="draw",
+        plant=_whiten_sign,
+    ),
+    "lookahead-statistics": Fault(
+        what="the slow weights leave the running statistics out",
+        system="airbench94",
+        rung="statistics",
+        plant=_lookahead_statistics,
+    ),
+    "flip-phase": Fault(
+        what="pictures are mirrored anew in even epochs for odd ones",
+        system="airbench94",
+        rung="gradients",
+        plant=_flip_phase,
+    ),
+    "tta-weights": Fault(
+        what="all views of a picture weigh the same when it is judged",
+        system="airbench94",
+        rung="evaluation",
+        plant=_tta_weights,
     ),
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from common.inception import AUX, InceptionSpec
-from common.spec import CNNSpec, Dense, Image, MLPSpec, Spec
+from common.spec import CNNSpec, Image, MLPSpec, Spec
 from common.weights import Weights, draw
 
 
@@ -27,7 +27,7 @@ def head_of(spec: Spec) -> str:
         case MLPSpec():
             return "head"
         case CNNSpec():
-            return spec.names[-1]
+            return spec.names[spec.head]
         case InceptionSpec():
             return "fc"
     raise TypeError(
@@ -49,8 +49,9 @@ def with_classes(spec: Any, classes: int, *, image: Image | None = None) -> Any:
     """
     image = image or spec.image
     if isinstance(spec, CNNSpec):
-        last = replace(spec.layers[-1], out=classes)  # type: ignore[arg-type]
-        layers = (*spec.layers[:-1], last)
+        at = spec.head
+        head = replace(spec.layers[at], out=classes)  # type: ignore[arg-type]
+        layers = (*spec.layers[:at], head, *spec.layers[at + 1 :])
         return replace(spec, image=image, classes=classes, layers=layers)
     return replace(spec, image=image, classes=classes)
 
@@ -94,8 +95,8 @@ def headless(spec: Spec, weights: Weights) -> tuple[Any, Weights]:
     bare = with_classes(spec, n)
     if isinstance(spec, InceptionSpec):
         bare = replace(bare, aux=False)
-    elif isinstance(bare, CNNSpec) and isinstance(bare.layers[-1], Dense):
-        last = replace(bare.layers[-1], bias=True)
-        bare = replace(bare, layers=(*bare.layers[:-1], last))
+    elif isinstance(bare, CNNSpec):
+        last = replace(bare.layers[bare.head], bias=True)  # type: ignore[arg-type]
+        bare = replace(bare, layers=(*bare.layers[: bare.head], last))
     identity = {f"{name}.kernel": np.eye(n), f"{name}.bias": np.zeros(n)}
     return bare, {key: (weights | identity)[key] for key in bare.weights}

@@ -13,12 +13,16 @@ import numpy as np
 from common.errors import Refused
 from common.recipe import Recipe
 from common.spec import (
+    Act,
+    Add,
+    Branch,
     CNNSpec,
     Dense,
     Dropout,
     Flatten,
     Layer,
     MLPSpec,
+    Multiply,
     Norm,
     Relu,
     Shape,
@@ -34,6 +38,7 @@ def chain(spec: Spec) -> Iterator[tuple[str, Layer, Shape]]:
     """
     match spec:
         case CNNSpec():
+            _check_plain(spec)
             yield from zip(spec.names, spec.layers, spec.shapes[:-1], strict=True)
         case MLPSpec():
             yield from _mlp(spec)
@@ -42,6 +47,17 @@ def chain(spec: Spec) -> Iterator[tuple[str, Layer, Shape]]:
                 f"native mode needs an MLPSpec or a CNNSpec, got {type(spec).__name__}"
                 "; use --mode aligned"
             )
+
+
+def _check_plain(spec: CNNSpec) -> None:
+    """Refuse what a sequence of the frameworks' own layers with defaults is not."""
+    special = [x for x in spec.layers if isinstance(x, Act | Multiply | Branch | Add)]
+    if special:
+        raise Refused(
+            "native mode builds a plain sequence of the frameworks' own layers, got "
+            f"{type(special[0]).__name__}, which has no default there; use --mode "
+            "aligned"
+        )
 
 
 def _mlp(spec: MLPSpec) -> Iterator[tuple[str, Layer, Shape]]:
@@ -58,7 +74,7 @@ def _mlp(spec: MLPSpec) -> Iterator[tuple[str, Layer, Shape]]:
 
 def left_alone(recipe: Recipe) -> Recipe:
     """The recipe as native mode counts steps by: the short last batch is kept."""
-    return replace(recipe, drop_last=False, average=None)
+    return replace(recipe, drop_last=False, average=None, last_epoch=1.0, views=())
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -125,10 +125,11 @@ class Plan:
         if changed:
             changes = [draw_changes(rng, batch, spec, recipe) for rng in streams]
             joined = _joined(changes)
-            if augment.alternate:
+            if augment.alternate != "never":
                 # One draw for each picture of the run, not for each time it is seen.
                 first = self._stream(2).random(len(part)) < 0.5
-                joined = replace(joined, flip=first[rows.ravel()] ^ bool(epoch % 2))
+                again = (epoch % 2 == 1) == (augment.alternate == "odd")
+                joined = replace(joined, flip=first[rows.ravel()] ^ again)
             images = apply_changes(images, joined, spec, recipe, self.dtype)
         masks = {
             name: np.stack([self.mask(rng, (batch, *shape), rate) for rng in streams])

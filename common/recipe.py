@@ -120,14 +120,16 @@ class Lookahead:
     """Slow weights that the fast ones start from again and again; they are evaluated.
 
     After every `every`-th update t (from 1) of T: slow = d * slow + (1 - d) * fast and
-    fast = slow, with d = decay**every * (t / T)**power, for all weights and running
-    statistics alike.  They start as the initial weights.  Zhang et al. 2019, arXiv
-    1907.08610, algorithm 1, with the growing d of Jordan 2024, arXiv 2404.00498.
+    fast = slow, with d = decay**every * (t / T)**power, for all weights and, where
+    `statistics`, running statistics alike.  They start as the initial weights.  Zhang
+    et al. 2019, arXiv 1907.08610, algorithm 1, with the growing d of Jordan 2024, arXiv
+    2404.00498.
     """
 
     every: int
     decay: float
     power: float = 0.0
+    statistics: bool = True
 
     def stays(self, steps: int) -> NDArray[np.float64]:
         """D after each of `steps` updates, (steps,); -1 where nothing is done."""
@@ -236,9 +238,10 @@ class Augment:
 
     Attributes:
         flip: Mirror left to right with probability one half.
-        alternate: Where `flip`: one draw for each picture, and every picture is
-            mirrored anew in every second epoch, so that two epochs show both sides.
-            Jordan 2024, arXiv 2404.00498, section 3.6.
+        alternate: Where `flip`: one draw for each picture of the run, and in the "odd"
+            or "even" epochs (from 0) every picture is mirrored once more, so that two
+            epochs show both sides.  Jordan 2024, arXiv 2404.00498, section 3.6.
+            "never": a draw for each picture and epoch.
         shift: Move each picture by up to so many pixels in both directions; what comes
             in at the border is its reflection.
         cutout: Side of a square of black in pixels, anywhere inside; 0 for none.
@@ -253,15 +256,15 @@ class Augment:
     flip: bool = False
     brightness: float = 0.0
     contrast: tuple[float, float] | tuple[()] = ()
-    alternate: bool = False
+    alternate: Literal["never", "odd", "even"] = "never"
     shift: int = 0
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        if self.alternate and not self.flip:
+        if self.alternate != "never" and not self.flip:
             raise ValueError(
-                "to alternate is a way to flip, got alternate=True and flip=False; set "
-                "flip=True"
+                f"to alternate is a way to flip, got alternate={self.alternate!r} and "
+                "flip=False; set flip=True"
             )
 
     @property

@@ -162,12 +162,13 @@ class Act:
     """An activation.
 
     Attributes:
-        kind: "leaky": x where x > 0, else slope * x; "gelu": x * Phi(x), exact and not
-            by tanh; "silu": x / (1 + exp(-x)).
+        kind: "leaky": x where x > 0, else slope * x; "gelu": x * Phi(x); "gelu-tanh":
+            its approximation by tanh (Hendrycks and Gimpel 2016, arXiv 1606.08415,
+            section 2); "silu": x / (1 + exp(-x)).
         slope: Of "leaky".
     """
 
-    kind: Literal["leaky", "gelu", "silu"]
+    kind: Literal["leaky", "gelu", "gelu-tanh", "silu"]
     slope: float = 0.0
 
 
@@ -385,12 +386,13 @@ class MLPSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CNNSpec:
-    """A convolutional classifier: a sequence of layers, the last one dense.
+    """A convolutional classifier: a sequence of layers, the last weights dense.
 
     Attributes:
         image: (height, width, channels) of the pictures.
         classes: Number of logits.
-        layers: First to last; the last is `Dense(classes)`.
+        layers: First to last; they end with `Dense(classes)`, or with that and what
+            changes its logits.
         scale: What happens to the pixels first.
         crop: Side of the square the network sees: training takes random ones,
             the model itself takes the central one of a larger picture; 0 for all.
@@ -449,6 +451,18 @@ class CNNSpec:
             counts[kind] = counts.get(kind, 0) + 1
             names.append(f"{kind}{counts[kind]}")
         return tuple(names)
+
+    @property
+    def head(self) -> int:
+        """Where the last dense layer is; after it only the logits are changed.
+
+        Raises:
+            ValueError: There is none.
+        """
+        found = [i for i, x in enumerate(self.layers) if isinstance(x, Dense)]
+        if not found:
+            raise ValueError("a classifier needs a dense layer, got none; end with one")
+        return found[-1]
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

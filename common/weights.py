@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 from math import prod, sqrt
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,16 +147,18 @@ class Whitening:
     """Filters that whiten the patches of the training pictures, and their negatives.
 
     Each is an eigenvector of the patches' uncentred second moments over sqrt(its
-    eigenvalue + `eps`), the largest eigenvalue first; its sign is such that its largest
-    entry is positive.  Jordan 2024, arXiv 2404.00498, section 3.2.
+    eigenvalue + `eps`), the largest eigenvalue first.  Jordan 2024, arXiv 2404.00498,
+    section 3.2.
 
     Attributes:
         pictures: How many pictures are taken, at random.
         eps: Added to each eigenvalue.
+        sign: Of each vector's largest entry: libraries return either.
     """
 
     pictures: int = 5000
     eps: float = 5e-4
+    sign: Literal["positive", "negative"] = "positive"
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
         """Refused: without pictures there is nothing to whiten.
@@ -194,6 +196,7 @@ class Whitening:
         vectors = vectors[:, ::-1] / np.sqrt(values[::-1] + self.eps)
         largest = np.abs(vectors).argmax(0)
         vectors = vectors * np.sign(vectors[largest, np.arange(size)])
+        vectors = vectors if self.sign == "positive" else -vectors
         return np.concatenate([vectors, -vectors], 1).reshape(shape)
 
 

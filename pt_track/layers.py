@@ -1,5 +1,7 @@
 """Layers with the spec's numbers, in PyTorch.  Twin: tf_track/layers.py."""
 
+from math import pi
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -197,9 +199,11 @@ class Act(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         match self.layer.kind:
             case "leaky":
-                return F.leaky_relu(x, self.layer.slope)
+                return torch.where(x > 0, x, x * self.layer.slope)
             case "silu":
                 return F.silu(x)
+            case "gelu-tanh":
+                return gelu_tanh(x)
         return gelu(x)
 
 
@@ -212,6 +216,12 @@ def gelu(x: Tensor) -> Tensor:
     if x.dtype != torch.float64:
         return F.gelu(x)
     return 0.5 * x * torch.special.erfc(-x * 2**-0.5)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU's approximation by tanh."""
+    inner = (2 / pi) ** 0.5 * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + torch.tanh(inner))
 
 
 class Multiply(nn.Module):

@@ -42,7 +42,8 @@ class Trainer:
         self.rule = optimizer(model, spec, recipe, rates)
         self.lookahead = None
         if isinstance(recipe.average, LookaheadRecipe):
-            tensors = {name: tensor for name, (tensor, _) in native(model).items()}
+            rows = native if recipe.average.statistics else parameters
+            tensors = {name: tensor for name, (tensor, _) in rows(model).items()}
             self.lookahead = Lookahead(tensors, recipe.average.stays(len(rates)))
         self.weights = [p for p, _ in trained(model).values()]
         self.device = self.weights[0].device

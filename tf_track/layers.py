@@ -1,5 +1,7 @@
 """Layers with the spec's numbers, in Keras.  Twin: pt_track/layers.py."""
 
+from math import pi
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -215,9 +217,12 @@ class Act(keras.layers.Layer):
     def call(self, x: Tensor) -> Tensor:
         match self.layer.kind:
             case "leaky":
-                return tf.nn.leaky_relu(x, self.layer.slope)
+                # Not tf.nn.leaky_relu: its slope is a float32, in float64 too.
+                return tf.where(x > 0, x, x * self.layer.slope)
             case "silu":
                 return tf.nn.silu(x)
+            case "gelu-tanh":
+                return gelu_tanh(x)
         return gelu(x)
 
 
@@ -230,6 +235,12 @@ def gelu(x: Tensor) -> Tensor:
     if x.dtype != tf.float64:
         return tf.nn.gelu(x, approximate=False)
     return 0.5 * x * tf.math.erfc(-x * 2**-0.5)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU's approximation by tanh."""
+    inner = (2 / pi) ** 0.5 * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + tf.tanh(inner))
 
 
 class Multiply(keras.layers.Layer):

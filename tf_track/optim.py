@@ -86,8 +86,9 @@ class Rule(keras.optimizers.Optimizer):
         """Update one variable by its gradient."""
         gradient = tf.convert_to_tensor(gradient)
         index = self._get_variable_index(variable)
-        if self.own and (table := self.own[index]) is not None:
-            lr = table(self.iterations)
+        own = self.own[index] if self.own else None
+        if own is not None:
+            lr = own(self.iterations)
         if self.factors is not None:
             lr = lr * self.factors[index]
         decay = self.strength(variable)
@@ -124,9 +125,9 @@ class Rule(keras.optimizers.Optimizer):
         if self.decoupled or not self.decay:
             return 0.0
         terms = [
-            strength / 2 * tf.reduce_sum(tf.square(v))
+            self.strength(v) / 2 * tf.reduce_sum(tf.square(v))
             for v in variables
-            if (strength := self.strength(v))
+            if self.strength(v)
         ]
         return tf.add_n(terms) if terms else 0.0
 

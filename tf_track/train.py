@@ -42,7 +42,8 @@ class Trainer:
         self.rule = optimizer(model, spec, recipe, rates)
         self.lookahead = None
         if isinstance(recipe.average, LookaheadRecipe):
-            self.lookahead = Lookahead(native(model), recipe.average.stays(len(rates)))
+            rows = native if recipe.average.statistics else parameters
+            self.lookahead = Lookahead(rows(model), recipe.average.stays(len(rates)))
         self.weights = list(trained(model).values())
         self.graphs: dict[int, tf.types.experimental.PolymorphicFunction] = {}
 

@@ -7,8 +7,10 @@ from torch import Tensor
 from common import spec
 from pt_track.on_keras.layers import (
     LRN,
+    Act,
     Dropout,
     Flatten,
+    Multiply,
     Network,
     Norm,
     Relu,
@@ -41,6 +43,7 @@ class CNN(Network):
     ) -> Tensor:
         masks = masks or {}
         x = self.scale(crop(x, self.side))
+        kept = x
         for name in self.order:
             layer = getattr(self, name)
             match layer:
@@ -48,13 +51,22 @@ class CNN(Network):
                     x = layer(x, masks.get(name), training=training)
                 case Norm():
                     x = layer(x, training=training)
+                case spec.Branch():
+                    kept = x
+                case spec.Add():
+                    x = x + kept
                 case _:
                     x = layer(x)
         return ops.cast(x, "float32") if self.mixed else x  # (n, classes)
 
 
-def module(layer: spec.Layer, channels: int, dtype: str) -> keras.layers.Layer:
-    """The layer that a record of the spec describes, for input of `channels`."""
+def module(
+    layer: spec.Layer, channels: int, dtype: str
+) -> keras.layers.Layer | spec.Branch | spec.Add:
+    """The layer that a record of the spec describes, for input of `channels`.
+
+    Branches and sums have nothing to build: the network itself does them.
+    """
     match layer:
         case spec.Conv():
             return conv(channels, layer, dtype)
@@ -74,4 +86,10 @@ def module(layer: spec.Layer, channels: int, dtype: str) -> keras.layers.Layer:
             return Flatten(order, dtype)
         case spec.Relu():
             return Relu(dtype)
+        case spec.Act():
+            return Act(layer, dtype)
+        case spec.Multiply(factor):
+            return Multiply(factor, dtype)
+        case spec.Branch() | spec.Add():
+            return layer
     raise TypeError(f"a layer must be a record of common.spec, got {layer!r}")

@@ -16,6 +16,7 @@ from keras import ops
 from torch import Tensor
 
 from common import spec
+from common.errors import Refused
 
 AXES = (1, 2)  # height and width of NHWC
 LAST = "channels_last"
@@ -258,6 +259,35 @@ class Relu(keras.layers.Layer):
 
     def call(self, x: Tensor) -> Tensor:
         return ops.relu(x)
+
+
+class Act(keras.layers.Layer):
+    """An activation, as the spec says."""
+
+    def __init__(self, layer: spec.Act, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        if layer.kind.startswith("gelu"):
+            raise Refused(
+                "the track keras_torch has no GELU that is exact in float64: keras.ops "
+                "has no erfc; use the tracks torch and tensorflow"
+            )
+        self.layer = layer
+
+    def call(self, x: Tensor) -> Tensor:
+        if self.layer.kind == "leaky":
+            return ops.where(x > 0, x, x * self.layer.slope)
+        return x * ops.sigmoid(x)
+
+
+class Multiply(keras.layers.Layer):
+    """Every value times a factor."""
+
+    def __init__(self, factor: float, dtype: str) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.factor = factor
+
+    def call(self, x: Tensor) -> Tensor:
+        return x * self.factor
 
 
 class Scale(keras.layers.Layer):
