@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from common.errors import Refused
-from common.recipe import SGD, Adam, Lookahead, Recipe
+from common.recipe import SGD, Adam, Lookahead, Muon, Recipe
 from common.spec import (
     LRN,
     Act,
@@ -177,6 +177,13 @@ def _flip_phase(spec: Any, recipe: Recipe) -> Planted:
     return spec, replace(recipe, augment=augment)
 
 
+def _muon_transpose(spec: Any, recipe: Recipe) -> Planted:
+    rule = recipe.optimizer
+    if not isinstance(rule, Muon):
+        return spec, recipe
+    return spec, replace(recipe, optimizer=replace(rule, rows="inputs"))
+
+
 def _tta_weights(spec: Any, recipe: Recipe) -> Planted:
     views = recipe.views
     if not views:
@@ -282,6 +289,12 @@ FAULTS: dict[str, Fault] = {
         system="airbench94",
         rung="gradients",
         plant=_flip_phase,
+    ),
+    "muon-transpose": Fault(
+        what="Muon's matrix has a row for each input instead of each output",
+        system="airbench94-muon",
+        rung="losses",
+        plant=_muon_transpose,
     ),
     "tta-weights": Fault(
         what="all views of a picture weigh the same when it is judged",

@@ -189,6 +189,34 @@ class Adam:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Muon:
+    """Momentum whose step is made orthogonal; of kernels.  Jordan et al. 2024.
+
+    buffer = momentum * buffer + g; G = g + momentum * buffer as a matrix (outputs,
+    inputs of one output), transposed if it is taller than wide; X = G / (|G| + eps),
+    then `iterations` times A = X X^T, X = a X + (b A + c A A) X with the quintic's
+    a, b, c = 3.4445, -4.7750, 2.0315; w -= lr * X.  In bfloat16 where the model
+    computes in it.  kellerjordan.github.io/posts/muon.
+
+    Attributes:
+        momentum: Share of the buffer that stays.
+        iterations: Of Newton and Schulz.
+        eps: Added to the norm of G.
+        renormalise: Whether a kernel is first scaled to the norm sqrt(outputs).
+        rows: What a row of the matrix belongs to.
+    """
+
+    momentum: float = 0.95
+    iterations: int = 5
+    eps: float = 1e-7
+    renormalise: bool = False
+    rows: Literal["outputs", "inputs"] = "outputs"
+
+
+QUINTIC = (3.4445, -4.7750, 2.0315)  # `Muon`'s a, b, c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decay:
     """Weight decay.
 
@@ -299,6 +327,7 @@ class Recipe:
         batch: Examples per update.
         epochs: Passes over the training data.
         optimizer: The update rule.
+        optimizers: Pairs of a prefix and a rule in its place; the longest counts.
         schedule: Factor on `lr` per step.
         decay: Weight decay, or none.
         clip: Largest global norm of the gradient (of the data loss, before
@@ -332,7 +361,7 @@ class Recipe:
     lr: float
     batch: int
     epochs: int
-    optimizer: SGD | Adam = SGD()
+    optimizer: SGD | Adam | Muon = SGD()
     schedule: Schedule = Steady()
     decay: Decay | None = None
     clip: float = 0.0
@@ -349,6 +378,7 @@ class Recipe:
     schedules: tuple[tuple[str, Piecewise | WarmCosine | Steady], ...] = ()
     last_epoch: float = 1.0
     views: tuple[View, ...] = ()
+    optimizers: tuple[tuple[str, SGD | Adam | Muon], ...] = ()
 
     def __post_init__(self) -> None:
         if self.lr < 0 or self.batch < 1 or self.epochs < 1 or self.clip < 0:
@@ -390,6 +420,26 @@ class Recipe:
     def schedule_of(self, name: str) -> Schedule | None:
         """The schedule of the tensor called `name`, if it has one of its own."""
         return _of_longest(name, self.schedules, None)
+
+    def optimizer_of(self, name: str) -> SGD | Adam | Muon:
+        """The update rule of the tensor called `name`."""
+        return _of_longest(name, self.optimizers, self.optimizer)
+
+    def check(self, records: dict[str, WeightRecord]) -> None:
+        """Refuse what names tensors that the model has not, or cannot be done to them.
+
+        Raises:
+            ValueError: In one line.
+        """
+        if self.decay:
+            self.decay.chosen(records)
+        for name, record in records.items():
+            vector = record.trained and len(record.shape) < 2
+            if vector and isinstance(self.optimizer_of(name), Muon):
+                raise ValueError(
+                    f"Muon makes matrices orthogonal, {name} has the shape "
+                    f"{record.shape}; give it another rule in recipe.optimizers"
+                )
 
     def steps(self, n: int) -> int:
         """Updates in the whole run over `n` examples."""

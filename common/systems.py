@@ -199,8 +199,7 @@ def resolve(
         recipe = apply(system.recipe, "recipe", overrides)
         if epochs is not None:
             recipe = replace(recipe, epochs=epochs)
-        if recipe.decay:
-            recipe.decay.chosen(spec.weights)
+        recipe.check(spec.weights)
     except Refused:
         raise
     except (ValueError, TypeError) as error:

@@ -91,6 +91,17 @@ class HeNormal:
 
 
 @dataclass(frozen=True, slots=True)
+class Uniform:
+    """Uniform in +-`bound`."""
+
+    bound: float
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        return rng.uniform(-self.bound, self.bound, shape)
+
+
+@dataclass(frozen=True, slots=True)
 class FanInUniform:
     """Uniform in +-1 / sqrt(fan in): what torch's convolutions start from.
 

@@ -6,6 +6,7 @@ and in what weight decay means.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -175,18 +176,107 @@ class Adam(Rule):
         torch._foreach_addcdiv_(weights, means, below, -lr / (1 - self.beta1**t))
 
 
+class Muon(Rule):
+    """As `common.recipe.Muon` states it."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        rates: np.ndarray | float,
+        *,
+        momentum: float = 0.95,
+        iterations: int = 5,
+        eps: float = 1e-7,
+        renormalise: bool = False,
+        rows: str = "outputs",
+        dtype: torch.dtype | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(params, rates, slots=("momentum",), **rest)
+        self.momentum, self.iterations, self.eps = momentum, iterations, eps
+        self.renormalise, self.dtype = renormalise, dtype
+        self.swap = (0, 1 if rows == "inputs" else 0)  # (outputs, inputs, ...) in torch
+
+    def update(self, weights: list[Tensor], gradients: list[Tensor], lr: float) -> None:
+        """The rule's formula."""
+        buffers = self._slot(weights, "momentum")
+        torch._foreach_mul_(buffers, self.momentum)
+        torch._foreach_add_(buffers, gradients)
+        gradients = torch._foreach_add(gradients, buffers, alpha=self.momentum)
+        for w, g in zip(weights, gradients, strict=True):
+            if self.renormalise:
+                w.mul_(len(w) ** 0.5 / w.norm())
+            rows = g.transpose(*self.swap)
+            step = self.orthogonal(rows.reshape(len(rows), -1)).to(w.dtype)
+            w.sub_(step.reshape(rows.shape).transpose(*self.swap), alpha=lr)
+
+    def orthogonal(self, matrix: Tensor) -> Tensor:
+        """The matrix (m, n) with all singular values near 1."""
+        a, b, c = r.QUINTIC
+        x = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+        x = x / (x.norm() + self.eps)
+        x = x.to(self.dtype or x.dtype)
+        for _ in range(self.iterations):
+            square = x @ x.T
+            x = a * x + (b * square + c * square @ square) @ x
+        return x if len(matrix) <= matrix.shape[1] else x.T
+
+
+class Several:
+    """Rules side by side, each with tensors of its own."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self.rules = rules
+        self.state = {p: own for rule in rules for p, own in rule.state.items()}
+
+    @property
+    def updates(self) -> int:
+        """How many there were."""
+        return self.rules[0].updates
+
+    @updates.setter
+    def updates(self, n: int) -> None:
+        for rule in self.rules:
+            rule.updates = n
+
+    def step(self) -> None:
+        """Update every tensor by its gradient."""
+        for rule in self.rules:
+            rule.step()
+
+    def penalty(self) -> Tensor | float:
+        """The L2 terms of all rules."""
+        return sum(rule.penalty() for rule in self.rules)
+
+
 def optimizer(
     model: nn.Module, spec: Spec, recipe: r.Recipe, rates: np.ndarray
-) -> Rule:
+) -> Rule | Several:
     """The recipe's optimizer for a model of `spec`, at the given learning rates."""
     named = trained(model)
+    kinds = dict.fromkeys(recipe.optimizer_of(name) for name in named)
+    rules = [_rule(model, kind, spec, recipe, rates) for kind in kinds]
+    return rules[0] if len(rules) == 1 else Several(rules)
+
+
+def _rule(
+    model: nn.Module,
+    kind: r.SGD | r.Adam | r.Muon,
+    spec: Spec,
+    recipe: r.Recipe,
+    rates: np.ndarray,
+) -> Rule:
+    """The rule of the tensors that `kind` is for."""
+    named = {
+        n: row for n, row in trained(model).items() if recipe.optimizer_of(n) == kind
+    }
     chosen = recipe.decay.chosen(spec.weights) if recipe.decay else ()
-    kinds: dict[tuple[float, float, r.Schedule | None], list[Tensor]] = {}
+    alike: dict[tuple[float, float, r.Schedule | None], list[Tensor]] = {}
     for name, (p, _) in named.items():
         factor, decay = recipe.multiplier(name), 0.0
         if recipe.decay and name in chosen:
             decay = recipe.decay.strength(factor)
-        kinds.setdefault((decay, factor, recipe.schedule_of(name)), []).append(p)
+        alike.setdefault((decay, factor, recipe.schedule_of(name)), []).append(p)
     groups = [
         {
             "params": params,
@@ -196,7 +286,7 @@ def optimizer(
             if schedule
             else None,
         }
-        for (decay, factor, schedule), params in kinds.items()
+        for (decay, factor, schedule), params in alike.items()
     ]
     average = recipe.average
     common: dict[str, Any] = {
@@ -205,7 +295,7 @@ def optimizer(
         if isinstance(average, r.Average)
         else None,
     }
-    match recipe.optimizer:
+    match kind:
         case r.SGD(momentum=momentum, nesterov=nesterov, form=form):
             return SGD(
                 groups,
@@ -217,7 +307,16 @@ def optimizer(
             )
         case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
             return Adam(groups, rates, beta1=beta1, beta2=beta2, eps=eps, **common)
-    raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+        case r.Muon():
+            bf16 = getattr(model, "arithmetic", None) == "bfloat16"
+            return Muon(
+                groups,
+                rates,
+                dtype=torch.bfloat16 if bf16 else None,
+                **asdict(kind),
+                **common,
+            )
+    raise TypeError(f"no such optimizer: {kind!r}")
 
 
 class Lookahead:
@@ -252,7 +351,7 @@ def clip(gradients: list[Tensor], limit: float) -> None:
     torch._foreach_mul_(gradients, scale)
 
 
-def get_slots(model: nn.Module, rule: Rule) -> dict[str, np.ndarray]:
+def get_slots(model: nn.Module, rule: Rule | Several) -> dict[str, np.ndarray]:
     """What the rule remembers, "slot/weight" -> canonical array."""
     return {
         f"{slot}/{name}": to_canonical(value, axes)
@@ -262,7 +361,7 @@ def get_slots(model: nn.Module, rule: Rule) -> dict[str, np.ndarray]:
 
 
 def set_slots(
-    model: nn.Module, rule: Rule, slots: dict[str, np.ndarray], updates: int
+    model: nn.Module, rule: Rule | Several, slots: dict[str, np.ndarray], updates: int
 ) -> None:
     """Go back to what `get_slots` returned after `updates` updates."""
     for name, (p, axes) in trained(model).items():

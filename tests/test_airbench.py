@@ -22,13 +22,26 @@ from common.heads import headless, with_classes
 from common.native_mode import chain
 from common.plan import Plan, apply_changes, bordered, draw_changes
 from common.recipe import (
+    SGD,
     Augment,
     Lookahead,
+    Muon,
     Piecewise,
     Recipe,
     View,
 )
-from common.spec import Act, Add, Branch, CNNSpec, Dense, Flatten, Scale, parameters
+from common.spec import (
+    Act,
+    Add,
+    Branch,
+    CNNSpec,
+    Conv,
+    Dense,
+    Flatten,
+    Norm,
+    Scale,
+    parameters,
+)
 from common.start import initial_weights, pictures_needed
 from common.systems import CIFAR, ROUNDING, SYSTEMS, resolve
 from common.track import load_track
@@ -39,10 +52,11 @@ TRACKS = ("torch", "tensorflow")
 # factor of 1 for every bias of batch norm, which is counted there and not kept here.
 PUBLISHED = {
     "airbench94": (1_972_792, 118e6, 476),
+    "airbench94-muon": (1_972_792, 118e6, 200),
     "airbench95": (4_606_520, 302e6, 720),
     "airbench96": (9_918_776, 452e6, 1776),
 }
-OF_AIRBENCH = [f for f in FAULTS if FAULTS[f].system == "airbench94"]
+OF_AIRBENCH = [f for f in FAULTS if FAULTS[f].system.startswith("airbench94")]
 NARROW = "airbench-narrow"
 STEPS = 12
 
@@ -79,17 +93,22 @@ def test_its_rates_are_the_published_ones():
     assert recipe.multiplier("norm6.shift") == 64
 
 
-@pytest.fixture(params=[False, True], ids=["two convolutions", "three beside a skip"])
-def narrow(request, monkeypatch):
-    """The network with few filters, as a system of its own."""
+@pytest.fixture
+def narrow(monkeypatch):
+    """A function that makes a system of a network with few filters; its name."""
 
-    def spec(image, classes):
-        return zoo._airbench(image, classes, widths=(24, 24, 32), deep=request.param)
+    def make(name):
+        deep, muon = name == "airbench96", name.endswith("muon")
 
-    name = "airbench96" if request.param else "airbench94"
-    system = dataclasses.replace(SYSTEMS[name], name=NARROW, spec=spec)
-    monkeypatch.setitem(SYSTEMS, NARROW, system)
-    return NARROW
+        def spec(image, classes):
+            widths = (24, 24, 32)
+            return zoo._airbench(image, classes, widths=widths, deep=deep, muon=muon)
+
+        system = dataclasses.replace(SYSTEMS[name], name=NARROW, spec=spec)
+        monkeypatch.setitem(SYSTEMS, NARROW, system)
+        return NARROW
+
+    return make
 
 
 def climbed(name, folder, fault=None, steps=STEPS):
@@ -100,7 +119,7 @@ def climbed(name, folder, fault=None, steps=STEPS):
         steps=steps,
         seed=3,
         threads=1,
-        overrides=("recipe.batch=16",),
+        overrides=(*SYSTEMS[name].ladder.overrides, "recipe.batch=16"),
         fault=fault,
         folder=folder,
     )
@@ -116,25 +135,20 @@ def climbed(name, folder, fault=None, steps=STEPS):
     return rungs
 
 
-def test_both_tracks_compute_the_same_function(narrow, tmp_path):
-    rungs = climbed(narrow, tmp_path)
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if n != "airbench95"])
+def test_both_tracks_compute_the_same_function(name, narrow, tmp_path):
+    rungs = climbed(narrow(name), tmp_path)
     assert [rung.name for rung in rungs if not rung.passed] == []
-    names = [rung.name for rung in rungs]
-    assert {"statistics", "averages", "evaluation"} <= {*names}
+    names = {rung.name for rung in rungs}
+    averages = set() if name.endswith("muon") else {"averages"}
+    assert {"statistics", "evaluation"} | averages <= names
     exact = [rung for rung in rungs if rung.dtype == "float64"]
     assert max(rung.difference for rung in exact) < ROUNDING
 
 
 @pytest.mark.parametrize("fault", OF_AIRBENCH)
-def test_a_planted_fault_is_caught_by_the_rung_that_is_named(
-    fault, tmp_path, monkeypatch
-):
-    def spec(image, classes):
-        return zoo._airbench(image, classes, widths=(24, 24, 24))
-
-    system = dataclasses.replace(SYSTEMS["airbench94"], name=NARROW, spec=spec)
-    monkeypatch.setitem(SYSTEMS, NARROW, system)
-    *held, broken = climbed(NARROW, tmp_path, fault)
+def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, narrow, tmp_path):
+    *held, broken = climbed(narrow(FAULTS[fault].system), tmp_path, fault)
     assert (broken.name, broken.passed) == (FAULTS[fault].rung, False)
     assert broken.difference > 100 * broken.tolerance
     assert all(rung.passed for rung in held)
@@ -425,8 +439,6 @@ def test_a_cut_last_epoch_stops_where_it_says():
 @pytest.mark.parametrize("track", TRACKS)
 def test_lookahead_is_what_it_is_by_hand(track):
     """From the fast weights of a run without it; statistics too, resumed or not."""
-    from common.spec import Conv, Norm
-
     spec = CNNSpec(
         image=(6, 6, 1),
         classes=3,
@@ -469,6 +481,82 @@ def test_lookahead_is_what_it_is_by_hand(track):
     assert {n: v.tobytes() for n, v in kept.items()} == {
         n: v.tobytes() for n, v in trainer.arrays().items()
     }
+
+
+def orthogonal_by_hand(matrix, iterations, eps):
+    """Newton and Schulz in NumPy, as the published code has it."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (np.linalg.norm(x) + eps)
+    for _ in range(iterations):
+        square = x @ x.T
+        x = a * x + (b * square + c * (square @ square)) @ x
+    return x.T if tall else x
+
+
+@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize("rows", ["outputs", "inputs"])
+@pytest.mark.parametrize("out", [3, 40], ids=["wide", "tall"])
+def test_muon_is_what_it_is_by_hand(track, rows, out):
+    """A third witness: three updates of oblong filters from the same gradients."""
+    spec = CNNSpec(
+        image=(5, 6, 2),
+        classes=2,
+        layers=(Conv(out, (3, 2), bias=False), Flatten(), Dense(2, bias=False)),
+    )
+    rule = Muon(momentum=0.6, iterations=3, eps=1e-9, renormalise=True, rows=rows)
+    recipe = Recipe(lr=0.1, batch=4, epochs=1, optimizer=rule)
+    recipe = dataclasses.replace(recipe, optimizers=(("dense1", SGD()),))
+    data = pictures((5, 6, 2), 2, 12, 0)
+    module = load_track(track)
+    model = module.build(spec, dtype="float64")
+    rates = np.array([0.1, 0.2, 0.05])
+    trainer = module.Trainer(model, spec, recipe, rates)
+    name = "conv1.kernel"
+    w = module.get_weights(model)[name]
+    buffer = np.zeros_like(w)
+    (chunk,) = Plan(seed=0, dtype="float64").chunks(data.train, spec, recipe, 0)
+    for t in range(3):
+        g = trainer.canonical_gradients(chunk[t : t + 1])[name]
+        trainer.run(chunk[t : t + 1])
+        buffer = 0.6 * buffer + g
+        g = g + 0.6 * buffer
+        w = w * (out**0.5 / np.linalg.norm(w))
+        axis = 3 if rows == "outputs" else 2
+        moved = np.moveaxis(g, axis, 0)
+        step = orthogonal_by_hand(moved.reshape(len(moved), -1), 3, 1e-9)
+        w = w - rates[t] * np.moveaxis(step.reshape(moved.shape), 0, axis)
+        found = module.get_weights(model)[name]
+        np.testing.assert_allclose(found, w, rtol=1e-10, atol=1e-12)
+    again = module.build(spec, dtype="float64")
+    resumed = module.Trainer(again, spec, recipe, rates)
+    resumed.restore(trainer.arrays(), 3)
+    kept = {n: v.tobytes() for n, v in resumed.arrays().items()}
+    assert kept == {n: v.tobytes() for n, v in trainer.arrays().items()}
+
+
+def test_muon_of_a_vector_is_refused_in_one_line():
+    rule = "recipe.optimizers=()"
+    with pytest.raises(Refused, match=r"orthogonal, conv1.bias has the shape \(24,\);"):
+        resolve("airbench94-muon", image=CIFAR, classes=10, overrides=(rule,))
+
+
+def test_muons_numbers_are_the_published_ones():
+    """Rates per sum of 2,000 losses, and decay over each of them."""
+    recipe = of("airbench94-muon").recipe
+    rates = {"norm1.shift": 0.053, "conv1.bias": 0.053, "dense1.kernel": 0.67}
+    for name, rate in rates.items():
+        factor = recipe.multiplier(name)
+        assert recipe.lr * factor == pytest.approx(rate * 2000)
+        assert recipe.decay.strength(factor) * 2000 == pytest.approx(2e-6 * 2000 / rate)
+        assert recipe.optimizer_of(name) == SGD(momentum=0.85, nesterov=True)
+    assert recipe.optimizer_of("conv4.kernel").momentum == 0.6
+    assert (recipe.lr, recipe.multiplier("conv4.kernel")) == (0.24, 1)
+    factors = recipe.schedule_of("conv1.bias").factors(200, 200)
+    np.testing.assert_allclose(factors[:75], 1 - np.arange(75) / 75)
+    assert (factors[75:] == 0).all()
+    np.testing.assert_allclose(recipe.rates(50_000), 0.24 * (1 - np.arange(200) / 200))
 
 
 def test_views_are_added_by_weight():

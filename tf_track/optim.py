@@ -6,6 +6,7 @@ and in what weight decay means.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -111,6 +112,14 @@ class Rule(keras.optimizers.Optimizer):
         """What is remembered of a variable."""
         return self.kept[self._get_variable_index(variable)][name]
 
+    def slots_of(self, variable: Variable) -> tuple[str, ...]:
+        """Names of what is remembered of a variable."""
+        return self.slots
+
+    def set_updates(self, n: int) -> None:
+        """Go on from so many."""
+        self.iterations.assign(n)
+
     def strength(self, variable: Variable) -> float:
         """How strongly the variable decays; 0 for not."""
         index = self._get_variable_index(variable)
@@ -191,11 +200,112 @@ class Adam(Rule):
         variable.assign_sub(tf.cast(step, variable.dtype) * (mean / below))
 
 
+class Muon(Rule):
+    """As `common.recipe.Muon` states it."""
+
+    def __init__(
+        self,
+        rates: np.ndarray | float,
+        *,
+        momentum: float = 0.95,
+        iterations: int = 5,
+        eps: float = 1e-7,
+        renormalise: bool = False,
+        rows: str = "outputs",
+        dtype: str | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(rates, slots=("momentum",), **rest)
+        self.momentum, self.rounds, self.eps = momentum, iterations, eps
+        self.renormalise, self.dtype = renormalise, dtype
+        self.axis = -1 if rows == "outputs" else -2  # (..., inputs, outputs) in Keras
+
+    def update(self, variable: Variable, gradient: Tensor, lr: Tensor) -> None:
+        """The rule's formula."""
+        buffer = self.slot(variable, "momentum")
+        buffer.assign(buffer * self.momentum + gradient)
+        gradient = gradient + self.momentum * buffer
+        out = variable.shape[-1]
+        if self.renormalise:
+            norm = tf.norm(tf.convert_to_tensor(variable))
+            variable.assign(variable * (out**0.5 / norm))
+        rank = len(variable.shape)
+        last = rank + self.axis
+        order = [*(axis for axis in range(rank) if axis != last), last]
+        moved = tf.transpose(gradient, order)
+        matrix = tf.transpose(tf.reshape(moved, (-1, variable.shape[last])))
+        step = tf.cast(self.orthogonal(matrix), variable.dtype)
+        step = tf.reshape(tf.transpose(step), moved.shape)
+        step = tf.transpose(step, [order.index(axis) for axis in range(rank)])
+        variable.assign_sub(tf.cast(lr, variable.dtype) * step)
+
+    def orthogonal(self, matrix: Tensor) -> Tensor:
+        """The matrix (m, n) with all singular values near 1."""
+        a, b, c = r.QUINTIC
+        tall = matrix.shape[0] > matrix.shape[1]
+        x = tf.transpose(matrix) if tall else matrix
+        x = x / (tf.norm(x) + self.eps)
+        x = tf.cast(x, self.dtype or x.dtype)
+        for _ in range(self.rounds):
+            square = tf.matmul(x, x, transpose_b=True)
+            x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
+        return tf.transpose(x) if tall else x
+
+
+class Several:
+    """Rules side by side, each with variables of its own."""
+
+    def __init__(self, rules: dict[Rule, list[Variable]]) -> None:
+        self.rules = rules
+        self.owner = {id(v): rule for rule, own in rules.items() for v in own}
+        self.iterations = next(iter(rules)).iterations
+
+    def apply(self, gradients: list[Tensor], variables: list[Variable]) -> None:
+        """Update every variable by its gradient."""
+        given = {id(v): g for g, v in zip(gradients, variables, strict=True)}
+        for rule, own in self.rules.items():
+            rule.apply([given[id(v)] for v in own], own)
+
+    def penalty(self, variables: list[Variable]) -> Tensor | float:
+        """The L2 terms of all rules."""
+        return sum(rule.penalty(own) for rule, own in self.rules.items())
+
+    def slots_of(self, variable: Variable) -> tuple[str, ...]:
+        """Names of what is remembered of a variable."""
+        return self.owner[id(variable)].slots_of(variable)
+
+    def slot(self, variable: Variable, name: str) -> Variable:
+        """What is remembered of a variable."""
+        return self.owner[id(variable)].slot(variable, name)
+
+    def set_updates(self, n: int) -> None:
+        """Go on from so many."""
+        for rule in self.rules:
+            rule.set_updates(n)
+
+
 def optimizer(
     model: keras.Model, spec: Spec, recipe: r.Recipe, rates: np.ndarray
-) -> Rule:
+) -> Rule | Several:
     """The recipe's optimizer for a model of `spec`, at the given learning rates."""
     named = trained(model)
+    kinds = dict.fromkeys(recipe.optimizer_of(name) for name in named)
+    rules = {}
+    for kind in kinds:
+        own = {n: v for n, v in named.items() if recipe.optimizer_of(n) == kind}
+        rules[_rule(model, kind, own, spec, recipe, rates)] = list(own.values())
+    return next(iter(rules)) if len(rules) == 1 else Several(rules)
+
+
+def _rule(
+    model: keras.Model,
+    kind: r.SGD | r.Adam | r.Muon,
+    named: dict[str, Variable],
+    spec: Spec,
+    recipe: r.Recipe,
+    rates: np.ndarray,
+) -> Rule:
+    """The rule of the variables `named`, which `kind` is for."""
     chosen = recipe.decay.chosen(spec.weights) if recipe.decay else ()
     factors = [recipe.multiplier(name) for name in named]
     schedules = [recipe.schedule_of(name) for name in named]
@@ -212,15 +322,19 @@ def optimizer(
         "decoupled": bool(recipe.decay and recipe.decay.kind == "decoupled"),
         "averages": average.decays(steps) if isinstance(average, r.Average) else None,
     }
-    match recipe.optimizer:
+    match kind:
         case r.SGD(momentum=momentum, nesterov=nesterov, form=form):
             rule: Rule = SGD(
                 rates, momentum=momentum, nesterov=nesterov, form=form, **common
             )
         case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
             rule = Adam(rates, beta1=beta1, beta2=beta2, eps=eps, **common)
+        case r.Muon():
+            bf16 = getattr(model, "arithmetic", None) == "bfloat16"
+            dtype = "bfloat16" if bf16 else None
+            rule = Muon(rates, dtype=dtype, **asdict(kind), **common)
         case _:
-            raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+            raise TypeError(f"no such optimizer: {kind!r}")
     rule.build(list(named.values()))
     return rule
 
@@ -262,20 +376,20 @@ def clip(gradients: list[Tensor], limit: float) -> list[Tensor]:
     return [gradient * scale for gradient in gradients]
 
 
-def get_slots(model: keras.Model, rule: Rule) -> dict[str, np.ndarray]:
+def get_slots(model: keras.Model, rule: Rule | Several) -> dict[str, np.ndarray]:
     """What the rule remembers, "slot/weight" -> canonical array."""
     return {
         f"{slot}/{name}": to_canonical(rule.slot(variable, slot))
         for name, variable in trained(model).items()
-        for slot in rule.slots
+        for slot in rule.slots_of(variable)
     }
 
 
 def set_slots(
-    model: keras.Model, rule: Rule, slots: dict[str, np.ndarray], updates: int
+    model: keras.Model, rule: Rule | Several, slots: dict[str, np.ndarray], updates: int
 ) -> None:
     """Go back to what `get_slots` returned after `updates` updates."""
     for name, variable in trained(model).items():
-        for slot in rule.slots:
+        for slot in rule.slots_of(variable):
             assign(rule.slot(variable, slot), slots[f"{slot}/{name}"])
-    rule.iterations.assign(updates)
+    rule.set_updates(updates)
