@@ -47,6 +47,8 @@ RUN_BY = (
     ("common.evaluate", "predict_all"),
     ("common.evaluate", "score"),
 )
+VIEWED_BY = (("common.evaluate", "seen"),)
+DRAWN_BY = (("common.start", "initial_weights"),)  # where nothing is given
 STARTED_BY = (("common.heads", "transplanted"),)
 
 
@@ -146,6 +148,10 @@ class Job:
     def closure(self) -> Closure:
         """The code that it uses; of the user's own modules, what they use of ours."""
         roots = [*RUN_BY, *(STARTED_BY if self.start else ())]
+        if self.mode != "native":
+            roots += DRAWN_BY
+        if self.records()[1].views:
+            roots += VIEWED_BY
         return code_of(
             self.track,
             ENTRIES[self.mode],

@@ -11,7 +11,7 @@ import hashlib
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -176,7 +176,7 @@ class Changes:
     flip: NDArray[np.bool_]
     brightness: NDArray[np.float64]
     contrast: NDArray[np.float64]
-    hole: NDArray[np.int64]
+    hole: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
 
 def draw_changes(

@@ -414,6 +414,12 @@ class CNNSpec:
                 "use a smaller crop"
             )
         self._check_branches()
+        for numbers in (self.scale.mean, self.scale.std):
+            if len(numbers) not in (0, self.image[2]):
+                raise ValueError(
+                    f"a scale has a number for each channel, got {len(numbers)} for "
+                    f"pictures of {self.image[2]}; give as many"
+                )
         if self.shapes[-1] != (self.classes,):
             raise ValueError(
                 f"the last layer must give ({self.classes},) logits, it gives "

@@ -244,6 +244,15 @@ def _inception(image: Image, classes: int) -> InceptionSpec:
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # as the records' authors round them
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
+
+
+def _as_cifar(channels: int) -> Scale:
+    """CIFAR-10's own numbers for colours; for others what they are about."""
+    if channels == len(CIFAR_MEAN):
+        return Scale(mean=CIFAR_MEAN, std=CIFAR_STD)
+    return Scale(mean=(0.5,) * channels, std=(0.25,) * channels)
+
+
 AIRBENCH = "KellerJordan/cifar10-airbench @f1c599c, legacy"
 
 
@@ -286,7 +295,7 @@ def _airbench(
         image=image,
         classes=classes,
         layers=tuple(layers),
-        scale=Scale(mean=CIFAR_MEAN, std=CIFAR_STD),
+        scale=_as_cifar(image[2]),
     )
 
 

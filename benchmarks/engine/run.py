@@ -112,8 +112,6 @@ def trained(
         model = own.build_native(spec, seed=job.seed, device=job.device)
     else:
         train = track.train
-        if weights is None and pictures_needed(spec):
-            weights = initial_weights(spec, job.seed, data.train)
         model = track.build(
             spec,
             weights=weights,
@@ -173,7 +171,9 @@ class Attempt:
             data,
             spec,
             recipe,
-            weights=transplanted(spec, start, job.seed) if start else None,
+            weights=transplanted(spec, start, job.seed)
+            if start
+            else self._drawn(spec, data),
             state=state,
             on_epoch=self._epoch_done,
             on_progress=self._progressed,
@@ -190,6 +190,12 @@ class Attempt:
                 f"{self.job.start} changed; repeat the command"
             )
         return weights
+
+    def _drawn(self, spec: Spec, data: Dataset) -> Weights | None:
+        """Weights that are drawn from pictures, which the track itself has none of."""
+        if self.job.mode == "native" or not pictures_needed(spec):
+            return None
+        return initial_weights(spec, self.job.seed, data.train)
 
     def _data(self) -> Dataset:
         data = open_data(self.job.data)
