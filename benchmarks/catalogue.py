@@ -13,7 +13,7 @@ from benchmarks import options
 from benchmarks.request import path_of, several
 from common import codec, files, report
 from common.faults import FAULTS, PLANTED_IN
-from common.recipe import SGD, Recipe
+from common.recipe import SGD, Adam, Augment, Lookahead, Muon, Recipe
 from common.spec import parameters
 from common.systems import SYSTEMS, System, find, resolve
 
@@ -75,27 +75,47 @@ def _system(system: System) -> dict[str, Any]:
 
 def in_words(recipe: Recipe) -> str:
     """A recipe in one line."""
-    rule = recipe.optimizer
-    if isinstance(rule, SGD):
-        name = "SGD" + (f" momentum {rule.momentum:g}" if rule.momentum else "")
-        name += " Nesterov" if rule.nesterov else ""
-    else:
-        decoupled = recipe.decay and recipe.decay.kind == "decoupled"
-        name = f"{'AdamW' if decoupled else 'Adam'} eps {rule.eps:g}"
-    words = [f"{name}, lr {recipe.lr:g}", f"batch {recipe.batch}"]
-    words.append(f"{recipe.epochs} epochs")
+    words = [f"{_rule(recipe.optimizer, recipe)}, lr {recipe.lr:g}"]
+    for rule in dict.fromkeys(rule for _, rule in recipe.optimizers):
+        names = [name for name, own in recipe.optimizers if own == rule]
+        words.append(f"{_rule(rule, recipe)} for {' '.join(names)}")
+    factors: dict[float, list[str]] = {}
+    for name, factor in recipe.multipliers:
+        factors.setdefault(factor, []).append(name)
+    words += [f"rate x {f:g} for {' '.join(names)}" for f, names in factors.items()]
+    words.append(f"batch {recipe.batch}")
+    words.append(f"{recipe.epochs - 1 + recipe.last_epoch:g} epochs")
     if codec.dumps(recipe.schedule) != '{"is": "Steady"}':
         words.append(str(recipe.schedule))
+    words += [f"{schedule} for {name}" for name, schedule in recipe.schedules]
     if recipe.decay:
         words.append(f"{recipe.decay.kind} decay {recipe.decay.rate:g}")
-    if recipe.average:
+    if isinstance(recipe.average, Lookahead):
+        words.append(f"slow weights every {recipe.average.every} steps")
+    elif recipe.average:
         words.append(f"average {recipe.average.decay:g}")
     words += [f"clip {recipe.clip:g}"] if recipe.clip else []
     words += [f"smoothing {recipe.smoothing:g}"] if recipe.smoothing else []
     words += ["last short batch dropped"] if recipe.drop_last else []
-    augment = asdict(recipe.augment)
-    words += [name for name, value in augment.items() if value]
+    usual = asdict(Augment())
+    augment = {n: v for n, v in asdict(recipe.augment).items() if v != usual[n]}
+    words += [n if v is True else f"{n} {_plain(v)}" for n, v in augment.items()]
+    words += [f"judged in {len(recipe.views)} views"] if recipe.views else []
     return ", ".join(words)
+
+
+def _rule(rule: SGD | Adam | Muon, recipe: Recipe) -> str:
+    """An update rule by its name and what it is known by."""
+    if isinstance(rule, Adam):
+        decoupled = recipe.decay and recipe.decay.kind == "decoupled"
+        return f"{'AdamW' if decoupled else 'Adam'} eps {rule.eps:g}"
+    name = type(rule).__name__
+    name += f" momentum {rule.momentum:g}" if rule.momentum else ""
+    return name + (" Nesterov" if isinstance(rule, SGD) and rule.nesterov else "")
+
+
+def _plain(value: object) -> str:
+    return " to ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,20 @@ def pictures_needed(spec: Spec) -> int:
     return max((i.pictures for i in inits if isinstance(i, Whitening)), default=0)
 
 
+def check_enough(spec: Spec, n: int) -> None:
+    """Refuse `n` training pictures that are fewer than the spec's draw takes.
+
+    Raises:
+        Refused: In one line.
+    """
+    if (wanted := pictures_needed(spec)) > n:
+        raise Refused(
+            f"whitening takes a sample of {wanted:,} training pictures, got {n:,}; use "
+            "more data, or a smaller sample: --set spec.layers.conv1.init.pictures="
+            f"{n}"
+        )
+
+
 def initial_weights(spec: Spec, seed: int, part: Part) -> Weights:
     """The spec's draw for `seed`, in float64, from pictures of `part` where it asks.
 
@@ -25,11 +39,7 @@ def initial_weights(spec: Spec, seed: int, part: Part) -> Weights:
     n = pictures_needed(spec)
     if not n:
         return draw(spec.weights, seed)
-    if n > len(part):
-        raise Refused(
-            f"whitening takes a sample of {n:,} training pictures, got {len(part):,}; "
-            "use more data, or a smaller sample (Whitening(pictures=...))"
-        )
+    check_enough(spec, len(part))
     rows = np.sort(stream("pictures", seed).permutation(len(part))[:n])
     images = spec.scale.applied(part.take(rows))  # type: ignore[attr-defined]
     return draw(spec.weights, seed, images)

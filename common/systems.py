@@ -18,6 +18,7 @@ from common.inception import InceptionSpec
 from common.overrides import apply
 from common.recipe import Recipe
 from common.spec import CNNSpec, Image, Norm, Spec
+from common.start import check_enough
 from common.zoo import (
     CHANNELS_LAST,
     CIFAR,
@@ -217,9 +218,9 @@ def check_fits(resolved: Resolved, n: int) -> None:
     """Refuse a recipe that does not fit its spec or `n` training pictures.
 
     Raises:
-        Refused: A batch is larger than the data, the last one is a single picture
-            that batch normalisation has nothing to compare with, or the class weights
-            are not one per class.
+        Refused: A batch, or a draw from pictures, takes more than there are, the last
+            batch is a single picture that batch normalisation has nothing to compare
+            with, or the class weights are not one per class.
     """
     weights = resolved.recipe.class_weights
     if weights and len(weights) != resolved.spec.classes:
@@ -227,6 +228,7 @@ def check_fits(resolved: Resolved, n: int) -> None:
             f"class weights must be one for each of {resolved.spec.classes} classes, "
             f"got {len(weights)}; give them all in --set recipe.class_weights"
         )
+    check_enough(resolved.spec, n)
     batch = resolved.recipe.batch
     if batch > n:
         raise Refused(
