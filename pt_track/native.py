@@ -9,6 +9,7 @@ of a model are in its own order: flattening goes channel by channel (c, h, w).
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 
 import numpy as np
@@ -24,7 +25,7 @@ from common.errors import Refused
 from common.native_mode import chain, epoch_seed, left_alone
 from common.plan import Plan
 from common.track import History, OnEpoch, OnProgress, State
-from pt_track.layers import Flatten, Scale, crop
+from pt_track.layers import Flatten, Multiply, Scale, crop
 from pt_track.predict import predictor
 
 PLACES = {"cpu": "cpu", "gpu": "cuda"}
@@ -121,6 +122,15 @@ def stock(layer: spec.Layer, shape: spec.Shape) -> nn.Module:
             return nn.Flatten()
         case spec.Relu():
             return nn.ReLU()
+        case spec.Act(kind):
+            return {
+                "leaky": nn.LeakyReLU,
+                "gelu": nn.GELU,
+                "gelu-tanh": partial(nn.GELU, "tanh"),
+                "silu": nn.SiLU,
+            }[kind]()
+        case spec.Multiply(factor):
+            return Multiply(factor, "float32")
     raise TypeError(f"a layer must be a record of common.spec, got {layer!r}")
 
 
@@ -133,7 +143,10 @@ def optimizer(model: nn.Module, recipe: r.Recipe) -> torch.optim.Optimizer:
         case r.Adam():
             kind = torch.optim.AdamW if adamw else torch.optim.Adam
             return kind(model.parameters(), lr=recipe.lr)
-    raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+    raise Refused(
+        "native mode knows each framework's own SGD and Adam, got "
+        f"{type(recipe.optimizer).__name__}; use --mode aligned"
+    )
 
 
 def augmentation(model: nn.Module, recipe: r.Recipe) -> list[nn.Module]:

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from common import recipe as r
+from common.errors import Refused
 from common.evaluate import Predict
 from pt_track.official import whole
 
@@ -43,7 +44,7 @@ def bare(
     y_all = torch.from_numpy(labels).to(device)
     rule = stock(model, recipe)
     average = None
-    if recipe.average:
+    if isinstance(recipe.average, r.Average):
         rule_of = get_ema_multi_avg_fn(recipe.average.decay)
         average = AveragedModel(model, multi_avg_fn=rule_of)
 
@@ -192,7 +193,10 @@ def stock(model: nn.Module, recipe: r.Recipe) -> torch.optim.Optimizer:
                 eps=eps,
                 weight_decay=decay,
             )
-    raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+    raise Refused(
+        "speed is measured against the framework's own SGD or Adam, got "
+        f"{type(recipe.optimizer).__name__}; use --set recipe.optimizer=SGD()"
+    )
 
 
 def product(dtype: str, side: int, device: str) -> Callable[[], float]:

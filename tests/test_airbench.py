@@ -250,8 +250,10 @@ def test_pictures_that_are_too_small_are_refused_in_one_line():
 
 
 def test_native_mode_refuses_it_by_name():
-    with pytest.raises(Refused, match="got Act, which has no default there"):
-        list(chain(of("airbench94").spec))
+    with pytest.raises(Refused, match="of the frameworks' own layers, got Branch;"):
+        list(chain(of("airbench96").spec))
+    plain = of("airbench94").spec
+    assert len(list(chain(plain))) == len(plain.layers)
 
 
 def test_its_head_can_be_replaced_and_left_out():

@@ -9,6 +9,7 @@ of a model are in its own order: flattening goes pixel by pixel (h, w, c).
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 
 import keras
@@ -19,6 +20,7 @@ from keras import layers as k
 from common import data as d
 from common import loop, spec
 from common import recipe as r
+from common.errors import Refused
 from common.native_mode import chain, epoch_seed, left_alone
 from common.plan import Plan
 from common.track import History, OnEpoch, OnProgress, State
@@ -112,6 +114,14 @@ def stock(name: str, layer: spec.Layer, shape: spec.Shape) -> list[k.Layer]:
             return [k.Flatten(name=name)]
         case spec.Relu():
             return [k.ReLU(name=name)]
+        case spec.Act("leaky"):
+            return [k.LeakyReLU(name=name)]
+        case spec.Act(kind):
+            tanh = partial(keras.activations.gelu, approximate=True)
+            own = {"gelu-tanh": tanh}.get(kind, kind)
+            return [k.Activation(own, name=name)]
+        case spec.Multiply(factor):
+            return [k.Rescaling(factor, name=name)]
     raise TypeError(f"a layer must be a record of common.spec, got {layer!r}")
 
 
@@ -131,7 +141,10 @@ def optimizer(recipe: r.Recipe) -> keras.optimizers.Optimizer:
         case r.Adam():
             kind = keras.optimizers.AdamW if adamw else keras.optimizers.Adam
             return kind(learning_rate=recipe.lr)
-    raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+    raise Refused(
+        "native mode knows each framework's own SGD and Adam, got "
+        f"{type(recipe.optimizer).__name__}; use --mode aligned"
+    )
 
 
 def augmentation(model: keras.Model, recipe: r.Recipe) -> list[k.Layer]:

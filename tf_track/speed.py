@@ -14,6 +14,7 @@ from keras.applications import inception_v3
 from tensorflow import Tensor
 
 from common import recipe as r
+from common.errors import Refused
 from common.evaluate import Predict
 from tf_track.official import whole
 
@@ -39,7 +40,7 @@ def bare(
         images: (batches, batch, h, w, c), uint8.
         labels: (batches, batch).
     """
-    rule = stock(recipe, average=bool(recipe.average))
+    rule = stock(recipe, average=isinstance(recipe.average, r.Average))
     weights = model.trainable_variables
     rule.build(weights)
 
@@ -187,7 +188,7 @@ def tutorial(
 def stock(recipe: r.Recipe, *, average: bool = False) -> keras.optimizers.Optimizer:
     """The framework's own optimizer with the recipe's numbers."""
     decay = recipe.decay.rate if recipe.decay else None
-    stays = recipe.average.decay if recipe.average else 0.0
+    stays = recipe.average.decay if isinstance(recipe.average, r.Average) else 0.0
     adamw = recipe.decay and recipe.decay.kind == "decoupled"
     match recipe.optimizer:
         case r.SGD(momentum=momentum, nesterov=nesterov):
@@ -210,7 +211,10 @@ def stock(recipe: r.Recipe, *, average: bool = False) -> keras.optimizers.Optimi
                 use_ema=average,
                 ema_momentum=stays,
             )
-    raise TypeError(f"no such optimizer: {recipe.optimizer!r}")
+    raise Refused(
+        "speed is measured against the framework's own SGD or Adam, got "
+        f"{type(recipe.optimizer).__name__}; use --set recipe.optimizer=SGD()"
+    )
 
 
 def product(dtype: str, side: int, device: str) -> Callable[[], float]:

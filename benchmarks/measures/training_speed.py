@@ -29,6 +29,7 @@ from common.errors import Refused
 from common.extras import Native, Yardsticks, load_extra
 from common.plan import Plan
 from common.spec import Spec, macs
+from common.start import initial_weights, pictures_needed
 from common.systems import Resolved
 from common.track import load_track
 
@@ -36,7 +37,10 @@ LOOPS = ("ours", "bare", "naive")
 # Least share of the bare loop's speed.
 BARE_BAR = 0.97
 # Least multiple of the naive loop's, by system and by whether bfloat16 is native.
-NAIVE_BARS = {"rosetta-cnn": {True: 1.5, False: 1.1}}
+NAIVE_BARS = {
+    "rosetta-cnn": {True: 1.5, False: 1.1},
+    "airbench94": {True: 1.5, False: 1.1},
+}
 CLASSES, PICTURES = 10, 10_000  # of seeded data: as large as a processor's cache
 WARM_UP = 12  # updates of each loop: graphs are traced, caches filled
 ROUND = 2.0  # seconds of one loop's turn, where --steps is not given
@@ -202,7 +206,7 @@ def ours(
     total = WARM_UP + (m.rounds + 2) * (m.steps or MOST)
     recipe = replace(resolved.recipe, drop_last=True)
     rates = recipe.lr * recipe.schedule.factors(total, max(1, len(part) // batch))
-    model = track.build(spec, dtype=m.precision, device=m.device)
+    model = built(m, track, spec, part)
     trainer = track.Trainer(model, spec, recipe, rates)
     clock = loop.Clock(total, recipe, None)
     plan = Plan(seed=0, dtype="float64" if m.precision == "float64" else "float32")
@@ -223,6 +227,12 @@ def ours(
     return run
 
 
+def built(m: Measurement, track: Any, spec: Spec, part: Part) -> Any:
+    """The network, drawn from the pictures where its spec says so."""
+    weights = initial_weights(spec, 0, part) if pictures_needed(spec) else None
+    return track.build(spec, weights=weights, dtype=m.precision, device=m.device)
+
+
 def others(
     m: Measurement,
     track: Any,
@@ -238,7 +248,7 @@ def others(
     chosen = part.choose(rows % len(part))
     # Crops are the plan's work: the others get pictures that fit.
     images = np.ascontiguousarray(chosen.take(slice(None))[:, :h, :w])
-    model = track.build(spec, dtype=m.precision, device=m.device)
+    model = built(m, track, spec, part)
     batches = images.reshape(-1, batch, h, w, c)
     found = {
         "bare": yardsticks.bare(
