@@ -148,7 +148,9 @@ def plan_climbs(
     """What each track of `pair` is to measure; a fault is planted in the first's."""
     system = registry.find(name)
     ladder = system.ladder
-    image, classes = ladder.image or system.image, 10
+    # A pixel higher than wide: on squares, heights may be taken for widths unseen.
+    h, w, c = system.image
+    image, classes = ladder.image or (h + 1, w, c), 10
     overrides = (*ladder.overrides, *overrides)
     if request:
         dataset = opened(request)
