@@ -16,7 +16,7 @@ from benchmarks.measures.rungs import compare_stage
 from benchmarks.parity import plan_climbs
 from common import loop
 from common.data import pictures
-from common.evaluate import cross_entropy, score
+from common.evaluate import cross_entropy, evaluate, score
 from common.plan import Plan
 from common.recipe import SGD, Adam, Average, Decay, Recipe
 from common.spec import (
@@ -31,9 +31,10 @@ from common.spec import (
     Norm,
     Pool,
     Relu,
+    Scale,
 )
 from common.systems import SYSTEMS, Ladder, System
-from common.track import load_track
+from common.track import EpochScores, load_track
 from common.weights import GlorotUniform, HeNormal, random_weights
 
 TRACKS = ("torch", "tensorflow")
@@ -492,6 +493,42 @@ def test_accuracy_is_of_the_largest_logit_alone():
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     loss = -np.log(p[np.arange(4), [0, 0, 1, 1]]).mean()
     assert found.loss == pytest.approx(loss)
+
+
+def test_epochs_are_judged_on_the_validation_part():
+    """The best one is chosen by that, and never on the test part."""
+    image = (3, 2, 1)
+    spec, recipe, whole = small(epochs=1)
+    data = dataclasses.replace(
+        pictures(image, 3, 60, 1), valid=whole.test, fingerprint="held out"
+    )
+    for track in TRACKS:
+        module = load_track(track)
+        model = module.build(spec, dtype="float64")
+        history = module.train(model, data, recipe, Plan(seed=0, dtype="float64"))
+        judged, other = (
+            evaluate(module.predictor(model), part) for part in (data.valid, data.test)
+        )
+        assert history.epochs[0].loss == pytest.approx(judged.loss, rel=1e-12)
+        assert other.loss != pytest.approx(judged.loss, rel=1e-3)
+
+
+def test_of_equally_good_epochs_the_first_is_kept():
+    def epoch(accuracy):
+        return EpochScores(1, 1.0, accuracy, 1.0, 1.0)
+
+    assert loop._best_yet([epoch(0.5), epoch(0.6)])
+    assert not loop._best_yet([epoch(0.6), epoch(0.6)])
+
+
+def test_pixels_are_scaled_in_numpy_as_by_hand():
+    images = np.array([0, 51, 255, 102], np.uint8).reshape(1, 1, 2, 2)
+    found = Scale(mean=(0.1, 0.2), std=(0.5, 2.0)).applied(images)
+    wanted = [(0.0 - 0.1) / 0.5, (0.2 - 0.2) / 2, (1 - 0.1) / 0.5, (0.4 - 0.2) / 2]
+    np.testing.assert_allclose(found.ravel(), wanted, rtol=1e-14, atol=1e-16)
+    found = Scale(divide=1.0, per_image=True).applied(images)
+    x = np.array([0, 51, 255, 102.0])
+    np.testing.assert_allclose(found.ravel(), (x - x.mean()) / x.std(), rtol=1e-14)
 
 
 def test_draws_have_the_deviation_of_their_fans():

@@ -322,7 +322,11 @@ MUTANTS = [
             "tf.cond(stays < 0.5, tf.no_op, approach)",
             f"{LOOK}{TF}",
         ),
-        ("tall = matrix.shape[0] > matrix.shape[1]", "tall = False", MUON),
+        (
+            "x = x / (tf.norm(x) + self.eps)",
+            "x = x / (tf.norm(x, axis=0, keepdims=True) + self.eps)",
+            MUON,
+        ),
     ),
     *of(
         "pt_track/train.py",
@@ -345,11 +349,6 @@ MUTANTS = [
             'set_slots(self.model, self.rule, parts["slots"], step)',
             "pass",
             f"{T}a_run_that_goes_on_ends_as_if_it_had_not_stopped",
-        ),
-        (
-            "p.requires_grad_(recipe.multiplier(name) > 0)",
-            "p.requires_grad_(True)",
-            f"{H}a_factor_of_zero_freezes_but_for_statistics",
         ),
         (
             "return F.cross_entropy(logits, labels, label_smoothing=recipe.smoothing)",
@@ -462,8 +461,8 @@ MUTANTS = [
         ),
         ("if n % batch and not recipe.drop_last:", "if False:", ONCE),
         (
-            "for start in range(0, whole, many):",
-            "for start in range(0, whole - 1, many):",
+            "stop = min(start + many, whole)",
+            "stop = min(start + many, whole - 1)",
             ONCE,
         ),
         (
@@ -513,12 +512,12 @@ MUTANTS = [
         (
             "part = data.valid if len(data.valid) else data.test",
             "part = data.test",
-            f"{H}the_best_epoch_on_the_validation_part_is_kept",
+            f"{W}epochs_are_judged_on_the_validation_part",
         ),
         (
             "return not any(last <= other for other in before)",
             "return not any(last < other for other in before)",
-            f"{H}the_best_epoch_on_the_validation_part_is_kept",
+            f"{W}of_equally_good_epochs_the_first_is_kept",
         ),
         ("chunk = chunk[:left]", "pass", f"{A}a_cut_last_epoch_stops_where_it_says"),
     ),
@@ -561,6 +560,7 @@ MUTANTS = [
             "return min(fitting, key=",
             f"{H}the_longest_prefix_counts",
         ),
+        ("return _of_longest(name, self.multipliers, 1.0)", "return 1.0", DECAY),
         ("QUINTIC = (3.4445,", "QUINTIC = (3.4,", MUON),
         ("int(share * steps) for share", "int(share * steps) + 1 for share", RATES),
     ),
@@ -646,7 +646,7 @@ MUTANTS = [
         (
             "x = x - np.array(self.mean)",
             "x = x + np.array(self.mean)",
-            f"{A}whitened_patches_are_white",
+            f"{W}pixels_are_scaled_in_numpy_as_by_hand",
         ),
     ),
     *of(
