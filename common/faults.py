@@ -96,10 +96,9 @@ def _preprocessing(spec: Any, recipe: Recipe) -> Planted:
 def _padding(spec: Any, recipe: Recipe) -> Planted:
     def symmetric(layer: Conv | Pool) -> Conv | Pool:
         size = layer.kernel if isinstance(layer, Conv) else layer.window
-        tall, wide = (side // 2 for side in sides(size))
-        uneven = any(a != b for a, b in layer.pad)
-        pad = ((tall, tall), (wide, wide))
-        return replace(layer, pad=pad) if uneven else layer
+        axes = zip(sides(size), layer.pad, strict=True)
+        tall, wide = ((k // 2, k // 2) if a != b else (a, b) for k, (a, b) in axes)
+        return replace(layer, pad=(tall, wide))
 
     return _layers(spec, Conv | Pool, symmetric), recipe  # type: ignore[arg-type]
 
