@@ -7,7 +7,7 @@ and products are operators here, and means are sums: the same kernels of torch, 
 keep the type they are given.
 """
 
-from math import inf, prod
+from math import inf, pi, prod
 from typing import Any
 
 import keras
@@ -266,17 +266,35 @@ class Act(keras.layers.Layer):
 
     def __init__(self, layer: spec.Act, dtype: str) -> None:
         super().__init__(dtype=policy(dtype))
-        if layer.kind.startswith("gelu"):
-            raise Refused(
-                "the track keras_torch has no GELU that is exact in float64: keras.ops "
-                "has no erfc; use the tracks torch and tensorflow"
-            )
         self.layer = layer
+        if layer.kind == "gelu":
+            gelu(None)  # when the network is built, not at its first picture
 
     def call(self, x: Tensor) -> Tensor:
-        if self.layer.kind == "leaky":
-            return ops.where(x > 0, x, x * self.layer.slope)
-        return x * ops.sigmoid(x)
+        match self.layer.kind:
+            case "leaky":
+                return ops.where(x > 0, x, x * self.layer.slope)
+            case "silu":
+                return x * ops.sigmoid(x)
+        return gelu_tanh(x)
+
+
+def gelu(x: Tensor | None) -> Tensor:
+    """Refused: there is none that is exact in float64.
+
+    Raises:
+        Refused: Always.
+    """
+    raise Refused(
+        "the track keras_torch has no GELU that is exact in float64, as keras.ops has "
+        "no erfc; use the tracks torch and tensorflow"
+    )
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU's approximation by tanh."""
+    inner = (2 / pi) ** 0.5 * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + ops.tanh(inner))
 
 
 class Multiply(keras.layers.Layer):
