@@ -23,10 +23,12 @@ def check_enough(spec: Spec, n: int) -> None:
         Refused: In one line.
     """
     if (wanted := pictures_needed(spec)) > n:
+        inits = {name: record.init for name, record in spec.weights.items()}
+        drawn = next(name for name, i in inits.items() if isinstance(i, Whitening))
         raise Refused(
             f"whitening takes a sample of {wanted:,} training pictures, got {n:,}; use "
-            "more data, or a smaller sample: --set spec.layers.conv1.init.pictures="
-            f"{n}"
+            f"more data, or a smaller sample: --set spec.layers."
+            f"{drawn.partition('.')[0]}.init.pictures={n}"
         )
 
 

@@ -44,9 +44,8 @@ MOST_EXAMPLES = 10_000_000  # beyond this "collect more" is no advice
 TINY_P = 1e-30  # smaller p are given as this
 
 LOOKS = (3, 5, 10, 20, 40)  # numbers of seeds at which verdicts are made
-# Share of an error rate at which the examples' part is judged where looks share it.
-# Simulated (tests/test_stats.py): with 1 the worst false verdicts pass 5 %, with less
-# equivalence takes more seeds than it must.
+# Share of an error rate at which the examples' part is judged where looks share it: it
+# is the same examples at every look.  tests/test_histories.py holds the sum to 5 %.
 EXAMPLES_SHARE = 0.7
 ONE_SIGMA = 0.1587  # normal tail beyond one standard deviation: how sure advice is
 

@@ -119,7 +119,7 @@ def climbed(name, folder, fault=None, steps=STEPS):
         steps=steps,
         seed=3,
         threads=1,
-        overrides=(*SYSTEMS[name].ladder.overrides, "recipe.batch=16"),
+        overrides=("recipe.batch=16",),
         fault=fault,
         folder=folder,
     )
