@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,19 @@ from common.data import Part
 from common.plan import bordered
 from common.recipe import View
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+class Predict(Protocol):
+    """From uint8 images (n, h, w, c) to logits (n, classes)."""
+
+    def __call__(
+        self, images: NDArray[np.uint8], repeat: int = 0, /
+    ) -> NDArray[np.floating]:
+        """`repeat` counts the times that pictures are judged, where regions are drawn.
+
+        A track that draws none may leave it out: it is only given from the second on.
+        """
+
+
 # Pictures given to a network at once: so many, fewer of large ones (Inception v3 holds
 # 16 MB for each of 299 px), but never so few that a core waits.
 MOST, FEWEST = 500, 32
@@ -60,7 +72,7 @@ def seen(predict: Predict, views: Sequence[View]) -> Predict:
         return predict
     width = max(max(abs(view.down), abs(view.right)) for view in views)
 
-    def looked(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+    def looked(images: NDArray[np.uint8], *repeat: int) -> NDArray[np.floating]:
         h, w = images.shape[1:3]
         wide = bordered(images, width)
         total: Any = 0.0
@@ -68,11 +80,53 @@ def seen(predict: Predict, views: Sequence[View]) -> Predict:
             top, left = width - view.down, width - view.right
             own = wide[:, top : top + h, left : left + w]
             own = own[:, :, ::-1] if view.flip else own
-            logits = predict(np.ascontiguousarray(own))
+            logits = predict(np.ascontiguousarray(own), *repeat)
             total = total + view.weight * logits.astype(np.float64)
         return np.asarray(total.astype(logits.dtype))
 
     return looked
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a network says of every picture of a part.
+
+    Attributes:
+        logits: (n, classes); of several repeats the logarithm of the mean of their
+            probabilities.
+        curve: Accuracy after 1, 2, ... repeats; empty for one.
+    """
+
+    logits: NDArray[np.floating]
+    curve: tuple[float, ...] = ()
+
+
+def judged(
+    predict: Predict, part: Part, repeats: int, *, batch_size: int | None = None
+) -> Judged:
+    """Logits of every picture, judged `repeats` times (Graham 2014, section 5)."""
+    if repeats == 1:
+        return Judged(predict_all(predict, part, batch_size=batch_size))
+    total: Any = 0.0
+    curve = []
+    for repeat in range(repeats):
+
+        def again(images: NDArray[np.uint8], number: int = repeat) -> Any:
+            return predict(images, number)
+
+        logits = predict_all(again, part, batch_size=batch_size)
+        total = total + softmax(logits)
+        curve.append(float((total.argmax(axis=1) == part.labels).mean()))
+    # A share of 0 would be minus infinity; the least float64 is as good a 0.
+    mean = np.maximum(total / repeats, np.finfo(np.float64).tiny)
+    return Judged(np.log(mean).astype(logits.dtype), tuple(curve))
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities (n, classes)."""
+    exact = logits.astype(np.float64)
+    shares = np.exp(exact - exact.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def cross_entropy(

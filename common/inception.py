@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
 
+from common.draws import Draw, Mask
 from common.spec import (
     NO_PAD,
     AveragePool,
@@ -340,9 +341,9 @@ class InceptionSpec:
         return self._drawn(row) if row.name == "conv0" else row
 
     @property
-    def masks(self) -> dict[str, tuple[Shape, float]]:
+    def draws(self) -> dict[str, Draw]:
         """One mask, of the features, where there is dropout."""
-        return {"dropout": ((FEATURES,), self.dropout)} if self.dropout else {}
+        return {"dropout": Mask((FEATURES,), self.dropout)} if self.dropout else {}
 
     @property
     def macs(self) -> int:

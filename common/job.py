@@ -44,7 +44,7 @@ FED_BY = (("common.data.dataset", "Part"),)
 RUN_BY = (
     *FED_BY,
     ("benchmarks.engine.run", "trained"),
-    ("common.evaluate", "predict_all"),
+    ("common.evaluate", "judged"),
     ("common.evaluate", "score"),
 )
 VIEWED_BY = (("common.evaluate", "seen"),)

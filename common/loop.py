@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data import Dataset, Part
-from common.evaluate import Predict, evaluate
+from common.evaluate import Predict, at_once, evaluate
 from common.plan import Chunk, Plan, ahead
 from common.recipe import Recipe
 from common.spec import Spec
@@ -133,6 +133,7 @@ def run(
         state=state,
         on_epoch=on_epoch,
         on_progress=on_progress,
+        batch_size=at_once(spec.input),
     )
 
 
@@ -146,11 +147,12 @@ def epochs(
     state: State | None,
     on_epoch: OnEpoch | None,
     on_progress: OnProgress | None,
+    batch_size: int | None = None,
 ) -> History:
     """The same for any way to train an epoch, native mode's included.
 
     `train_epoch(epoch, clock)` starts a lap of the clock, adds every loss to it, and
-    returns early at one that is not finite.
+    returns early at one that is not finite; `batch_size` as `evaluate` takes it.
     """
     if recipe.keep == "best" and not len(data.valid):
         raise ValueError(
@@ -168,7 +170,8 @@ def epochs(
             return clock.history()
         seconds = clock.seconds - before
         mean = float(clock.losses[first : clock.step].mean())
-        clock.epochs.append(_scores(trainer, predict, data, epoch, mean, seconds))
+        scores = _scores(trainer, predict, data, epoch, mean, seconds, batch_size)
+        clock.epochs.append(scores)
         if recipe.keep == "best" and _best_yet(clock.epochs):
             best = {BEST + n: a for n, a in trainer.arrays().items() if _is_weight(n)}
         if on_epoch:
@@ -228,12 +231,13 @@ def _scores(
     epoch: int,
     train_loss: float,
     seconds: float,
+    batch_size: int | None,
 ) -> EpochScores:
     part = data.valid if len(data.valid) else data.test
     if not len(part):
         return EpochScores(epoch + 1, train_loss, None, None, seconds)
     with trainer.averaged():
-        scores = evaluate(predict, part)
+        scores = evaluate(predict, part, batch_size=batch_size)
     loss = scores.loss if np.isfinite(scores.loss) else None
     return EpochScores(epoch + 1, train_loss, scores.accuracy, loss, seconds)
 

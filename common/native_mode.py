@@ -19,6 +19,7 @@ from common.spec import (
     Dense,
     Dropout,
     Flatten,
+    FractionalPool,
     Layer,
     MLPSpec,
     Norm,
@@ -49,11 +50,16 @@ def chain(spec: Spec) -> Iterator[tuple[str, Layer, Shape]]:
 
 def _check_plain(spec: CNNSpec) -> None:
     """Refuse what a sequence of the frameworks' own layers with defaults is not."""
-    special = [x for x in spec.layers if isinstance(x, Branch | Add)]
+    special = [x for x in spec.layers if isinstance(x, Branch | Add | FractionalPool)]
     if special:
         raise Refused(
-            "native mode builds a plain sequence of the frameworks' own layers, got "
-            f"{type(special[0]).__name__}; use --mode aligned"
+            "native mode builds a plain sequence of layers that both frameworks have, "
+            f"got {type(special[0]).__name__}; use --mode aligned"
+        )
+    if spec.canvas:
+        raise Refused(
+            "native mode augments with the frameworks' own layers, which have no "
+            f"canvas, got one of {spec.canvas} px; use --mode aligned"
         )
 
 
@@ -71,7 +77,7 @@ def _mlp(spec: MLPSpec) -> Iterator[tuple[str, Layer, Shape]]:
 
 def left_alone(recipe: Recipe) -> Recipe:
     """The recipe as native mode counts steps by: the short last batch is kept."""
-    return replace(recipe, drop_last=False, average=None, last_epoch=1.0, views=())
+    return replace(recipe, drop_last=False, average=None, last_epoch=1.0, views=(), repeats=1)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

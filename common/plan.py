@@ -1,4 +1,4 @@
-"""The batch plan: which pictures, in which order, changed how, with which masks.
+"""The batch plan: which pictures, in which order, changed how, with which masks and regions.
 
 Everything random in training is drawn here, in NumPy, from one seed, and replayed
 in both tracks.  A draw depends only on (seed, epoch, step), so a run that goes on
@@ -28,8 +28,6 @@ CHUNK_BYTES = 8_000_000
 CHUNK_BATCHES = 200
 # How far preparation runs ahead of training, in chunks.
 AHEAD = 3
-# Masks compare 16 random bits with a threshold: rates are exact to 1 / 65536.
-MASK_LEVELS = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +37,23 @@ class Chunk:
     Attributes:
         images: (k, batch, h, w, c): uint8, or floats where colours were changed.
         labels: (k, batch), int32.
-        masks: Dropout layer -> (k, batch, *shape), bool; true where kept.
+        draws: What `Spec.draws` names -> one draw for each batch, (k, ...).
     """
 
     images: NDArray[np.uint8] | NDArray[np.floating]
     labels: NDArray[np.int32]
-    masks: dict[str, NDArray[np.bool_]]
+    draws: dict[str, NDArray[Any]]
 
     def __getitem__(self, part: slice) -> Chunk:
         """Some of the batches."""
-        masks = {name: mask[part] for name, mask in self.masks.items()}
-        return Chunk(self.images[part], self.labels[part], masks)
+        draws = {name: draw[part] for name, draw in self.draws.items()}
+        return Chunk(self.images[part], self.labels[part], draws)
 
     def digest(self) -> str:
         """SHA-256 (hex) of all that a track is given."""
         total = hashlib.sha256(self.images.tobytes() + self.labels.tobytes())
-        for name, mask in self.masks.items():
-            total.update(name.encode() + mask.tobytes())
+        for name, draw in self.draws.items():
+            total.update(name.encode() + draw.tobytes())
         return total.hexdigest()
 
 
@@ -101,7 +99,7 @@ class Plan:
     def _batches_per_chunk(self, part: Part, spec: Spec, recipe: Recipe) -> int:
         width = 1 if not recipe.augment.recolours else np.dtype(self.dtype).itemsize
         example = prod(spec.input) * width
-        example += sum(prod(shape) for shape, _ in spec.masks.values())
+        example += sum(draw.size for draw in spec.draws.values())
         fits = CHUNK_BYTES // (example * recipe.batch)
         return int(min(max(fits, 1), CHUNK_BATCHES))
 
@@ -117,10 +115,12 @@ class Plan:
         k, batch = rows.shape
         images: NDArray[Any] = part.take(rows.ravel())
         labels = part.labels[rows].astype(np.int32)
+        if epoch >= recipe.epochs - recipe.augment.clean:
+            recipe = replace(recipe, augment=Augment())
         augment = recipe.augment
         changed = augment != Augment() or spec.input != spec.image
         # To make a stream takes longer than to gather a batch of small pictures.
-        steps = range(start, start + k) if changed or spec.masks else ()
+        steps = range(start, start + k) if changed or spec.draws else ()
         streams = [self._stream(1, epoch, step) for step in steps]
         if changed:
             changes = [draw_changes(rng, batch, spec, recipe) for rng in streams]
@@ -131,19 +131,11 @@ class Plan:
                 again = (epoch % 2 == 1) == (augment.alternate == "odd")
                 joined = replace(joined, flip=first[rows.ravel()] ^ again)
             images = apply_changes(images, joined, spec, recipe, self.dtype)
-        masks = {
-            name: np.stack([self.mask(rng, (batch, *shape), rate) for rng in streams])
-            for name, (shape, rate) in spec.masks.items()
+        draws = {
+            name: np.stack([draw.drawn(rng, batch) for rng in streams])
+            for name, draw in spec.draws.items()
         }
-        return Chunk(images.reshape(k, batch, *images.shape[1:]), labels, masks)
-
-    @staticmethod
-    def mask(
-        rng: np.random.Generator, shape: tuple[int, ...], rate: float
-    ) -> NDArray[np.bool_]:
-        """Which values stay when a share `rate` is dropped."""
-        bits = np.frombuffer(rng.bytes(2 * prod(shape)), dtype="<u2")
-        return (bits >= round(rate * MASK_LEVELS)).reshape(shape)
+        return Chunk(images.reshape(k, batch, *images.shape[1:]), labels, draws)
 
     def _stream(self, *purpose: int) -> np.random.Generator:
         key = np.random.SeedSequence([self.seed, *purpose])
@@ -169,6 +161,9 @@ class Changes:
         brightness: (n,), added to every value.
         contrast: (n,), factor on the distance from each channel's mean.
         hole: (n, 2), the corner of the square of black.
+        affine: (n, 2, 2), what a place (down, right) from the middle is multiplied by;
+            nothing where no picture is warped.
+        tint: (n, c), added; shade: (n, 2, c), for each pixel down and right.
     """
 
     top: NDArray[np.int64]
@@ -177,6 +172,9 @@ class Changes:
     brightness: NDArray[np.float64]
     contrast: NDArray[np.float64]
     hole: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    affine: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2, 2)))
+    tint: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 1)))
+    shade: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2, 1)))
 
 
 def draw_changes(
@@ -184,19 +182,64 @@ def draw_changes(
 ) -> Changes:
     """Draws for `n` pictures; a change the recipe lacks is drawn as none."""
     augment = recipe.augment
-    (h, w, _), (ch, cw, _) = spec.image, spec.input
+    (h, w, c), (ch, cw, _) = spec.image, spec.input
     none = np.zeros(n, np.int64)
-    h, w = h + 2 * augment.shift, w + 2 * augment.shift
+    if _canvas(spec):
+        top, left = (
+            _places(rng, n, side, own, augment.shift)
+            for side, own in ((ch, h), (cw, w))
+        )
+    else:
+        h, w = h + 2 * augment.shift, w + 2 * augment.shift
+        top = rng.integers(0, h - ch + 1, n) if h > ch else none
+        left = rng.integers(0, w - cw + 1, n) if w > cw else none
     bound = augment.brightness
     low, high = augment.contrast or (1.0, 1.0)
     return Changes(
-        rng.integers(0, h - ch + 1, n) if h > ch else none,
-        rng.integers(0, w - cw + 1, n) if w > cw else none,
+        top,
+        left,
         rng.random(n) < 0.5 if augment.flip else none.astype(bool),
         rng.uniform(-bound, bound, n) if bound else np.zeros(n),
         rng.uniform(low, high, n) if augment.contrast else np.ones(n),
         _holes(rng, n, (ch, cw), augment.cutout),
+        _affine(rng, n, augment) if augment.warps else np.zeros((0, 2, 2)),
+        rng.normal(0, augment.tint, (n, c)) if augment.tint else np.zeros((0, c)),
+        rng.normal(0, augment.shade, (n, 2, c))
+        if augment.shade
+        else np.zeros((0, 2, c)),
     )
+
+
+def _canvas(spec: Spec) -> int:
+    """Side of the canvas that pictures are laid on, or 0."""
+    return int(getattr(spec, "canvas", 0))
+
+
+def _places(
+    rng: np.random.Generator, n: int, side: int, own: int, shift: int
+) -> NDArray[np.int64]:
+    """Where pictures of `own` px start on a canvas, along one axis, (n,)."""
+    middle = (side - own) // 2
+    if not shift:
+        return np.full(n, middle)
+    return rng.integers(
+        max(0, middle - shift), min(side - own, middle + shift) + 1, n
+    )
+
+
+def _affine(
+    rng: np.random.Generator, n: int, augment: Augment
+) -> NDArray[np.float64]:
+    """Matrices (n, 2, 2) on (down, right): stretched, then slanted or turned."""
+    stretch, slant = augment.stretch, augment.slant
+    stretched = np.zeros((n, 2, 2))
+    stretched[:, [0, 1], [0, 1]] = rng.uniform(1 - stretch, 1 + stretch, (n, 2))
+    kind, by = rng.integers(0, 3, n), rng.uniform(-slant, slant, n)
+    then = np.tile(np.eye(2), (n, 1, 1))
+    then[:, 0, 1] = np.choose(kind, [by, 0, -np.sin(by)])
+    then[:, 1, 0] = np.choose(kind, [0, by, np.sin(by)])
+    then[kind == 2, 0, 0] = then[kind == 2, 1, 1] = np.cos(by[kind == 2])
+    return np.asarray(then @ stretched)
 
 
 def _holes(
@@ -224,7 +267,14 @@ def apply_changes(
     recipe: Recipe,
     dtype: str,
 ) -> NDArray[np.uint8] | NDArray[np.floating]:
-    """Move, crop, mirror, cut out, then brightness and contrast: (n, *spec.input)."""
+    """Move, crop, mirror, cut out, then colours: (n, *spec.input)."""
+    if _canvas(spec):
+        return _laid(images, changes, spec, recipe, dtype)
+    if recipe.augment.warps or recipe.augment.tint or recipe.augment.shade:
+        raise ValueError(
+            "stretch, slant, tint and shade are for pictures on a canvas, got a "
+            "network without one; use brightness and contrast"
+        )
     h, w, _ = spec.input
     images = bordered(images, recipe.augment.shift)
     if (h, w) != images.shape[1:3]:
@@ -238,10 +288,18 @@ def apply_changes(
             image[top : top + side, left : left + side] = 0
     if not recipe.augment.recolours:
         return images
-    n, _, _, c = images.shape
+    return _recoloured(images.astype(dtype), changes)
+
+
+def _recoloured(
+    images: NDArray[np.floating], changes: Changes
+) -> NDArray[np.floating]:
+    """Brightness, then contrast."""
+    n, h, w, c = images.shape
+    dtype = images.dtype
     # Rows of w * c values and einsum: with a last axis of 3, NumPy's own sums and
     # broadcasts take five times as long.
-    pixels: NDArray[np.floating] = images.astype(dtype).reshape(n, h, w * c)
+    pixels = images.reshape(n, h, w * c)
     pixels += changes.brightness.astype(dtype)[:, None, None]
     values = pixels.reshape(n, h * w, c)
     # (With one channel, the order in which einsum adds depends on the processor.)
@@ -251,6 +309,92 @@ def apply_changes(
     pixels *= changes.contrast.astype(dtype)[:, None, None]
     pixels += means
     return pixels.reshape(n, h, w, c)
+
+
+def _laid(
+    images: NDArray[np.uint8],
+    changes: Changes,
+    spec: Spec,
+    recipe: Recipe,
+    dtype: str,
+) -> NDArray[np.uint8] | NDArray[np.floating]:
+    """Mirror, lay on the canvas, stretched and slanted, then colours."""
+    augment, side = recipe.augment, _canvas(spec)
+    ground = int(spec.ground)  # type: ignore[attr-defined]
+    n, h, w, c = images.shape
+    if changes.flip.any():
+        images = images.copy()
+        images[changes.flip] = images[changes.flip, :, ::-1]
+    if augment.cutout:
+        raise ValueError(
+            f"a cutout is for pictures without a canvas, got cutout {augment.cutout}; "
+            "set it to 0"
+        )
+    if augment.warps:
+        laid: NDArray[Any] = _warped(images.astype(dtype), changes, side, ground)
+    else:
+        kind = dtype if augment.recolours else np.uint8
+        laid = np.full((n, side, side, c), ground, kind)
+        down = changes.top[:, None, None] + np.arange(h)[:, None]
+        right = changes.left[:, None, None] + np.arange(w)
+        laid[np.arange(n)[:, None, None], down, right] = images
+    if augment.tint or augment.shade:
+        laid += _tinted(laid, changes, (h, w), ground)
+    if augment.brightness or augment.contrast:
+        return _recoloured(laid, changes)
+    return laid
+
+
+# A pixel that differs from the canvas by no more in every channel is the canvas.
+GROUND = 2.0
+
+
+def _tinted(
+    laid: NDArray[np.floating], changes: Changes, size: tuple[int, int], ground: int
+) -> NDArray[np.floating]:
+    """What tint and shade add to pictures of `size` on a canvas."""
+    n, side, _, c = laid.shape
+    added = np.zeros((n, side, side, c), laid.dtype)
+    if len(changes.tint):
+        added += changes.tint.astype(laid.dtype)[:, None, None]
+    if len(changes.shade):
+        corners = (changes.top, changes.left)
+        for axis, (corner, length) in enumerate(zip(corners, size, strict=True)):
+            away = np.arange(side) - (corner + length // 2)[:, None]
+            shape = (n, side, 1, 1) if axis == 0 else (n, 1, side, 1)
+            by = changes.shade[:, axis][:, None, None]
+            added += (away.reshape(shape) * by).astype(laid.dtype)
+    picture = (np.abs(laid - ground) > GROUND).any(axis=3, keepdims=True)
+    return np.where(picture, added, np.zeros((), laid.dtype))
+
+
+def _warped(
+    images: NDArray[np.floating], changes: Changes, side: int, ground: int
+) -> NDArray[np.floating]:
+    """Pictures on a canvas, their pixels between four of the original's (bilinear)."""
+    n, h, w, c = images.shape
+    pads = ((0, 0), (1, 1), (1, 1), (0, 0))
+    wide = np.pad(images, pads, constant_values=ground).reshape(-1, c)
+    back = np.linalg.inv(changes.affine)
+    # Places (down, right) of the canvas's pixels, from the middle of the picture.
+    down, right = (
+        np.arange(side) - (corner + (length - 1) / 2)[:, None]
+        for corner, length in ((changes.top, h), (changes.left, w))
+    )
+    from_y, from_x = (
+        back[:, axis, 0, None, None] * down[:, :, None]
+        + back[:, axis, 1, None, None] * right[:, None, :]
+        for axis in (0, 1)
+    )
+    y = np.clip(from_y + (h - 1) / 2, -1, h) + 1
+    x = np.clip(from_x + (w - 1) / 2, -1, w) + 1
+    y0, x0 = (np.minimum(y.astype(np.int64), h), np.minimum(x.astype(np.int64), w))
+    ly, lx = ((v - v0).astype(images.dtype)[..., None] for v, v0 in ((y, y0), (x, x0)))
+    first = (np.arange(n) * ((h + 2) * (w + 2)))[:, None, None]
+    at = first + y0 * (w + 2) + x0
+    above = wide[at] * (1 - lx) + wide[at + 1] * lx
+    below = wide[at + w + 2] * (1 - lx) + wide[at + w + 3] * lx
+    return np.asarray(above * (1 - ly) + below * ly)
 
 
 def bordered(images: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

@@ -277,8 +277,20 @@ class Augment:
             on the scale 0 to 255.
         contrast: Multiply the distance from each channel's mean by one number per
             picture from U(low, high); empty for none.
+        stretch: Of a picture on a canvas: height and width are multiplied by two
+            numbers from U(1 - stretch, 1 + stretch).
+        slant: Of a picture on a canvas: then one of three, slanted along x or along y
+            by a number from U(-slant, slant), or turned by that angle (radians).
+        tint: Deviation of one normal number per picture and channel that is added to
+            what differs from the canvas by more than 2 in some channel.
+        shade: Deviation of two more, added for each pixel away from the picture's
+            middle, to the right and down.
+        clean: So many epochs, the last ones, see pictures as they are.
 
-    Random crops come first and are the spec's (`CNNSpec.crop`).
+    Random crops come first and are the spec's (`CNNSpec.crop`).  On a canvas
+    (`CNNSpec.canvas`) a picture is moved from the middle, no further than to the
+    canvas's border, and what comes in is the canvas.  Stretch, slant, tint and shade
+    are the augmentation of Graham's SparseConvNet (cifar10big.cpp, OpenCVPicture.cpp).
     """
 
     flip: bool = False
@@ -287,6 +299,11 @@ class Augment:
     alternate: Literal["never", "odd", "even"] = "never"
     shift: int = 0
     cutout: int = 0
+    stretch: float = 0.0
+    slant: float = 0.0
+    tint: float = 0.0
+    shade: float = 0.0
+    clean: int = 0
 
     def __post_init__(self) -> None:
         if self.alternate != "never" and not self.flip:
@@ -298,7 +315,13 @@ class Augment:
     @property
     def recolours(self) -> bool:
         """Whether pictures stop being whole numbers 0 to 255."""
-        return bool(self.brightness or self.contrast)
+        coloured = self.brightness or self.contrast or self.tint or self.shade
+        return bool(coloured or self.warps)
+
+    @property
+    def warps(self) -> bool:
+        """Whether pixels are interpolated; only on a canvas."""
+        return bool(self.stretch or self.slant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +374,8 @@ class Recipe:
         last_epoch: Share of the last epoch that is trained; rounded up to a batch.
         views: What is looked at when the trained model is judged; a picture's logits
             are the weighted sum over them.  Empty: the picture as it is.
+        repeats: How often each picture is judged, with regions of fractional pools
+            drawn anew; its probabilities are the mean.
         keep: "last": the weights after the last epoch are judged; "best": those of
             the first epoch with the highest accuracy on the validation part.
 
@@ -379,8 +404,14 @@ class Recipe:
     last_epoch: float = 1.0
     views: tuple[View, ...] = ()
     optimizers: tuple[tuple[str, SGD | Adam | Muon], ...] = ()
+    repeats: int = 1
 
     def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(
+                f"a picture is judged once or more, got repeats {self.repeats}; use 1 "
+                "for once"
+            )
         if self.lr < 0 or self.batch < 1 or self.epochs < 1 or self.clip < 0:
             raise ValueError(
                 f"lr and clip must be 0 or more, batch and epochs 1 or more, got lr "

@@ -7,7 +7,7 @@ Every number on which the frameworks' defaults differ is stated here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from common.draws import Draw, Mask, Starts
 from common.weights import Constant, Init, Normal, WeightRecord
 
 Shape = tuple[int, ...]
@@ -23,6 +24,13 @@ Image = tuple[int, int, int]
 Pad = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
 NO_PAD: Pad = ((0, 0), (0, 0))
 ZEROS = Constant(0.0)
+# What a fractional pool's two draws are called, after its own name.
+ROWS, COLUMNS = "rows", "columns"
+
+NO_REGIONS = (
+    "regions are drawn by the plan, a network in training got none; give its `draws`, "
+    "as a track's Trainer does"
+)
 
 
 def sides(window: int | tuple[int, int]) -> tuple[int, int]:
@@ -140,10 +148,50 @@ class AveragePool:
 
 
 @dataclass(frozen=True, slots=True)
+class FractionalPool:
+    """Max pooling over regions that are drawn, in training and when judged.
+
+    Graham 2014, arXiv 1412.6071, section 2.  Of equal values the first in reading
+    order counts, where regions are disjoint that of the upper row.
+
+    Attributes:
+        out: (height, width) after it, or one number for a square.
+        kind: How the regions' starts are drawn, as `common.draws.Starts` says.
+        overlap: Whether every region is 2 x 2, or ends where the next one starts.
+        per: What has regions of its own: a "picture", as in the paper, or each
+            "channel" of one, as in torch's `nn.FractionalMaxPool2d`.
+    """
+
+    out: int | tuple[int, int]
+    kind: Literal["pseudorandom", "random"] = "pseudorandom"
+    overlap: bool = True
+    per: Literal["picture", "channel"] = "picture"
+
+    def starts(self, shape: Shape) -> tuple[Starts, Starts]:
+        """What is drawn for maps of `shape`, along height and width.
+
+        Raises:
+            ValueError: The regions do not fit.
+        """
+        channels = shape[2] if self.per == "channel" else 0
+        axes = zip(shape[:2], sides(self.out), strict=True)
+        tall, wide = (
+            Starts(length, out, self.kind, self.overlap, channels)
+            for length, out in axes
+        )
+        return tall, wide
+
+
+@dataclass(frozen=True, slots=True)
 class Dropout:
-    """Zeroes a share `rate` of the values in training, scales up the others."""
+    """Zeroes a share `rate` of the values in training, scales up the others.
+
+    `per` "map" zeroes whole maps, the same in all pictures of a batch, and always as
+    many: round(rate * maps).
+    """
 
     rate: float
+    per: Literal["value", "map"] = "value"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
@@ -203,6 +251,7 @@ Layer = (
     | LRN
     | Pool
     | AveragePool
+    | FractionalPool
     | Dropout
     | Relu
     | Act
@@ -218,6 +267,7 @@ NAMES: dict[type[Layer], str] = {
     LRN: "lrn",
     Pool: "pool",
     AveragePool: "average",
+    FractionalPool: "fractional",
     Dropout: "dropout",
     Relu: "relu",
     Act: "act",
@@ -272,15 +322,15 @@ class Spec(Protocol):
 
     @property
     def input(self) -> Image:
-        """(height, width, channels) the network sees: less than `image` if it crops."""
+        """(height, width, channels) the network sees: not `image` if it crops."""
 
     @property
     def weights(self) -> dict[str, WeightRecord]:
         """Canonical name -> shape, initial draw and role, in the model's order."""
 
     @property
-    def masks(self) -> dict[str, tuple[Shape, float]]:
-        """Dropout layer -> (shape of one example's mask, canonical; rate)."""
+    def draws(self) -> Mapping[str, Draw]:
+        """What the network is given besides pictures: masks of dropout, by layer."""
 
 
 def parameters(spec: Spec) -> int:
@@ -377,11 +427,12 @@ class MLPSpec:
         return found
 
     @property
-    def masks(self) -> dict[str, tuple[Shape, float]]:
+    def draws(self) -> dict[str, Draw]:
         """One mask per hidden layer, where there is dropout."""
         if not self.dropout:
             return {}
-        return {f"drops.{i}": ((w,), self.dropout) for i, w in enumerate(self.hidden)}
+        widths = enumerate(self.hidden)
+        return {f"drops.{i}": Mask((width,), self.dropout) for i, width in widths}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,6 +447,8 @@ class CNNSpec:
         scale: What happens to the pixels first.
         crop: Side of the square the network sees: training takes random ones,
             the model itself takes the central one of a larger picture; 0 for all.
+        canvas: Side of a larger square in whose middle the picture lies; 0 for none.
+        ground: Value of the canvas's pixels, 0 to 255, in every channel.
 
     Raises:
         ValueError: A layer does not fit the one before it.
@@ -406,6 +459,8 @@ class CNNSpec:
     layers: tuple[Layer, ...]
     scale: Scale = Scale()
     crop: int = 0
+    canvas: int = 0
+    ground: int = 128
 
     def __post_init__(self) -> None:
         if self.crop > min(self.image[:2]):
@@ -413,6 +468,8 @@ class CNNSpec:
                 f"a crop must fit the image, got {self.crop} of {self.image[:2]}; "
                 "use a smaller crop"
             )
+        if self.canvas:
+            self._check_canvas()
         self._check_branches()
         for numbers in (self.scale.mean, self.scale.std):
             if len(numbers) not in (0, self.image[2]):
@@ -424,6 +481,20 @@ class CNNSpec:
             raise ValueError(
                 f"the last layer must give ({self.classes},) logits, it gives "
                 f"{self.shapes[-1]}; end with Dense({self.classes})"
+            )
+
+    def _check_canvas(self) -> None:
+        """Refuse a picture that does not fit, or two ways to change its size."""
+        if self.canvas < max(self.image[:2]):
+            raise ValueError(
+                f"a picture must fit the canvas of {self.canvas} px, got "
+                f"{self.image[0]}x{self.image[1]}; use smaller pictures (--size "
+                f"{self.canvas}), or more or wider levels"
+            )
+        if self.crop:
+            raise ValueError(
+                f"a picture is cropped or laid on a canvas, got crop {self.crop} and "
+                f"canvas {self.canvas}; leave one out"
             )
 
     def _check_branches(self) -> None:
@@ -445,7 +516,8 @@ class CNNSpec:
     def input(self) -> Image:
         """(height, width, channels) that the first layer sees."""
         h, w, c = self.image
-        return (self.crop or h, self.crop or w, c)
+        side = self.crop or self.canvas
+        return (side or h, side or w, c)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -496,14 +568,21 @@ class CNNSpec:
         return found
 
     @property
-    def masks(self) -> dict[str, tuple[Shape, float]]:
-        """One mask per dropout layer."""
-        layers = zip(self.names, self.layers, self.shapes[:-1], strict=True)
-        return {
-            name: (shape, layer.rate)
-            for name, layer, shape in layers
-            if isinstance(layer, Dropout)
-        }
+    def draws(self) -> dict[str, Draw]:
+        """One mask per dropout layer; of a fractional pool its `ROWS` and `COLUMNS`."""
+        found: dict[str, Draw] = {}
+        for name, layer, shape in zip(
+            self.names, self.layers, self.shapes[:-1], strict=True
+        ):
+            match layer:
+                case Dropout(rate, "map"):
+                    found[name] = Mask(shape[-1:], rate, "map")
+                case Dropout(rate):
+                    found[name] = Mask(shape, rate)
+                case FractionalPool():
+                    tall, wide = layer.starts(shape)
+                    found |= {f"{name}.{ROWS}": tall, f"{name}.{COLUMNS}": wide}
+        return found
 
     @property
     def macs(self) -> int:
@@ -522,6 +601,9 @@ def _after(layer: Layer, shape: Shape) -> Shape:
             return (*slid((shape[0], shape[1]), kernel, stride, pad), out)
         case Pool(window, stride, pad) | AveragePool(window, stride, pad):
             return (*slid((shape[0], shape[1]), window, stride, pad), shape[2])
+        case FractionalPool(out):
+            layer.starts(shape)
+            return (*sides(out), shape[2])
         case Dense(out):
             if len(shape) != 1:
                 raise ValueError(f"a dense layer needs flat input, got {shape}")

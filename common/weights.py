@@ -91,6 +91,23 @@ class HeNormal:
 
 
 @dataclass(frozen=True, slots=True)
+class PooledUniform:
+    """`GlorotUniform` with a fan out divided by the area ratio of the pool that follows.
+
+    Uniform in +-sqrt(6 / (fan in + fan out / pool^2)): Graham's SparseConvNet,
+    NetworkInNetworkLayer.cu, whose `alpha` is (filter / stride / pool)^2.
+    """
+
+    pool: float
+
+    def draw(self, rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+        """Values of this shape, float64."""
+        fan_in, fan_out = fans(shape)
+        bound = sqrt(6 / (fan_in + fan_out / self.pool**2))
+        return rng.uniform(-bound, bound, shape)
+
+
+@dataclass(frozen=True, slots=True)
 class Uniform:
     """Uniform in +-`bound`."""
 

@@ -8,6 +8,7 @@ from pt_track.layers import (
     Act,
     Dropout,
     Flatten,
+    FractionalPool,
     Multiply,
     Relu,
     Scale,
@@ -15,9 +16,13 @@ from pt_track.layers import (
     conv,
     crop,
     dense,
+    laid,
     norm,
     pool,
 )
+
+# Of a fractional pool's regions, in the order in which it takes them.
+AXES = (spec.ROWS, spec.COLUMNS)
 
 
 class CNN(nn.Module):
@@ -27,22 +32,27 @@ class CNN(nn.Module):
         super().__init__()
         self.mixed = dtype == "bfloat16"
         self.side = spec_.crop
+        self.canvas, self.ground = spec_.canvas, spec_.ground
         self.scale = Scale(spec_.scale, dtype)
         self.order = spec_.names
         shapes = spec_.shapes[:-1]
         for name, layer, shape in zip(self.order, spec_.layers, shapes, strict=True):
-            setattr(self, name, module(layer, shape[-1], dtype))
+            setattr(self, name, module(layer, shape, dtype))
 
-    def forward(self, x: Tensor, masks: dict[str, Tensor] | None = None) -> Tensor:
-        masks = masks or {}
+    def forward(self, x: Tensor, draws: dict[str, Tensor] | None = None) -> Tensor:
+        draws = draws or {}
         with autocast(x.device.type, bfloat16, self.mixed):
-            x = self.scale(crop(x, self.side))
+            x = laid(crop(x, self.side), self.canvas, self.ground)
+            x = self.scale(x)
             kept = x
             for name in self.order:
                 layer = getattr(self, name)
                 match layer:
+                    case FractionalPool():
+                        regions = (draws.get(f"{name}.{axis}") for axis in AXES)
+                        x = layer(x, *regions)
                     case Dropout():
-                        x = layer(x, masks.get(name))
+                        x = layer(x, draws.get(name))
                     case spec.Branch():
                         kept = x
                     case spec.Add():
@@ -53,12 +63,13 @@ class CNN(nn.Module):
 
 
 def module(
-    layer: spec.Layer, channels: int, dtype: str
+    layer: spec.Layer, shape: spec.Shape, dtype: str
 ) -> nn.Module | spec.Branch | spec.Add:
-    """The layer that a record of the spec describes, for input of `channels`.
+    """The layer that a record of the spec describes, for input of `shape`.
 
     Branches and sums have nothing to build: the network itself does them.
     """
+    channels = shape[-1]
     match layer:
         case spec.Conv():
             return conv(channels, layer, dtype)
@@ -72,8 +83,10 @@ def module(
             return pool(layer, dtype)
         case spec.AveragePool():
             return average(layer, dtype)
-        case spec.Dropout(rate):
-            return Dropout(rate, dtype)
+        case spec.FractionalPool():
+            return FractionalPool(layer, shape)
+        case spec.Dropout(rate, per):
+            return Dropout(rate, dtype, per)
         case spec.Flatten(order):
             return Flatten(order, dtype)
         case spec.Relu():

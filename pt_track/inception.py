@@ -32,7 +32,7 @@ class Inception(nn.Module):
         self.fc = dense(channels, spec_.head, dtype)
 
     def forward(
-        self, x: Tensor, masks: dict[str, Tensor] | None = None
+        self, x: Tensor, draws: dict[str, Tensor] | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         aux = None
         with autocast(x.device.type, bfloat16, self.mixed):
@@ -41,7 +41,7 @@ class Inception(nn.Module):
                 x = getattr(self, name)(x)
                 if name == table.AUX_AFTER and self.training:
                     aux = self.AuxLogits(x) if hasattr(self, "AuxLogits") else None
-            x = self.dropout(x.mean(AXES), (masks or {}).get("dropout"))
+            x = self.dropout(x.mean(AXES), (draws or {}).get("dropout"))
             x = self.fc(x)  # (n, classes)
         x = x.float() if self.mixed else x
         return x if aux is None else (x, aux.float() if self.mixed else aux)

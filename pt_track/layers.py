@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import spec
+from common.draws import WINDOW
+from common.spec import NO_REGIONS
 
 AXES = (2, 3)  # height and width of NCHW
 
@@ -154,17 +156,79 @@ class LRN(nn.Module):
         return x * torch.exp(-self.numbers.beta * torch.log(denominator))
 
 
+class FractionalPool(nn.Module):
+    """Max pooling over regions that are given: all that is drawn about them is.
+
+    Where none are given a model that is not in training takes the middle ones.
+    """
+
+    def __init__(self, layer: spec.FractionalPool, shape: spec.Shape) -> None:
+        super().__init__()
+        self.layer = layer
+        self.starts = layer.starts(shape)
+
+    def forward(
+        self, x: Tensor, rows: Tensor | None = None, columns: Tensor | None = None
+    ) -> Tensor:
+        if rows is None or columns is None:
+            if self.training:
+                raise ValueError(NO_REGIONS)
+            middle = (torch.from_numpy(s.middle(len(x))) for s in self.starts)
+            rows, columns = (starts.to(x.device) for starts in middle)
+        if self.layer.per == "picture":
+            return self._pooled(x, rows, columns)
+        n, c, h, w = x.shape
+        rows, columns = rows.flatten(0, 1), columns.flatten(0, 1)
+        y = self._pooled(x.reshape(n * c, 1, h, w), rows, columns)
+        return y.reshape(n, c, *y.shape[2:])
+
+    def _pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        if self.layer.overlap:
+            return picked(F.max_pool2d(x, WINDOW, 1), rows, columns)
+        every = torch.arange(x.shape[3], device=x.device).expand(len(x), -1)
+        last = ends(rows, x.shape[2])
+        x = larger(picked(x, rows, every), picked(x, last, every))
+        every = torch.arange(x.shape[2], device=x.device).expand(len(x), -1)
+        last = ends(columns, x.shape[3])
+        return larger(picked(x, every, columns), picked(x, every, last))
+
+
+def picked(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels of (n, c, h, w) at rows (n, a) and columns (n, b): (n, c, a, b)."""
+    n, c, h, w = x.shape
+    first = torch.arange(0, n * h * w, h * w, device=x.device)
+    at = first[:, None, None] + rows[:, :, None] * w + columns[:, None, :]
+    flat = x.permute(0, 2, 3, 1).reshape(n * h * w, c)
+    found = flat.index_select(0, at.flatten())
+    return found.reshape(*at.shape, c).permute(0, 3, 1, 2)
+
+
+def ends(starts: Tensor, length: int) -> Tensor:
+    """The last pixel of regions that end where the next one starts, (n, out)."""
+    return F.pad(starts[:, 1:], (0, 1), value=length) - 1
+
+
+def larger(a: Tensor, b: Tensor) -> Tensor:
+    """The larger of two, `a` where they are equal; of a NaN, that."""
+    return torch.where((a >= b) | a.isnan(), a, b)
+
+
 class Dropout(nn.Module):
     """Dropout by a mask that is given, or the framework's own where none is."""
 
-    def __init__(self, rate: float, dtype: str) -> None:
+    def __init__(self, rate: float, dtype: str, per: str = "value") -> None:
         super().__init__()
         self.rate = rate
+        self.per = per
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         if keep is None:
-            return F.dropout(x, self.rate, self.training)
-        keep = keep.movedim(-1, 1)  # masks are canonical
+            whole = self.per == "map" and x.ndim == 4
+            return (F.dropout2d if whole else F.dropout)(x, self.rate, self.training)
+        if keep.ndim == 1:  # whole maps, the same in all pictures
+            keep = keep.view(-1, *(1,) * (x.ndim - 2))
+        else:
+            keep = keep.movedim(-1, 1)  # masks are canonical
         return torch.where(keep, x / (1 - self.rate), 0.0)
 
 
@@ -199,7 +263,7 @@ class Act(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         match self.layer.kind:
             case "leaky":
-                return torch.where(x > 0, x, x * self.layer.slope)
+                return F.leaky_relu(x, self.layer.slope)
             case "silu":
                 return F.silu(x)
             case "gelu-tanh":
@@ -267,6 +331,16 @@ def crop(x: Tensor, side: int) -> Tensor:
         return x
     top, left = (h - side) // 2, (w - side) // 2
     return x[:, :, top : top + side, left : left + side]
+
+
+def laid(x: Tensor, side: int, ground: int) -> Tensor:
+    """The picture in the middle of a canvas; `side` 0 leaves it as it is."""
+    h, w = (x.shape[axis] for axis in AXES)
+    if not side or (h, w) == (side, side):
+        return x
+    top, left = (side - h) // 2, (side - w) // 2
+    pads = (left, side - w - left, top, side - h - top)
+    return F.pad(x, pads, value=ground)
 
 
 def stored(dtype: str) -> torch.dtype:

@@ -29,8 +29,8 @@ class MLP(nn.Module):
         )
         self.head = dense(head[0], spec.Dense(head[1]), dtype)
 
-    def forward(self, x: Tensor, masks: dict[str, Tensor] | None = None) -> Tensor:
-        masks = masks or {}
+    def forward(self, x: Tensor, draws: dict[str, Tensor] | None = None) -> Tensor:
+        draws = draws or {}
         with autocast(x.device.type, bfloat16, self.mixed):
             x = self.flatten(self.scale(x))  # (n, pixels)
             for i, layer in enumerate(self.hidden):
@@ -39,6 +39,6 @@ class MLP(nn.Module):
                     x = self.norms[i](x)
                 x = self.relu(x)
                 if self.drops:
-                    x = self.drops[i](x, masks.get(f"drops.{i}"))
+                    x = self.drops[i](x, draws.get(f"drops.{i}"))
             x = self.head(x)  # (n, classes)
         return x.float() if self.mixed else x

@@ -116,8 +116,9 @@ def stock(layer: spec.Layer, shape: spec.Shape) -> nn.Module:
             return nn.MaxPool2d(window, stride, (pad[0][0], pad[1][0]))
         case spec.AveragePool(window, stride, pad):
             return nn.AvgPool2d(window, stride, (pad[0][0], pad[1][0]))
-        case spec.Dropout(rate):
-            return nn.Dropout(rate)
+        case spec.Dropout(rate, per):
+            whole = per == "map" and len(shape) == 3
+            return (nn.Dropout2d if whole else nn.Dropout)(rate)
         case spec.Flatten():
             return nn.Flatten()
         case spec.Relu():

@@ -37,7 +37,7 @@ class Trainer:
     ) -> None:
         self.model = model
         self.recipe = recipe
-        self.masked = bool(spec.masks)
+        self.drawn = bool(spec.draws)
         prepare(model, recipe)
         self.rule = optimizer(model, spec, recipe, rates)
         self.lookahead = None
@@ -51,9 +51,9 @@ class Trainer:
     def run(self, chunk: Chunk) -> np.ndarray:
         """Update on each batch of the chunk; the losses (k,), float64."""
         self.model.train()
-        images, labels, masks = self._tensors(chunk)
+        images, labels, draws = self._tensors(chunk)
         losses = [
-            self.step(images[i], labels[i], {name: m[i] for name, m in masks.items()})
+            self.step(images[i], labels[i], {name: m[i] for name, m in draws.items()})
             for i in range(len(images))
         ]
         return torch.stack(losses).double().cpu().numpy()
@@ -62,15 +62,15 @@ class Trainer:
         """The chunk on the device, images (k, n, c, h, w) in channels-last memory."""
         images = torch.from_numpy(chunk.images).to(self.device).permute(0, 1, 4, 2, 3)
         labels = torch.from_numpy(chunk.labels).to(self.device).long()
-        masks = {
-            name: torch.from_numpy(mask).to(self.device)
-            for name, mask in chunk.masks.items()
+        draws = {
+            name: torch.from_numpy(draw).to(self.device)
+            for name, draw in chunk.draws.items()
         }
-        return images, labels, masks
+        return images, labels, draws
 
-    def step(self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]) -> Tensor:
+    def step(self, images: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """One update; the objective before it, coupled decay included."""
-        gradients, value = self.gradients(images, labels, masks)
+        gradients, value = self.gradients(images, labels, draws)
         if self.recipe.clip:
             clip(gradients, self.recipe.clip)
         value = value + self.rule.penalty()
@@ -80,12 +80,12 @@ class Trainer:
         return value
 
     def gradients(
-        self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]
+        self, images: Tensor, labels: Tensor, draws: dict[str, Tensor]
     ) -> tuple[list[Tensor], Tensor]:
         """Gradient of each trained tensor, in the model's order, and the data loss."""
         for p in self.weights:
             p.grad = None
-        output = self.model(images, masks) if self.masked else self.model(images)
+        output = self.model(images, draws) if self.drawn else self.model(images)
         value = objective(output, labels, self.recipe)
         value.backward()
         return [p.grad for p in self.weights], value.detach()
@@ -93,8 +93,8 @@ class Trainer:
     def canonical_gradients(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """Gradient of the data loss on the first batch, by canonical name."""
         self.model.train()
-        images, labels, masks = self._tensors(chunk)
-        kept = {name: mask[0] for name, mask in masks.items()}
+        images, labels, draws = self._tensors(chunk)
+        kept = {name: draw[0] for name, draw in draws.items()}
         gradients, _ = self.gradients(images[0], labels[0], kept)
         named = trained(self.model).items()
         return {

@@ -8,6 +8,8 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from common import spec
+from common.draws import WINDOW
+from common.spec import NO_REGIONS
 
 AXES = (1, 2)  # height and width of NHWC
 DRAWN_LATER = "zeros"  # `build` puts the spec's weights in; Keras need draw none
@@ -167,19 +169,86 @@ class LRN(keras.layers.Layer):
         return x * tf.exp(-self.numbers.beta * tf.math.log(denominator))
 
 
+class FractionalPool(keras.layers.Layer):
+    """Max pooling over regions that are given: all that is drawn about them is.
+
+    Where none are given a model that is not in training takes the middle ones.
+    """
+
+    def __init__(
+        self, layer: spec.FractionalPool, shape: spec.Shape, dtype: str
+    ) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.layer = layer
+        self.starts = layer.starts(shape)
+
+    def call(
+        self,
+        x: Tensor,
+        rows: Tensor | None = None,
+        columns: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
+        if rows is None or columns is None:
+            if training:
+                raise ValueError(NO_REGIONS)
+            n = tf.shape(x)[0]
+            middle = (tf.constant(s.middle(1)) for s in self.starts)
+            rows, columns = (tf.repeat(starts, n, axis=0) for starts in middle)
+        if self.layer.per == "picture":
+            return self._pooled(x, rows, columns)
+        h, w, c = x.shape[1:]
+        rows, columns = (tf.reshape(s, (-1, s.shape[-1])) for s in (rows, columns))
+        maps = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, h, w, 1))
+        y = self._pooled(maps, rows, columns)
+        return tf.transpose(tf.reshape(y, (-1, c, *y.shape[1:3])), (0, 2, 3, 1))
+
+    def _pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        if self.layer.overlap:
+            return picked(tf.nn.max_pool2d(x, WINDOW, 1, "VALID"), rows, columns)
+        every = tf.repeat(tf.range(x.shape[2])[None], tf.shape(x)[0], axis=0)
+        last = ends(rows, x.shape[1])
+        x = larger(picked(x, rows, every), picked(x, last, every))
+        every = tf.repeat(tf.range(x.shape[1])[None], tf.shape(x)[0], axis=0)
+        last = ends(columns, x.shape[2])
+        return larger(picked(x, every, columns), picked(x, every, last))
+
+
+def picked(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels of (n, h, w, c) at rows (n, a) and columns (n, b): (n, a, b, c)."""
+    h, w, c = x.shape[1:]
+    first = tf.range(tf.shape(x)[0]) * (h * w)
+    at = first[:, None, None] + rows[:, :, None] * w + columns[:, None, :]
+    found = tf.gather(tf.reshape(x, (-1, c)), tf.reshape(at, (-1,)))
+    return tf.reshape(found, (-1, rows.shape[1], columns.shape[1], c))
+
+
+def ends(starts: Tensor, length: int) -> Tensor:
+    """The last pixel of regions that end where the next one starts, (n, out)."""
+    return tf.pad(starts[:, 1:], ((0, 0), (0, 1)), constant_values=length) - 1
+
+
+def larger(a: Tensor, b: Tensor) -> Tensor:
+    """The larger of two, `a` where they are equal; of a NaN, that."""
+    return tf.where((a >= b) | tf.math.is_nan(a), a, b)
+
+
 class Dropout(keras.layers.Layer):
     """Dropout by a mask that is given, or the framework's own where none is."""
 
-    def __init__(self, rate: float, dtype: str) -> None:
+    def __init__(self, rate: float, dtype: str, per: str = "value") -> None:
         super().__init__(dtype=policy(dtype))
         self.rate = rate
+        self.per = per
         self.own = keras.layers.Dropout(rate, dtype=policy(dtype))
+        self.maps = keras.layers.SpatialDropout2D(rate, dtype=policy(dtype))
 
     def call(
         self, x: Tensor, keep: Tensor | None = None, training: bool = False
     ) -> Tensor:
         if keep is None:
-            return self.own(x, training=training)
+            whole = self.per == "map" and len(x.shape) == 4
+            return (self.maps if whole else self.own)(x, training=training)
         zero = tf.zeros((), x.dtype)
         return tf.where(keep, x / (1 - self.rate), zero)
 
@@ -217,7 +286,9 @@ class Act(keras.layers.Layer):
     def call(self, x: Tensor) -> Tensor:
         match self.layer.kind:
             case "leaky":
-                # Not tf.nn.leaky_relu: its slope is a float32, in float64 too.
+                if x.dtype != tf.float64:
+                    return tf.nn.leaky_relu(x, self.layer.slope)
+                # Its slope is a float32, in float64 too.
                 return tf.where(x > 0, x, x * self.layer.slope)
             case "silu":
                 return tf.nn.silu(x)
@@ -285,6 +356,16 @@ def crop(x: Tensor, side: int) -> Tensor:
         return x
     top, left = (h - side) // 2, (w - side) // 2
     return x[:, top : top + side, left : left + side]
+
+
+def laid(x: Tensor, side: int, ground: int) -> Tensor:
+    """The picture in the middle of a canvas; `side` 0 leaves it as it is."""
+    h, w = (x.shape[axis] for axis in AXES)
+    if not side or (h, w) == (side, side):
+        return x
+    top, left = (side - h) // 2, (side - w) // 2
+    pads = ((0, 0), (top, side - h - top), (left, side - w - left), (0, 0))
+    return tf.pad(x, pads, constant_values=tf.cast(ground, x.dtype))
 
 
 def stored(dtype: str) -> str:

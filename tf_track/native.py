@@ -108,8 +108,9 @@ def stock(name: str, layer: spec.Layer, shape: spec.Shape) -> list[k.Layer]:
         case spec.AveragePool(window, stride, pad):
             before, word = padding(pad, spec.same(shape[:2], window, stride))
             return [*before, k.AveragePooling2D(window, stride, word, name=name)]
-        case spec.Dropout(rate):
-            return [k.Dropout(rate, name=name)]
+        case spec.Dropout(rate, per):
+            whole = per == "map" and len(shape) == 3
+            return [(k.SpatialDropout2D if whole else k.Dropout)(rate, name=name)]
         case spec.Flatten():
             return [k.Flatten(name=name)]
         case spec.Relu():

@@ -37,7 +37,7 @@ class Trainer:
     ) -> None:
         self.model = model
         self.recipe = recipe
-        self.masked = bool(spec.masks)
+        self.drawn = bool(spec.draws)
         prepare(model, recipe)
         self.rule = optimizer(model, spec, recipe, rates)
         self.lookahead = None
@@ -62,24 +62,24 @@ class Trainer:
 
     def _tensors(self, chunk: Chunk) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The chunk as tensors, images as (k, n, h, w, c)."""
-        masks = {name: tf.constant(mask) for name, mask in chunk.masks.items()}
-        return tf.constant(chunk.images), tf.constant(chunk.labels), masks
+        draws = {name: tf.constant(draw) for name, draw in chunk.draws.items()}
+        return tf.constant(chunk.images), tf.constant(chunk.labels), draws
 
     def _steps(
-        self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]
+        self, images: Tensor, labels: Tensor, draws: dict[str, Tensor]
     ) -> Tensor:
         """One update per batch in one graph: entering it can cost as much as a step."""
         k = tf.shape(images)[0]
         losses = tf.TensorArray(self.weights[0].dtype, k, element_shape=())
         for i in tf.range(k):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            kept = {name: mask[i] for name, mask in masks.items()}
+            kept = {name: draw[i] for name, draw in draws.items()}
             losses = losses.write(i, self.step(images[i], labels[i], kept))
         return losses.stack()
 
-    def step(self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]) -> Tensor:
+    def step(self, images: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """One update; the objective before it, coupled decay included."""
-        gradients, value = self.gradients(images, labels, masks)
+        gradients, value = self.gradients(images, labels, draws)
         if self.recipe.clip:
             gradients = clip(gradients, self.recipe.clip)
         value = value + self.rule.penalty(self.weights)
@@ -89,10 +89,10 @@ class Trainer:
         return value
 
     def gradients(
-        self, images: Tensor, labels: Tensor, masks: dict[str, Tensor]
+        self, images: Tensor, labels: Tensor, draws: dict[str, Tensor]
     ) -> tuple[list[Tensor], Tensor]:
         """Gradient of each trained tensor, in the model's order, and the data loss."""
-        given = {"masks": masks} if self.masked else {}
+        given = {"draws": draws} if self.drawn else {}
         with tf.GradientTape() as tape:
             output = self.model(images, training=True, **given)
             value = objective(output, labels, self.recipe)
@@ -100,8 +100,8 @@ class Trainer:
 
     def canonical_gradients(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """Gradient of the data loss on the first batch, by canonical name."""
-        images, labels, masks = self._tensors(chunk)
-        kept = {name: mask[0] for name, mask in masks.items()}
+        images, labels, draws = self._tensors(chunk)
+        kept = {name: draw[0] for name, draw in draws.items()}
         gradients, _ = self.gradients(images[0], labels[0], kept)
         named = trained(self.model)
         return {

@@ -18,7 +18,7 @@ from benchmarks.engine.process import Tell, Values, orphaned
 from common import files, model_file, results
 from common.data import Dataset, open_data
 from common.errors import Damaged, Refused
-from common.evaluate import predict_all, score, seen
+from common.evaluate import at_once, judged, score, seen
 from common.extras import Native, load_extra
 from common.heads import transplanted
 from common.job import Job, installed
@@ -240,11 +240,15 @@ class Attempt:
             self.store.write(record)
             return
         predict = seen(track.predictor(model), recipe.views)
-        logits = predict_all(predict, data.test)
+        found = judged(
+            predict, data.test, recipe.repeats, batch_size=at_once(spec.input)
+        )
+        logits = found.logits
         if not np.isfinite(logits).all():  # it was the last update that did it
             self.store.write(record | {"diverged_at": len(history.losses)})
             return
         record["scores"] = asdict(score(logits, data.test.labels))
+        record["curve"] = list(found.curve)
         record["memory"]["peak"] = self._peak()
         self.store.write(
             record,

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from common import codec, systems
 from common.data import DataRequest, Dataset, open_data, pictures
 from common.errors import Refused
-from common.evaluate import predict_all, score, seen
+from common.evaluate import at_once, judged, score, seen
 from common.plan import Chunk, Plan
-from common.recipe import Recipe, View
+from common.recipe import Recipe
 from common.spec import Spec
 from common.start import initial_weights, pictures_needed
 from common.track import Model, Track, Trainer, load_track
@@ -250,7 +250,7 @@ def training(
     model = track.build(spec, weights=start(spec, data, climb), dtype="float64")
     trainer = trainer_of(track, model, spec, recipe, climb)
     losses: list[float] = []
-    judged: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     for step, chunk in enumerate(chunks(spec, recipe, data, climb, "float64"), 1):
         losses.append(float(trainer.run(chunk)[0]))
         if step in kept_steps(climb):
@@ -261,17 +261,18 @@ def training(
             }
             write(Path(climb.folder) / f"step-{step}", kept, {})
         if step == climb.tensors:
-            judged = evaluation(track, model, trainer, data, recipe.views)
-    return {"losses": np.array(losses)} | judged
+            found = evaluation(track, model, trainer, data, recipe)
+    return {"losses": np.array(losses)} | found
 
 
 def evaluation(
-    track: Track, model: Model, trainer: Trainer, data: Dataset, views: Sequence[View]
+    track: Track, model: Model, trainer: Trainer, data: Dataset, recipe: Recipe
 ) -> dict[str, np.ndarray]:
     """What the test pictures' logits and scores are now."""
     with trainer.averaged():
-        predict = seen(track.predictor(model), views)
-        logits = predict_all(predict, data.test)
+        predict = seen(track.predictor(model), recipe.views)
+        size = at_once(model.spec.input)
+        logits = judged(predict, data.test, recipe.repeats, batch_size=size).logits
         scores = score(logits, data.test.labels)
     return {
         "logits": logits,

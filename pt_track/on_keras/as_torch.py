@@ -24,9 +24,9 @@ class AsTorch(nn.Module):
         return self.network.spec
 
     def forward(
-        self, x: Tensor, masks: dict[str, Tensor] | None = None
+        self, x: Tensor, draws: dict[str, Tensor] | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        given = {"masks": masks} if masks else {}
+        given = {"draws": draws} if draws else {}
         with keras.device(self.network.place):  # a user's own network has no such scope
             x = x.permute(0, 2, 3, 1)
             return self.network(x, training=self.training, **given)

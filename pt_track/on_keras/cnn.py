@@ -10,6 +10,7 @@ from pt_track.on_keras.layers import (
     Act,
     Dropout,
     Flatten,
+    FractionalPool,
     Multiply,
     Network,
     Norm,
@@ -19,10 +20,14 @@ from pt_track.on_keras.layers import (
     conv,
     crop,
     dense,
+    laid,
     norm,
     pool,
     stored,
 )
+
+# Of a fractional pool's regions, in the order in which it takes them.
+AXES = (spec.ROWS, spec.COLUMNS)
 
 
 class CNN(Network):
@@ -32,23 +37,28 @@ class CNN(Network):
         super().__init__(dtype=stored(dtype))
         self.mixed = dtype == "bfloat16"
         self.side = spec_.crop
+        self.canvas, self.ground = spec_.canvas, spec_.ground
         self.scale = Scale(spec_.scale, dtype)
         self.order = spec_.names
         shapes = spec_.shapes[:-1]
         for name, layer, shape in zip(self.order, spec_.layers, shapes, strict=True):
-            setattr(self, name, module(layer, shape[-1], dtype))
+            setattr(self, name, module(layer, shape, dtype))
 
     def call(
-        self, x: Tensor, training: bool = False, masks: dict[str, Tensor] | None = None
+        self, x: Tensor, training: bool = False, draws: dict[str, Tensor] | None = None
     ) -> Tensor:
-        masks = masks or {}
-        x = self.scale(crop(x, self.side))
+        draws = draws or {}
+        x = laid(crop(x, self.side), self.canvas, self.ground)
+        x = self.scale(x)
         kept = x
         for name in self.order:
             layer = getattr(self, name)
             match layer:
+                case FractionalPool():
+                    regions = (draws.get(f"{name}.{axis}") for axis in AXES)
+                    x = layer(x, *regions, training=training)
                 case Dropout():
-                    x = layer(x, masks.get(name), training=training)
+                    x = layer(x, draws.get(name), training=training)
                 case Norm():
                     x = layer(x, training=training)
                 case spec.Branch():
@@ -61,12 +71,13 @@ class CNN(Network):
 
 
 def module(
-    layer: spec.Layer, channels: int, dtype: str
+    layer: spec.Layer, shape: spec.Shape, dtype: str
 ) -> keras.layers.Layer | spec.Branch | spec.Add:
-    """The layer that a record of the spec describes, for input of `channels`.
+    """The layer that a record of the spec describes, for input of `shape`.
 
     Branches and sums have nothing to build: the network itself does them.
     """
+    channels = shape[-1]
     match layer:
         case spec.Conv():
             return conv(channels, layer, dtype)
@@ -80,8 +91,10 @@ def module(
             return pool(layer, dtype)
         case spec.AveragePool():
             return average(layer, dtype)
-        case spec.Dropout(rate):
-            return Dropout(rate, dtype)
+        case spec.FractionalPool():
+            return FractionalPool(layer, shape, dtype)
+        case spec.Dropout(rate, per):
+            return Dropout(rate, dtype, per)
         case spec.Flatten(order):
             return Flatten(order, dtype)
         case spec.Relu():

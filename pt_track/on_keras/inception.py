@@ -48,7 +48,7 @@ class Inception(Network):
         self.fc = dense(channels, spec_.head, dtype)
 
     def call(
-        self, x: Tensor, training: bool = False, masks: dict[str, Tensor] | None = None
+        self, x: Tensor, training: bool = False, draws: dict[str, Tensor] | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         aux = None
         x = self.scale(x)
@@ -57,7 +57,7 @@ class Inception(Network):
             if name == table.AUX_AFTER and self.wants_aux(training):
                 aux = self.AuxLogits(x, training=training)
         x = mean(x, AXES)
-        x = self.dropout(x, (masks or {}).get("dropout"), training=training)
+        x = self.dropout(x, (draws or {}).get("dropout"), training=training)
         x = self.fc(x)  # (n, classes)
         x = ops.cast(x, "float32") if self.mixed else x
         if aux is None or not training:

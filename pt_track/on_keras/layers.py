@@ -16,7 +16,9 @@ from keras import ops
 from torch import Tensor
 
 from common import spec
+from common.draws import WINDOW
 from common.errors import Refused
+from common.spec import NO_REGIONS
 
 AXES = (1, 2)  # height and width of NHWC
 LAST = "channels_last"
@@ -222,19 +224,85 @@ class LRN(keras.layers.Layer):
         return x * ops.exp(-self.numbers.beta * ops.log(denominator))
 
 
+class FractionalPool(keras.layers.Layer):
+    """Max pooling over regions that are given: all that is drawn about them is.
+
+    Where none are given a model that is not in training takes the middle ones.
+    """
+
+    def __init__(
+        self, layer: spec.FractionalPool, shape: spec.Shape, dtype: str
+    ) -> None:
+        super().__init__(dtype=policy(dtype))
+        self.layer = layer
+        self.starts = layer.starts(shape)
+
+    def call(
+        self,
+        x: Tensor,
+        rows: Tensor | None = None,
+        columns: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
+        if rows is None or columns is None:
+            if training:
+                raise ValueError(NO_REGIONS)
+            middle = (s.middle(len(x)) for s in self.starts)
+            rows, columns = (ops.convert_to_tensor(starts) for starts in middle)
+        if self.layer.per == "picture":
+            return self._pooled(x, rows, columns)
+        n, h, w, c = x.shape
+        rows, columns = (ops.reshape(s, (n * c, -1)) for s in (rows, columns))
+        maps = ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (n * c, h, w, 1))
+        y = self._pooled(maps, rows, columns)
+        return ops.transpose(ops.reshape(y, (n, c, *y.shape[1:3])), (0, 2, 3, 1))
+
+    def _pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        n, h, w, _ = x.shape
+        if self.layer.overlap:
+            x = ops.max_pool(x, WINDOW, 1, "valid", LAST)
+            return picked(x, rows, columns)
+        every = ops.repeat(ops.arange(w)[None], n, axis=0)
+        x = larger(picked(x, rows, every), picked(x, ends(rows, h), every))
+        every = ops.repeat(ops.arange(x.shape[1])[None], n, axis=0)
+        return larger(picked(x, every, columns), picked(x, every, ends(columns, w)))
+
+
+def picked(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels of (n, h, w, c) at rows (n, a) and columns (n, b): (n, a, b, c)."""
+    n, h, w, c = x.shape
+    first = ops.arange(n) * (h * w)
+    at = first[:, None, None] + rows[:, :, None] * w + columns[:, None, :]
+    return ops.take(ops.reshape(x, (n * h * w, c)), at, axis=0)
+
+
+def ends(starts: Tensor, length: int) -> Tensor:
+    """The last pixel of regions that end where the next one starts, (n, out)."""
+    last = ops.full((len(starts), 1), length, starts.dtype)
+    return ops.concatenate([starts[:, 1:], last], axis=1) - 1
+
+
+def larger(a: Tensor, b: Tensor) -> Tensor:
+    """The larger of two, `a` where they are equal; of a NaN, that."""
+    return ops.where((a >= b) | ops.isnan(a), a, b)
+
+
 class Dropout(keras.layers.Layer):
     """Dropout by a mask that is given, or the framework's own where none is."""
 
-    def __init__(self, rate: float, dtype: str) -> None:
+    def __init__(self, rate: float, dtype: str, per: str = "value") -> None:
         super().__init__(dtype=policy(dtype))
         self.rate = rate
+        self.per = per
         self.own = keras.layers.Dropout(rate, dtype=policy(dtype))
+        self.maps = keras.layers.SpatialDropout2D(rate, dtype=policy(dtype))
 
     def call(
         self, x: Tensor, keep: Tensor | None = None, training: bool = False
     ) -> Tensor:
         if keep is None:
-            return self.own(x, training=training)
+            whole = self.per == "map" and len(x.shape) == 4
+            return (self.maps if whole else self.own)(x, training=training)
         return ops.where(keep, x / (1 - self.rate), ops.zeros((), x.dtype))
 
 
@@ -346,6 +414,16 @@ def crop(x: Tensor, side: int) -> Tensor:
         return x
     top, left = (h - side) // 2, (w - side) // 2
     return x[:, top : top + side, left : left + side]
+
+
+def laid(x: Tensor, side: int, ground: int) -> Tensor:
+    """The picture in the middle of a canvas; `side` 0 leaves it as it is."""
+    h, w = (x.shape[axis] for axis in AXES)
+    if not side or (h, w) == (side, side):
+        return x
+    top, left = (side - h) // 2, (side - w) // 2
+    pads = ((0, 0), (top, side - h - top), (left, side - w - left), (0, 0))
+    return ops.pad(x, pads, constant_values=ground)
 
 
 def stored(dtype: str) -> str:

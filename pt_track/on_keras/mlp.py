@@ -34,9 +34,9 @@ class MLP(Network):
         self.head = dense(head[0], spec.Dense(head[1]), dtype)
 
     def call(
-        self, x: Tensor, training: bool = False, masks: dict[str, Tensor] | None = None
+        self, x: Tensor, training: bool = False, draws: dict[str, Tensor] | None = None
     ) -> Tensor:
-        masks = masks or {}
+        draws = draws or {}
         x = self.flatten(self.scale(x))  # (n, pixels)
         for i, layer in enumerate(self.hidden):
             x = layer(x)
@@ -44,6 +44,6 @@ class MLP(Network):
                 x = self.norms[i](x, training=training)
             x = self.relu(x)
             if self.drops:
-                x = self.drops[i](x, masks.get(f"drops.{i}"), training=training)
+                x = self.drops[i](x, draws.get(f"drops.{i}"), training=training)
         x = self.head(x)  # (n, classes)
         return ops.cast(x, "float32") if self.mixed else x

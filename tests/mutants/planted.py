@@ -218,7 +218,7 @@ MUTANTS = [
     ),
     *of(
         "pt_track/cnn.py",
-        ("x = layer(x, masks.get(name))", "x = layer(x)", OBLONG),
+        ("x = layer(x, draws.get(name))", "x = layer(x)", OBLONG),
         ("x = x + kept", "x = x", f"{SUM}{PT}"),
         (
             "autocast(x.device.type, bfloat16, self.mixed)",
@@ -230,8 +230,8 @@ MUTANTS = [
     *of(
         "tf_track/cnn.py",
         (
-            "x = layer(x, masks.get(name), training=training)",
-            "x = layer(x, masks.get(name), training=False)",
+            "x = layer(x, draws.get(name), training=training)",
+            "x = layer(x, draws.get(name), training=False)",
             f"{DROPS}{TF}",
         ),
         (
@@ -341,8 +341,8 @@ MUTANTS = [
             ENDS,
         ),
         (
-            "{name: m[i] for name, m in masks.items()}",
-            "{name: m[0] for name, m in masks.items()}",
+            "{name: m[i] for name, m in draws.items()}",
+            "{name: m[0] for name, m in draws.items()}",
             f"{MASKS}{PT}",
         ),
         (
@@ -374,8 +374,8 @@ MUTANTS = [
             ENDS,
         ),
         (
-            "{name: mask[i] for name, mask in masks.items()}",
-            "{name: mask[0] for name, mask in masks.items()}",
+            "{name: draw[i] for name, draw in draws.items()}",
+            "{name: draw[0] for name, draw in draws.items()}",
             f"{MASKS}{TF}",
         ),
         ("+ smoothing / classes", "+ smoothing / (classes - 1)", SMOOTH),

@@ -30,7 +30,7 @@ class TwoTowers:
         }
 
     @property
-    def masks(self):
+    def draws(self):
         return {}
 
 
