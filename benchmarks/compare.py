@@ -20,6 +20,7 @@ from benchmarks.request import (
     chosen_systems,
     fitted,
     framing_of,
+    judged_often,
     opened,
     several,
     tracks_of,
@@ -41,6 +42,13 @@ def compare(
     mode: Annotated[str, options.option(str, "strict, aligned or native.")] = "aligned",
     tracks: options.Tracks = DEFAULT,
     epochs: options.Epochs = None,
+    repeats: Annotated[
+        int | None,
+        options.option(
+            int | None,
+            "Times that a picture is judged, where a network draws regions.",
+        ),
+    ] = None,
     valid: Annotated[
         int, options.option(int, "Training pictures held out for validation.")
     ] = 0,
@@ -61,7 +69,7 @@ def compare(
     """
     runs = options.filled(options.Runs, rest)
     names = tracks_of(tracks)
-    check_positive(seeds=seeds, epochs=epochs)
+    check_positive(seeds=seeds, epochs=epochs, repeats=repeats)
     check_margin(margin)
     outcome.check_runs(runs)
     if mode == "native":
@@ -87,7 +95,9 @@ def compare(
     jobs = [
         setting.job(resolved, track=track, seed=seed)
         for resolved in [
-            fitted(name, setting.pictures, several(runs["set"]), epochs)
+            judged_often(
+                fitted(name, setting.pictures, several(runs["set"]), epochs), repeats
+            )
             for name in chosen_systems(systems, system)
         ]
         for seed in range(seeds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from common.command_line import typed
 from common.data import DataRequest, Dataset, open_data
 from common.data.canonical import PUBLIC
 from common.data.sources import is_prepared
+from common.draws import Starts
 from common.errors import Refused
 from common.job import Job
 from common.spec import Spec
@@ -112,6 +113,27 @@ def fitted(
         )
     check_fits(resolved, len(pictures.train))
     return resolved
+
+
+def judged_often(resolved: Resolved, repeats: int | None) -> Resolved:
+    """The system, its pictures judged so often; none: as its recipe says.
+
+    Raises:
+        Refused: It would say the same each time.
+    """
+    if repeats is None:
+        return resolved
+    if not any(isinstance(draw, Starts) for draw in resolved.spec.draws.values()):
+        raise Refused(
+            "--repeats judges pictures again with regions drawn anew, "
+            f"{resolved.name} draws none and says the same each time; leave it out"
+        )
+    change = f"recipe.repeats={repeats}"
+    return replace(
+        resolved,
+        recipe=replace(resolved.recipe, repeats=repeats),
+        overrides=(*resolved.overrides, change),
+    )
 
 
 # --- words ------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """What a network is given besides pictures: masks of dropout, starts of regions.
 
-Both are drawn in NumPy and handed to both tracks.  In training they come from the plan's
-streams.  Regions are drawn when a network is judged, too: there from the picture itself
-and the number of the pass, so they are the same in both tracks, in any batch and order.
+Both are drawn in NumPy and handed to both tracks.  In training they come from the
+plan's streams.  Regions are drawn when a network is judged, too: there from the picture
+itself and the number of the repeat, so they are the same in both tracks, in any batch
+and order.
 """
 
 from __future__ import annotations
@@ -177,10 +178,8 @@ def regions(
     return found
 
 
-def _uniform(
-    keys: NDArray[np.uint64], first: int, count: int
-) -> NDArray[np.float64]:
-    """Numbers `first` to `first + count` of each key's stream, (n, count), in [0, 1)."""
+def _uniform(keys: NDArray[np.uint64], first: int, count: int) -> NDArray[np.float64]:
+    """Numbers from `first` on of each key's stream, (n, count), in [0, 1)."""
     at = np.arange(first + 1, first + count + 1, dtype=np.uint64)
     z = keys[:, None] + at * np.uint64(0x9E3779B97F4A7C15)  # wraps, as it should
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -119,7 +119,7 @@ def judged(
         curve.append(float((total.argmax(axis=1) == part.labels).mean()))
     # A share of 0 would be minus infinity; the least float64 is as good a 0.
     mean = np.maximum(total / repeats, np.finfo(np.float64).tiny)
-    return Judged(np.log(mean).astype(logits.dtype), tuple(curve))
+    return Judged(np.log(mean), tuple(curve))
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from common.spec import (
     Conv,
     Dense,
     Flatten,
+    FractionalPool,
     Norm,
     Pool,
     Scale,
@@ -183,6 +184,10 @@ def _muon_transpose(spec: Any, recipe: Recipe) -> Planted:
     return spec, replace(recipe, optimizer=replace(rule, rows="inputs"))
 
 
+def _fmp_regions(spec: Any, recipe: Recipe) -> Planted:
+    return _layers(spec, FractionalPool, lambda x: replace(x, per="channel")), recipe
+
+
 def _tta_weights(spec: Any, recipe: Recipe) -> Planted:
     views = recipe.views
     if not views:
@@ -294,6 +299,13 @@ FAULTS: dict[str, Fault] = {
         system="airbench94-muon",
         rung="losses",
         plant=_muon_transpose,
+    ),
+    "fmp-regions": Fault(
+        what="each channel of a picture has regions of its own, as in torch's own "
+        "fractional pool, instead of each picture",
+        system="fmp-small",
+        rung="logits",
+        plant=_fmp_regions,
     ),
     "tta-weights": Fault(
         what="all views of a picture weigh the same when it is judged",

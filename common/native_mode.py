@@ -77,7 +77,8 @@ def _mlp(spec: MLPSpec) -> Iterator[tuple[str, Layer, Shape]]:
 
 def left_alone(recipe: Recipe) -> Recipe:
     """The recipe as native mode counts steps by: the short last batch is kept."""
-    return replace(recipe, drop_last=False, average=None, last_epoch=1.0, views=(), repeats=1)
+    recipe = replace(recipe, drop_last=False, average=None, last_epoch=1.0)
+    return replace(recipe, views=(), repeats=1)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -1,4 +1,4 @@
-"""The batch plan: which pictures, in which order, changed how, with which masks and regions.
+"""The batch plan: which pictures, in which order, changed how, with which draws.
 
 Everything random in training is drawn here, in NumPy, from one seed, and replayed
 in both tracks.  A draw depends only on (seed, epoch, step), so a run that goes on
@@ -222,14 +222,10 @@ def _places(
     middle = (side - own) // 2
     if not shift:
         return np.full(n, middle)
-    return rng.integers(
-        max(0, middle - shift), min(side - own, middle + shift) + 1, n
-    )
+    return rng.integers(max(0, middle - shift), min(side - own, middle + shift) + 1, n)
 
 
-def _affine(
-    rng: np.random.Generator, n: int, augment: Augment
-) -> NDArray[np.float64]:
+def _affine(rng: np.random.Generator, n: int, augment: Augment) -> NDArray[np.float64]:
     """Matrices (n, 2, 2) on (down, right): stretched, then slanted or turned."""
     stretch, slant = augment.stretch, augment.slant
     stretched = np.zeros((n, 2, 2))
@@ -291,9 +287,7 @@ def apply_changes(
     return _recoloured(images.astype(dtype), changes)
 
 
-def _recoloured(
-    images: NDArray[np.floating], changes: Changes
-) -> NDArray[np.floating]:
+def _recoloured(images: NDArray[np.floating], changes: Changes) -> NDArray[np.floating]:
     """Brightness, then contrast."""
     n, h, w, c = images.shape
     dtype = images.dtype

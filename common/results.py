@@ -193,6 +193,23 @@ class Store:
                 if run := self.find(record.parent.name):
                     yield run
 
+    def trained_alike(self, run: str, identity: Mapping[str, Any]) -> Run | None:
+        """A finished run that ended well and differs in how often it is judged alone.
+
+        Args:
+            run: Id of the run that is wanted; system, track and seed begin it.
+            identity: What decides its numbers.
+        """
+        wanted = _as_trained(identity)
+        for record in sorted(self.path.glob(f"{run.rpartition('-')[0]}-*/{RECORD}")):
+            with suppress(Damaged):
+                found = self.find(record.parent.name)
+                if found and not found.diverged and found.id != run:
+                    theirs = found.record.get("identity")
+                    if theirs and _as_trained(theirs) == wanted:
+                        return found
+        return None
+
     def runs(self) -> list[Run]:
         """Every finished run that can be trusted, sorted by id."""
         return self.scan()[0]
@@ -333,6 +350,13 @@ def _damaged(path: Path, found: str) -> Damaged:
         f"a result must be as it was written, found {found} in {path}; "
         "repeat its compare, which sets it aside and runs it again"
     )
+
+
+def _as_trained(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity without what is only of judging."""
+    recipe = json.loads(identity["recipe"])
+    recipe.pop("repeats", None)
+    return {**identity, "recipe": recipe}
 
 
 def asked(record: Mapping[str, Any]) -> tuple[str, str]:

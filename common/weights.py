@@ -92,7 +92,7 @@ class HeNormal:
 
 @dataclass(frozen=True, slots=True)
 class PooledUniform:
-    """`GlorotUniform` with a fan out divided by the area ratio of the pool that follows.
+    """`GlorotUniform` with its fan out divided by the area ratio of the next pool.
 
     Uniform in +-sqrt(6 / (fan in + fan out / pool^2)): Graham's SparseConvNet,
     NetworkInNetworkLayer.cu, whose `alpha` is (filter / stride / pool)^2.

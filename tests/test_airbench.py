@@ -1,7 +1,6 @@
 """The airbench networks: their numbers, their ladder, and every word they brought."""
 
 import dataclasses
-import gc
 import itertools
 
 import numpy as np
@@ -10,9 +9,6 @@ import torch
 import torch.nn.functional as F
 from scipy.special import erfc
 
-from benchmarks.measures.ladder import STAGES, measure
-from benchmarks.measures.rungs import compare_stage
-from benchmarks.parity import plan_climbs
 from common import codec, zoo
 from common.data import pictures
 from common.errors import Refused
@@ -46,6 +42,7 @@ from common.start import initial_weights, pictures_needed
 from common.systems import CIFAR, ROUNDING, SYSTEMS, resolve
 from common.track import load_track
 from common.weights import Dirac, FanInUniform, UnitStd, Whitening, draw
+from tests.climbing import climbed
 
 TRACKS = ("torch", "tensorflow")
 # Published: weights, multiply-accumulates, updates.  Jordan's networks carry a frozen
@@ -58,7 +55,6 @@ PUBLISHED = {
 }
 OF_AIRBENCH = [f for f in FAULTS if FAULTS[f].system.startswith("airbench94")]
 NARROW = "airbench-narrow"
-STEPS = 12
 
 
 def of(name, classes=10):
@@ -109,30 +105,6 @@ def narrow(monkeypatch):
         return NARROW
 
     return make
-
-
-def climbed(name, folder, fault=None, steps=STEPS):
-    """Its rungs, both tracks in this process, up to the first that fails."""
-    climbs = plan_climbs(
-        name,
-        request=None,
-        steps=steps,
-        seed=3,
-        threads=1,
-        overrides=("recipe.batch=16",),
-        fault=fault,
-        folder=folder,
-    )
-    stages = {t: measure(load_track(t), climb) for t, climb in climbs.items()}
-    rungs = []
-    for stage in STAGES:
-        assert {next(stages[track]) for track in stages} == {stage}
-        gc.collect()
-        for rung in compare_stage(stage, climbs):
-            rungs.append(rung)
-            if not rung.passed:
-                return rungs
-    return rungs
 
 
 @pytest.mark.parametrize("name", [n for n in PUBLISHED if n != "airbench95"])

@@ -588,7 +588,7 @@ class {kind}:
     classes: int
     tower: Tower{package} = Tower{package}(3)
     input = property(lambda self: self.image)
-    masks = property(lambda self: {{}})
+    draws = property(lambda self: {{}})
 
     @property
     def weights(self):

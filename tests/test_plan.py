@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from common.data import pictures
+from common.draws import Mask
 from common.plan import Changes, Plan, ahead, apply_changes, draw_changes
 from common.recipe import Augment, Average, Recipe, Staircase, WarmCosine
 from common.systems import CIFAR, resolve
@@ -50,14 +51,14 @@ def test_the_same_arrays_reach_both_tracks(name):
         trainer = module.Trainer(model, resolved.spec, resolved.recipe, np.full(9, 0.1))
         seen[track] = []
         for chunk in chunks_of(resolved):
-            images, labels, masks = trainer._tensors(chunk)
+            images, labels, draws = trainer._tensors(chunk)
             images = np.asarray(images)
             if track == "torch":
                 images = np.moveaxis(images, 2, -1)
             back = type(chunk)(
                 np.ascontiguousarray(images),
                 np.asarray(labels).astype(np.int32),
-                {name: np.asarray(mask) for name, mask in masks.items()},
+                {name: np.asarray(draw) for name, draw in draws.items()},
             )
             seen[track].append(back.digest())
     assert seen["torch"] == seen["tensorflow"] == digests(chunks_of(resolved))
@@ -133,7 +134,7 @@ def test_brightness_comes_before_contrast_and_nothing_is_clipped():
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 0.1])
 def test_masks_keep_the_share_they_should(rate):
-    mask = Plan.mask(np.random.default_rng(0), (1000, 1000), rate)
+    mask = Mask((1000,), rate).drawn(np.random.default_rng(0), 1000)
     assert mask.mean() == pytest.approx(1 - rate, abs=0.002)
 
 

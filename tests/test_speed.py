@@ -127,9 +127,9 @@ def test_our_loop_makes_as_many_updates_as_it_is_asked_for():
     made = []
 
     class Counting(track.Trainer):
-        def step(self, images, labels, masks):
+        def step(self, images, labels, draws):
             made.append(len(labels))
-            return super().step(images, labels, masks)
+            return super().step(images, labels, draws)
 
     class Track:
         build, Trainer = staticmethod(track.build), Counting

@@ -368,7 +368,7 @@ def test_each_batch_of_a_chunk_has_its_own_mask(track):
     recipe = Recipe(lr=0.1, batch=5, epochs=1)
     data = pictures((4, 4, 1), 3, 20, 0)
     (chunk,) = Plan(seed=0, dtype="float64").chunks(data.train, spec, recipe, 0)
-    (masks,) = chunk.masks.values()
+    (masks,) = chunk.draws.values()
     assert len({mask.tobytes() for mask in masks}) == len(masks) == 4
     module, losses = load_track(track), []
     for parts in ([chunk], [chunk[i : i + 1] for i in range(4)]):
@@ -430,7 +430,7 @@ class Told:
         for k in range(len(chunk.labels)):
             self.labels.append(chunk.labels[k])
             self.images.append(chunk.images[k])
-            self.masks.append({name: m[k] for name, m in chunk.masks.items()})
+            self.masks.append({name: m[k] for name, m in chunk.draws.items()})
         return np.zeros(len(chunk.labels))
 
     def averaged(self):

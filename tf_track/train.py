@@ -28,6 +28,8 @@ from tf_track.weights import (
     trained,
 )
 
+Graph = tf.types.experimental.PolymorphicFunction
+
 
 class Trainer:
     """One model under one recipe: batches in, updates out."""
@@ -45,13 +47,14 @@ class Trainer:
             rows = native if recipe.average.statistics else parameters
             self.lookahead = Lookahead(rows(model), recipe.average.stays(len(rates)))
         self.weights = list(trained(model).values())
-        self.graphs: dict[int, tf.types.experimental.PolymorphicFunction] = {}
+        # By batch size and type of the pictures.
+        self.graphs: dict[tuple[int, str], Graph] = {}
 
     def run(self, chunk: Chunk) -> np.ndarray:
         """Update on each batch of the chunk; the losses (k,), float64."""
         tensors = self._tensors(chunk)
-        batch = chunk.labels.shape[1]
-        if batch not in self.graphs:  # one graph per batch size, whatever came before:
+        batch = chunk.labels.shape[1], chunk.images.dtype.name
+        if batch not in self.graphs:  # one graph for each, whatever came before:
             # a graph that TensorFlow relaxes on the way would round differently
             free = tf.nest.map_structure(
                 lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), tensors

@@ -25,7 +25,7 @@ from common.job import Job, installed
 from common.plan import Plan
 from common.recipe import Recipe
 from common.record import environment
-from common.results import Checkpoint, Record, Store, figure
+from common.results import Checkpoint, Record, Run, Store, figure
 from common.spec import Spec, parameters
 from common.start import initial_weights, pictures_needed
 from common.systems import find
@@ -163,8 +163,11 @@ class Attempt:
         self.tell("start", epoch=state.epoch if state else 0, epochs=job.epochs)
         track = load_track(job.track)
         track.configure(threads=job.threads, device=job.device, mode=job.mode)
-        start = self._start()
         (spec, recipe), data = job.records(), self._data()
+        if before := self._trained_before():
+            self._judge_again(track, data, spec, recipe, before)
+            return
+        start = self._start()
         model, history = trained(
             job,
             track,
@@ -177,6 +180,33 @@ class Attempt:
             state=state,
             on_epoch=self._epoch_done,
             on_progress=self._progressed,
+        )
+        self._write(track, model, data, spec, recipe, history)
+
+    def _trained_before(self) -> Run | None:
+        """A run that was trained alike: only to be judged more or less often."""
+        job = self.job
+        return (
+            None if self.checkpoint else self.store.trained_alike(job.id, job.identity)
+        )
+
+    def _judge_again(
+        self, track: Track, data: Dataset, spec: Spec, recipe: Recipe, before: Run
+    ) -> None:
+        """Write the record of the job from the weights that `before` ended with."""
+        job, then = self.job, before.record
+        self.tell("note", text=f"{job.name} was trained before, it is only judged")
+        model = track.build(
+            spec, weights=before.weights(), dtype=job.precision, device=job.device
+        )
+        times = then["times"]
+        history = History(
+            np.array(then["losses"], np.float64),
+            [EpochScores(**epoch) for epoch in then["history"]],
+            times["train"] or 0.0,
+            times["images_per_second"] or 0.0,
+            times["first_step"] or 0.0,
+            None,
         )
         self._write(track, model, data, spec, recipe, history)
 

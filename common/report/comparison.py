@@ -65,10 +65,28 @@ def _tests(row: Row) -> Iterator[str]:
     """The lines beneath the tracks."""
     if line := published_line(row):
         yield line
+    yield from _curves(row)
     for pair in row["comparisons"]:
         yield from _pair(row, pair)
     if not row["comparisons"]:
         yield row["sentence"]
+
+
+# The repeats at which a curve is told, beside its last one.
+MARKS = (1, 2, 3, 6, 12, 25, 50, 100)
+
+
+def _curves(row: Row) -> Iterator[str]:
+    """Each track's mean accuracy after so many repeats, where there are several."""
+    for track, found in row["tracks"].items():
+        curves = [run["curve"] for run in found["runs"] if run.get("curve")]
+        if not curves:
+            continue
+        last = min(map(len, curves))
+        marks = sorted({mark for mark in MARKS if mark < last} | {last})
+        means = {n: sum(curve[n - 1] for curve in curves) / len(curves) for n in marks}
+        each = ", ".join(f"{n}: {figures.percent(mean)}" for n, mean in means.items())
+        yield f"by repeats   {track} {each}"
 
 
 def _pair(row: Row, pair: Mapping[str, Any]) -> Iterator[str]:

@@ -297,6 +297,7 @@ def _track(runs: Sequence[Finished]) -> dict[str, Any]:
                 "diverged_at": run.record["diverged_at"],
                 "weights_sha256": run.record["weights_sha256"],
                 "correct": packed(run.correct) if scores else None,
+                "curve": run.record.get("curve", []),
             }
             for run in runs
             for scores in [run.record["scores"]]
