@@ -1,6 +1,5 @@
 """The PyTorch track.  Twin: tf_track.  The interface is `common.track.Track`."""
 
-import ctypes
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ with suppress(ImportError):  # before TensorFlow, should it follow; CPU builds l
 
 from common import codec, systems
 from common.heads import transplanted, with_classes
+from common.memory import keep_freed
 from common.spec import Spec
 from common.weights import Weights, draw, read, write
 from pt_track.data import load_dataset
@@ -61,9 +61,6 @@ __all__ = [
     "write_native",
 ]
 
-# Of glibc's malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD (bytes).
-KEPT_MEMORY = ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20))
-
 # Spec's type -> "module:class" here, loaded when one is built: a network's numbers do
 # not depend on the other families' files, and this can be read without a framework.
 BUILDERS = {
@@ -75,22 +72,9 @@ BUILDERS = {
 
 def configure(*, threads: int, device: str, mode: str) -> None:
     """Threads, visible devices and determinism.  Call it first."""
-    keep_memory()
+    keep_freed()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode == "strict")
-
-
-def keep_memory() -> None:
-    """Let the C library keep what tensors free, where it is glibc.
-
-    It would give a large tensor's pages back after every operation and take a fault for
-    each when the next one asks: some CNNs train a fifth slower so.
-    """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(library, "mallopt"):
-        return
-    for parameter, value in KEPT_MEMORY:
-        library.mallopt(parameter, value)
 
 
 def build(

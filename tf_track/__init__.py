@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from common import codec, systems
 from common.heads import transplanted, with_classes
+from common.memory import keep_freed
 from common.spec import Spec
 from common.weights import Weights, draw, read, write
 from tf_track.data import load_dataset
@@ -63,6 +64,7 @@ BUILDERS = {
 
 def configure(*, threads: int, device: str, mode: str) -> None:
     """Threads, visible devices and determinism.  Call it first."""
+    keep_freed()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
     if device == "cpu":
