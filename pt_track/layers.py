@@ -224,7 +224,8 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         if keep is None:
             whole = self.per == "map" and x.ndim == 4
-            return (F.dropout2d if whole else F.dropout)(x, self.rate, self.training)
+            own = F.dropout2d if whole else F.dropout
+            return own(x, self.rate, self.training)
         if keep.ndim == 1:  # whole maps, the same in all pictures
             keep = keep.view(-1, *(1,) * (x.ndim - 2))
         else:

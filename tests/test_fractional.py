@@ -1,6 +1,7 @@
 """Fractional pooling: regions, canvas, repeats, and Graham's networks."""
 
 import dataclasses
+import hashlib
 import itertools
 
 import numpy as np
@@ -104,6 +105,19 @@ def test_judged_regions_depend_on_picture_and_repeat_alone():
     other = regions(draws, images, 1)
     assert any((other[name] != whole[name]).any() for name in whole)
     assert len(np.unique(whole["b"], axis=0)) > 1
+
+
+def test_judged_regions_are_numbers_of_one_stream():
+    """A repeat goes on where the one before ended."""
+    draws = {"a": Starts(9, 6), "b": Starts(9, 6, "random")}
+    image = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    key = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
+    numbers = _uniform(np.frombuffer(key, "<u8"), 0, 18)
+    for repeat in range(3):
+        found = regions(draws, image, repeat)
+        own = numbers[:, 6 * repeat :]
+        np.testing.assert_array_equal(found["a"], draws["a"].starts(own[:, :1]))
+        np.testing.assert_array_equal(found["b"], draws["b"].starts(own[:, 1:6]))
 
 
 def test_uniform_numbers_are_splitmix64():

@@ -186,7 +186,7 @@ HARMLESS = {
     ],
     "types of arguments": [
         ("pt_track/layers.py", "(fan_in: int, layer", "(fan_in, layer"),
-        ("common/plan.py", "shape: tuple[int, ...], rate: float", "shape, rate: float"),
+        ("common/plan.py", "def ahead(chunks: Iterator[Chunk])", "def ahead(chunks)"),
         ("tf_track/train.py", "def prepare(", "type_of = None\n\n\ndef prepare("),
     ],
     "what a record refuses": [
@@ -289,7 +289,7 @@ TELLING = {
         {" ".join(run) for run in RUNS},
     ),
     "the plan": (
-        ("common/plan.py", "MASK_LEVELS = 65536", "MASK_LEVELS = 65535"),
+        ("common/plan.py", "self._stream(0, epoch)", "self._stream(3, epoch)"),
         {" ".join(run) for run in RUNS},
     ),
     "the evaluator": (

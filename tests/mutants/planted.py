@@ -38,6 +38,24 @@ LOOK = f"{A}lookahead_is_what_it_is_by_hand"
 MUON = f"{A}muon_is_what_it_is_by_hand"
 RATES = f"{A}its_rates_are_the_published_ones"
 VIEWS = f"{A}views_are_added_by_weight"
+F = "tests/test_fractional.py::test_"
+MAPS = f"{F}whole_maps_are_dropped_alike_in_a_batch_and_always_as_many"
+STARTS = f"{F}pseudorandom_starts_are_the_formula"
+ENDS_MEET = f"{F}regions_go_from_end_to_end_in_steps_of_one_and_two"
+SPLITMIX = f"{F}uniform_numbers_are_splitmix64"
+AGAIN = f"{F}judged_regions_are_numbers_of_one_stream"
+LAYER = f"{F}the_layer_is_what_it_is_by_hand"
+PT_, TF_ = (f"[float64-picture-random-True-{t}]" for t in ("torch", "tensorflow"))
+PT_DISJOINT, TF_DISJOINT = (
+    f"[float64-picture-random-False-{t}]" for t in ("torch", "tensorflow")
+)
+MIDDLE = f"{F}a_judged_picture_lies_in_the_middle_of_the_canvas"
+TINT = f"{F}tint_and_shade_are_added_to_the_picture_and_not_to_the_canvas"
+PLACED = f"{F}training_moves_a_picture_on_its_canvas_no_further_than_to_the_border"
+TURN = f"{F}a_quarter_turn_is_numpys"
+MATRICES = f"{F}matrices_stretch_and_then_slant_along_one_axis_or_turn"
+CLEAN = f"{F}the_last_epochs_see_pictures_as_they_are"
+REPEATS = f"{F}repeats_average_probabilities"
 SMALL = "tests/test_parity.py::test_both_tracks_compute_the_same_function[small-cnn]"
 GOES_IN = "tests/test_parity.py::test_every_choice_of_a_spec_is_the_same_in_both[of what goes in]"
 PT, TF = "[torch]", "[tensorflow]"
@@ -105,12 +123,12 @@ MUTANTS = [
             OBLONG,
         ),
         (
-            "F.dropout(x, self.rate, self.training)",
-            "F.dropout(x, 1 - self.rate, self.training)",
+            "own(x, self.rate, self.training)",
+            "own(x, 1 - self.rate, self.training)",
             f"{OWN}{PT}",
         ),
         (
-            "F.dropout(x, self.rate, self.training)",
+            "own(x, self.rate, self.training)",
             "F.dropout(x, self.rate, True)",
             f"{OWN}{PT}",
         ),
@@ -214,6 +232,59 @@ MUTANTS = [
             "epsilon=layer.eps,",
             "epsilon=1e-3,",
             "tests/test_parity.py::test_both_tracks_compute_the_same_function[rasbt-mlp-batchnorm]",
+        ),
+    ),
+    *of(
+        "common/draws.py",
+        (
+            "(bits >= round(self.rate * MASK_LEVELS))",
+            "(bits < round(self.rate * MASK_LEVELS))",
+            f"{P}masks_keep_the_share_they_should",
+        ),
+        ("< round((1 - self.rate) * maps)", "< round(self.rate * maps)", MAPS),
+        ("- np.floor(u * ratio)", "- np.round(u * ratio)", STARTS),
+        ("max(1, self.out - 1)", "max(1, self.out)", STARTS),
+        (
+            "ones = 2 * self.out - self.length",
+            "ones = self.length - self.out",
+            ENDS_MEET,
+        ),
+        ("first + 1, first + count + 1", "first, first + count", SPLITMIX),
+        (
+            "_uniform(keys, repeat * total, total)",
+            "_uniform(keys, repeat, total)",
+            AGAIN,
+        ),
+        ("_uniform(keys, repeat * total, total)", "_uniform(keys, 0, total)", AGAIN),
+    ),
+    *of(
+        "pt_track/layers.py",
+        ("rows[:, :, None] * w +", "rows[:, :, None] * h +", f"{LAYER}{PT_}"),
+        ("(a >= b) | a.isnan()", "(a > b) | a.isnan()", f"{LAYER}{PT_DISJOINT}"),
+        ("value=length) - 1", "value=length)", f"{LAYER}{PT_DISJOINT}"),
+        (
+            "(side - h) // 2, (side - w) // 2\n    pads",
+            "(side - w) // 2, (side - h) // 2\n    pads",
+            f"{MIDDLE}{PT}",
+        ),
+    ),
+    *of(
+        "tf_track/layers.py",
+        ("rows[:, :, None] * w +", "rows[:, :, None] * h +", f"{LAYER}{TF_}"),
+        (
+            "(a >= b) | tf.math.is_nan(a)",
+            "(a > b) | tf.math.is_nan(a)",
+            f"{LAYER}{TF_DISJOINT}",
+        ),
+        (
+            "constant_values=length) - 1",
+            "constant_values=length)",
+            f"{LAYER}{TF_DISJOINT}",
+        ),
+        (
+            "(side - h) // 2, (side - w) // 2\n    pads",
+            "(side - w) // 2, (side - h) // 2\n    pads",
+            f"{MIDDLE}{TF}",
         ),
     ),
     *of(
@@ -481,10 +552,16 @@ MUTANTS = [
             f"{P}brightness_comes_before_contrast_and_nothing_is_clipped",
         ),
         (
-            "(bits >= round(rate * MASK_LEVELS))",
-            "(bits < round(rate * MASK_LEVELS))",
-            f"{P}masks_keep_the_share_they_should",
+            "recipe.epochs - recipe.augment.clean",
+            "recipe.epochs - recipe.augment.clean - 1",
+            CLEAN,
         ),
+        ("middle - shift), min(", "middle - shift + 1), min(", PLACED),
+        ("(side - own) // 2\n", "(side - own + 1) // 2\n", PLACED),
+        ("np.linalg.inv(changes.affine)", "changes.affine", TURN),
+        ("then @ stretched", "stretched @ then", MATRICES),
+        ("[by, 0, -np.sin(by)]", "[by, 0, np.sin(by)]", MATRICES),
+        ("> GROUND)", ">= 0)", TINT),
         (
             "first[rows.ravel()] ^ again",
             "first[: rows.size] ^ again",
@@ -566,6 +643,8 @@ MUTANTS = [
     ),
     *of(
         "common/evaluate.py",
+        ("total = total + softmax(logits)", "total = total + logits", REPEATS),
+        ("return predict(images, number)", "return predict(images, 0)", REPEATS),
         (
             "correct = int((logits.argmax(axis=1) == labels).sum())",
             "correct = int((np.argsort(logits, 1)[:, -2:] == labels[:, None]).any(1).sum())",
