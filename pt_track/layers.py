@@ -176,13 +176,14 @@ class FractionalPool(nn.Module):
             middle = (torch.from_numpy(s.middle(len(x))) for s in self.starts)
             rows, columns = (starts.to(x.device) for starts in middle)
         if self.layer.per == "picture":
-            return self._pooled(x, rows, columns)
+            return self.pooled(x, rows, columns)
         n, c, h, w = x.shape
         rows, columns = rows.flatten(0, 1), columns.flatten(0, 1)
-        y = self._pooled(x.reshape(n * c, 1, h, w), rows, columns)
+        y = self.pooled(x.reshape(n * c, 1, h, w), rows, columns)
         return y.reshape(n, c, *y.shape[2:])
 
-    def _pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Of pictures whose channels share their regions."""
         if self.layer.overlap:
             return picked(F.max_pool2d(x, WINDOW, 1), rows, columns)
         every = torch.arange(x.shape[3], device=x.device).expand(len(x), -1)

@@ -5,6 +5,7 @@ Every loop here is a function: updates to make -> seconds they took.
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -16,8 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from common import recipe as r
+from common import spec
+from common.draws import WINDOW, regions
 from common.errors import Refused
 from common.evaluate import Predict
+from pt_track.layers import FractionalPool
 from pt_track.official import whole
 
 Loop = Callable[[int], float]
@@ -31,7 +35,8 @@ def bare(
 
     It trains the model that it is given (the same class, precision and layout as
     twintrack's loop, eager as there) with the framework's optimizer, dropout and
-    average of the weights; it augments nothing.
+    average of the weights; it augments nothing, and regions of fractional pools were
+    drawn before.
 
     Args:
         model: From `build`.
@@ -42,6 +47,11 @@ def bare(
     device = next(model.parameters()).device
     x_all = torch.from_numpy(images).to(device).permute(0, 1, 4, 2, 3)
     y_all = torch.from_numpy(labels).to(device)
+    given: list[list[dict[str, Tensor]]] = []
+    for batch in images:
+        drawn = regions(model.spec.draws, batch)
+        tensors = {n: torch.from_numpy(draw).to(device) for n, draw in drawn.items()}
+        given.append([tensors] if tensors else [])
     rule = stock(model, recipe)
     average = None
     if isinstance(recipe.average, r.Average):
@@ -54,7 +64,7 @@ def bare(
         for i in range(steps):
             x, y = x_all[i % len(x_all)], y_all[i % len(y_all)]
             rule.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = F.cross_entropy(model(x, *given[i % len(given)]), y)
             loss.backward()
             rule.step()
             if average:
@@ -63,6 +73,24 @@ def bare(
         return perf_counter() - start
 
     return loop
+
+
+def own_pools(model: nn.Module) -> nn.Module:
+    """The same network, its fractional pools the framework's own.
+
+    They draw regions for every channel, pseudorandom and overlapping ones alone.
+    """
+    for layer in model.modules():
+        if isinstance(layer, FractionalPool):
+            own = nn.FractionalMaxPool2d(WINDOW, spec.sides(layer.layer.out))
+            layer.pooled = partial(_without_regions, own)
+    return model
+
+
+def _without_regions(
+    pool: nn.FractionalMaxPool2d, x: Tensor, rows: Tensor, columns: Tensor
+) -> Tensor:
+    return pool(x)
 
 
 def naive(

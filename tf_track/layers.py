@@ -196,14 +196,15 @@ class FractionalPool(keras.layers.Layer):
             middle = (tf.constant(s.middle(1)) for s in self.starts)
             rows, columns = (tf.repeat(starts, n, axis=0) for starts in middle)
         if self.layer.per == "picture":
-            return self._pooled(x, rows, columns)
+            return self.pooled(x, rows, columns)
         h, w, c = x.shape[1:]
         rows, columns = (tf.reshape(s, (-1, s.shape[-1])) for s in (rows, columns))
         maps = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, h, w, 1))
-        y = self._pooled(maps, rows, columns)
+        y = self.pooled(maps, rows, columns)
         return tf.transpose(tf.reshape(y, (-1, c, *y.shape[1:3])), (0, 2, 3, 1))
 
-    def _pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Of pictures whose channels share their regions."""
         if self.layer.overlap:
             return picked(tf.nn.max_pool2d(x, WINDOW, 1, "VALID"), rows, columns)
         every = tf.repeat(tf.range(x.shape[2])[None], tf.shape(x)[0], axis=0)

@@ -4,6 +4,7 @@ Every loop here is a function: updates to make -> seconds they took.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -14,8 +15,11 @@ from keras.applications import inception_v3
 from tensorflow import Tensor
 
 from common import recipe as r
+from common import spec
+from common.draws import regions
 from common.errors import Refused
 from common.evaluate import Predict
+from tf_track.layers import FractionalPool
 from tf_track.official import whole
 
 Loop = Callable[[int], float]
@@ -32,7 +36,8 @@ def bare(
 
     It trains the model that it is given (the same class, precision and layout as
     twintrack's loop, its step compiled as there) with the framework's optimizer,
-    dropout and average of the weights; it augments nothing.
+    dropout and average of the weights; it augments nothing, and regions of fractional
+    pools were drawn before.
 
     Args:
         model: From `build`.
@@ -44,10 +49,13 @@ def bare(
     weights = model.trainable_variables
     rule.build(weights)
 
+    drawn = [regions(model.spec.draws, batch) for batch in images]
+
     @tf.function
-    def update(x: Tensor, y: Tensor) -> Tensor:
+    def update(x: Tensor, y: Tensor, draws: dict[str, Tensor]) -> Tensor:
+        given = {"draws": draws} if draws else {}
         with tf.GradientTape() as tape:
-            logits = model(x, training=True)
+            logits = model(x, training=True, **given)
             each = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
             loss = tf.reduce_mean(each)
         rule.apply(tape.gradient(loss, weights), weights)
@@ -56,11 +64,40 @@ def bare(
     def loop(steps: int) -> float:
         start = perf_counter()
         for i in range(steps):
-            loss = update(images[i % len(images)], labels[i % len(labels)])
+            k = i % len(images)
+            loss = update(images[k], labels[k], drawn[k])
         loss.numpy()  # waits for the device
         return perf_counter() - start
 
     return loop
+
+
+def own_pools(model: keras.Model) -> keras.Model:
+    """The same network, its fractional pools the framework's own.
+
+    They have one set of regions for a whole batch, of 2 and 3 px where they overlap, in
+    float32 or float64.
+    """
+    for name in model.order:
+        layer = getattr(model, name)
+        if isinstance(layer, FractionalPool):
+            layer.pooled = partial(_own_pool, layer.layer)
+    return model
+
+
+def _own_pool(
+    layer: spec.FractionalPool, x: Tensor, rows: Tensor, columns: Tensor
+) -> Tensor:
+    out = spec.sides(layer.out)
+    # It rounds down, in float32: half a pixel more is far enough from the next.
+    ratios = [length / (o + 0.5) for length, o in zip(x.shape[1:3], out, strict=True)]
+    y, *_ = tf.nn.fractional_max_pool(
+        tf.cast(x, tf.float32),
+        [1.0, *ratios, 1.0],
+        pseudo_random=layer.kind == "pseudorandom",
+        overlapping=layer.overlap,
+    )
+    return tf.cast(tf.ensure_shape(y, (None, *out, x.shape[3])), x.dtype)
 
 
 class Timed(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.engine import machine
 from benchmarks.engine.call import call
@@ -25,6 +26,7 @@ from benchmarks.measures import timing
 from common import loop
 from common import systems as registry
 from common.data import DataRequest, Dataset, Part, open_data, pictures
+from common.draws import Starts
 from common.errors import Refused
 from common.extras import Native, Yardsticks, load_extra
 from common.plan import Plan
@@ -33,7 +35,8 @@ from common.start import initial_weights, pictures_needed
 from common.systems import Resolved
 from common.track import load_track
 
-LOOPS = ("ours", "bare", "naive")
+# "own_pools" is the bare loop with the framework's own fractional pools.
+LOOPS = ("ours", "bare", "naive", "own_pools")
 # Least share of the bare loop's speed.
 BARE_BAR = 0.97
 # Least multiple of the naive loop's, by system and by whether bfloat16 is native.
@@ -111,14 +114,15 @@ def summary(raw: Row, per_picture: int | None) -> Row:
     }
     ratios = {
         f"ours_over_{name}": rates["ours"] / rates[name]
-        for name in ("bare", "naive")
+        for name in LOOPS[1:]
         if name in rates
     }
     if per_picture:
         work = FLOP_PER_MAC * per_picture
         ratios["share_of_peak"] = rates["ours"] * work / flops[raw["precision"]]
     row: Row = {name: timing.median(rates.get(name)) for name in LOOPS}
-    for name in ("ours_over_bare", "ours_over_naive", "share_of_peak"):
+    over = (f"ours_over_{name}" for name in LOOPS[1:])
+    for name in (*over, "share_of_peak"):
         row[name] = timing.median(ratios.get(name))
     measured = rates | ratios
     return row | {
@@ -246,8 +250,8 @@ def others(
     whole = max(1, len(part) // batch) * batch
     rows = np.random.default_rng(0).permutation(max(whole, len(part)))[:whole]
     chosen = part.choose(rows % len(part))
-    # Crops are the plan's work: the others get pictures that fit.
-    images = np.ascontiguousarray(chosen.take(slice(None))[:, :h, :w])
+    # Crops and canvases are the plan's work: the others get pictures that fit.
+    images = fitting(chosen.take(slice(None)), spec)
     model = built(m, track, spec, part)
     batches = images.reshape(-1, batch, h, w, c)
     found = {
@@ -255,12 +259,29 @@ def others(
             model, recipe, batches, chosen.labels.reshape(-1, batch)
         )
     }
+    if hasattr(yardsticks, "own_pools") and any(
+        isinstance(draw, Starts) for draw in spec.draws.values()
+    ):
+        model = yardsticks.own_pools(built(m, track, spec, part))
+        labels = chosen.labels.reshape(-1, batch)
+        found["own_pools"] = yardsticks.bare(model, recipe, batches, labels)
     try:
         native = load_extra(m.track, Native)
         model = native.build_native(cropped(spec), seed=0, device=m.device)
     except Refused:  # Inception v3, or a kind of the user's own: no naive twin
         return found
     return found | {"naive": yardsticks.naive(model, recipe, images, chosen.labels)}
+
+
+def fitting(images: NDArray[np.uint8], spec: Spec) -> NDArray[np.uint8]:
+    """Pictures of the size that the network sees: a corner, or laid on the canvas."""
+    h, w, _ = spec.input
+    if not getattr(spec, "canvas", 0):
+        return np.ascontiguousarray(images[:, :h, :w])
+    sides = zip((h, w), images.shape[1:3], strict=True)
+    pads = (((side - own) // 2, side - own - (side - own) // 2) for side, own in sides)
+    ground = int(spec.ground)  # type: ignore[attr-defined]
+    return np.pad(images, ((0, 0), *pads, (0, 0)), constant_values=ground)
 
 
 def cropped(spec: Spec) -> Spec:

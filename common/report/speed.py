@@ -8,12 +8,14 @@ from typing import Any
 from common.report.figures import NONE
 from common.report.table import Table, columns
 
-LOOPS = ("ours", "bare", "naive")
+LOOPS = {"ours": "ours", "bare": "bare", "naive": "naive"}
 RATIOS = {
     "ours_over_bare": "ours / bare",
     "ours_over_naive": "ours / naive",
     "share_of_peak": "ours / peak",
 }
+# Where a network has fractional pools: the bare loop with the framework's own.
+OWN_POOLS = ("own_pools", "ours_over_own_pools")
 Row = Mapping[str, Any]
 
 
@@ -25,10 +27,15 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 def _training(row: Row) -> Table:
     tracks = row["tracks"]
-    found = [(n, *(_cell(t, n, "{:,.0f}") for t in tracks.values())) for n in LOOPS]
-    for name, text in RATIOS.items():
-        cells = (_cell(track, name, "{:.3f}") for track in tracks.values())
-        found.append((text, *cells))
+    rates, ratios = dict(LOOPS), dict(RATIOS)
+    if any(track.get(OWN_POOLS[0]) is not None for track in tracks.values()):
+        rates[OWN_POOLS[0]] = "bare, its own pools"
+        ratios[OWN_POOLS[1]] = "ours / its own pools"
+    found: list[tuple[str, ...]] = []
+    for names, form in ((rates, "{:,.0f}"), (ratios, "{:.3f}")):
+        for name, text in names.items():
+            cells = (_cell(track, name, form) for track in tracks.values())
+            found.append((text, *cells))
     for dtype in next(iter(tracks.values()))["peak_flops"]:
         peaks = (f"{t['peak_flops'][dtype] / 1e9:,.0f}" for t in tracks.values())
         found.append((f"peak, {dtype}, GFLOP/s", *peaks))

@@ -250,14 +250,15 @@ class FractionalPool(keras.layers.Layer):
             middle = (s.middle(len(x)) for s in self.starts)
             rows, columns = (ops.convert_to_tensor(starts) for starts in middle)
         if self.layer.per == "picture":
-            return self._pooled(x, rows, columns)
+            return self.pooled(x, rows, columns)
         n, h, w, c = x.shape
         rows, columns = (ops.reshape(s, (n * c, -1)) for s in (rows, columns))
         maps = ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (n * c, h, w, 1))
-        y = self._pooled(maps, rows, columns)
+        y = self.pooled(maps, rows, columns)
         return ops.transpose(ops.reshape(y, (n, c, *y.shape[1:3])), (0, 2, 3, 1))
 
-    def _pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def pooled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Of pictures whose channels share their regions."""
         n, h, w, _ = x.shape
         if self.layer.overlap:
             x = ops.max_pool(x, WINDOW, 1, "valid", LAST)
