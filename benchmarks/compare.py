@@ -53,6 +53,14 @@ def compare(
         int, options.option(int, "Training pictures held out for validation.")
     ] = 0,
     size: options.Size = None,
+    repeat_channel: Annotated[
+        bool,
+        options.option(
+            bool,
+            "Give grey pictures to networks that take colours.",
+            "--repeat-channel",
+        ),
+    ] = False,
     system: options.System = None,
     margin: options.Margin = MARGIN,
     **rest: Unpack[options.Runs],
@@ -87,6 +95,7 @@ def compare(
         limit=runs["limit"],
         valid=valid,
         skip_bad=runs["skip_bad"],
+        colour=repeat_channel,
         **framing_of(size),
     )
     setting = Setting(

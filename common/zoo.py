@@ -252,13 +252,6 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # as the records' authors round them
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
-def _as_cifar(channels: int) -> Scale:
-    """CIFAR-10's own numbers for colours; for others what they are about."""
-    if channels == len(CIFAR_MEAN):
-        return Scale(mean=CIFAR_MEAN, std=CIFAR_STD)
-    return Scale(mean=(0.5,) * channels, std=(0.25,) * channels)
-
-
 AIRBENCH = "KellerJordan/cifar10-airbench @f1c599c, legacy"
 
 
@@ -279,6 +272,11 @@ def _airbench(
     The published networks carry a factor of 1 per channel in their batch norms that is
     never trained; it is not kept here.
     """
+    if image[2] != len(CIFAR_MEAN):
+        raise ValueError(
+            "it takes colour pictures, got ones of {}x{}x{}; repeat the channel of grey "
+            "ones: --repeat-channel".format(*image)
+        )
     filters = Dirac(FanInUniform())
     act, norm = Act("gelu"), Norm(decay=decay, eps=1e-12, variance="unbiased")
     norm = replace(norm, scale=False)
@@ -301,7 +299,7 @@ def _airbench(
         image=image,
         classes=classes,
         layers=tuple(layers),
-        scale=_as_cifar(image[2]),
+        scale=Scale(mean=CIFAR_MEAN, std=CIFAR_STD),
     )
 
 

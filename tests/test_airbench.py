@@ -218,11 +218,18 @@ def test_a_spec_comes_back_from_its_text():
 
 def test_pictures_that_are_too_small_are_refused_in_one_line():
     with pytest.raises(Refused, match="airbench94: a window must fit its input"):
-        resolve("airbench94", image=(8, 8, 1), classes=10)
+        resolve("airbench94", image=(8, 8, 3), classes=10)
+
+
+def test_grey_pictures_are_refused_with_what_makes_them_fit():
+    with pytest.raises(
+        Refused, match=r"colour .* 28x28x1; repeat .*: --repeat-channel"
+    ):
+        resolve("airbench94", image=(28, 28, 1), classes=10)
 
 
 def test_native_mode_refuses_it_by_name():
-    with pytest.raises(Refused, match="of the frameworks' own layers, got Branch;"):
+    with pytest.raises(Refused, match="layers that both frameworks have, got Branch;"):
         list(chain(of("airbench96").spec))
     plain = of("airbench94").spec
     assert len(list(chain(plain))) == len(plain.layers)

@@ -22,7 +22,7 @@ from common.data import (
 from common.data.canonical import by_content
 from common.data.dataset import whole
 from common.data.fingerprint import fingerprint
-from common.data.parts import assemble
+from common.data.parts import assemble, coloured
 from common.data.split import raw, stratified
 from common.errors import Refused
 
@@ -156,6 +156,26 @@ def test_an_unknown_class_is_refused_with_the_nearest(toy):
 def test_a_subset_of_one_class_is_refused(toy):
     with pytest.raises(Refused, match="two or more different classes"):
         subset(toy, ["1"])
+
+
+def test_the_channel_of_grey_pictures_is_repeated(digits):
+    request = DataRequest(source="digits", colour=True)
+    found = open_data(request)
+    assert found.image == (8, 8, 3)
+    assert found.fingerprint != digits.fingerprint
+    assert "its channel three times" in found.note
+    for grey, colour in ((digits.train, found.train), (digits.test, found.test)):
+        every = slice(None)
+        np.testing.assert_array_equal(
+            colour.take(every), grey.take(every).repeat(3, axis=3)
+        )
+        np.testing.assert_array_equal(colour.labels, grey.labels)
+
+
+def test_there_is_no_channel_to_repeat_in_colours():
+    colours = pictures((4, 4, 3), 2, 8, 0)
+    with pytest.raises(Refused, match=r"only grey pictures .* has 3; leave"):
+        coloured(colours)
 
 
 def test_merged_classes_take_the_place_of_the_first(toy):

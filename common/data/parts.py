@@ -87,6 +87,28 @@ def resize(dataset: Dataset, side: int) -> Dataset:
     return _derived(dataset, train=train, valid=valid, test=test, note=note)
 
 
+COLOURS = 3
+
+
+def coloured(dataset: Dataset) -> Dataset:
+    """Grey pictures with their channel three times.
+
+    Raises:
+        Refused: They have colours already.
+    """
+    if dataset.image[2] != 1:
+        raise Refused(
+            f"only grey pictures have one channel to repeat, {dataset.name} has "
+            f"{dataset.image[2]}; leave --repeat-channel out"
+        )
+    train, valid, test = (
+        replace(part, images=np.repeat(part.images, COLOURS, axis=3))
+        for part in (dataset.train, dataset.valid, dataset.test)
+    )
+    note = _joined(dataset.note, "grey, its channel three times")
+    return _derived(dataset, train=train, valid=valid, test=test, note=note)
+
+
 def remap(dataset: Dataset, mapping: Mapping[str, str]) -> Dataset:
     """Rename or merge classes: `mapping` says old name -> new name.
 

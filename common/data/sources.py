@@ -31,7 +31,7 @@ from common.data.dataset import Dataset
 from common.data.digits import build_digits
 from common.data.features import open_features
 from common.data.folder import Listing, SizesDiffer, build_folder, scan
-from common.data.parts import hold_out, leave_out, limit, resize, subset
+from common.data.parts import coloured, hold_out, leave_out, limit, resize, subset
 from common.errors import Refused
 
 NAMED = ("digits", *PUBLIC)
@@ -59,6 +59,8 @@ class DataRequest:
         features: Folder of a network's features of these pictures, to stand in their
             place; None for the pictures themselves.
         shared: Whether both tracks are given these very features.
+        colour: Whether the one channel of grey pictures is repeated, for networks that
+            take colours.
 
     Raises:
         Refused: A number is negative, or a size is not positive.
@@ -75,6 +77,7 @@ class DataRequest:
     side: int | None = None
     features: str | None = None
     shared: bool = False
+    colour: bool = False
 
     def __post_init__(self) -> None:
         if self.valid < 0:
@@ -123,6 +126,8 @@ def open_data(request: DataRequest, *, cache: str | Path | None = None) -> Datas
         dataset = subset(dataset, request.classes)
     if request.leave_out:
         dataset = leave_out(dataset, request.leave_out)
+    if request.colour:
+        dataset = coloured(dataset)
     if request.side:
         dataset = resize(dataset, request.side)
     if request.limit is not None:
