@@ -274,8 +274,8 @@ def _airbench(
     """
     if image[2] != len(CIFAR_MEAN):
         raise ValueError(
-            "it takes colour pictures, got ones of {}x{}x{}; repeat the channel of grey "
-            "ones: --repeat-channel".format(*image)
+            "it takes colour pictures, got ones of {}x{}x{}; repeat the channel of "
+            "grey ones: --repeat-channel".format(*image)
         )
     filters = Dirac(FanInUniform())
     act, norm = Act("gelu"), Norm(decay=decay, eps=1e-12, variance="unbiased")
