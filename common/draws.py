@@ -125,10 +125,11 @@ class Starts:
         """The same from numbers in [0, 1), (batch, numbers)."""
         batch = len(uniform)
         rows = uniform.reshape(batch * max(1, self.channels), -1)
-        found = self._spread(rows) if self.kind == "pseudorandom" else self._sums(rows)
-        found = found.astype(np.int32)
+        found: NDArray[Any] = (
+            self._spread(rows) if self.kind == "pseudorandom" else self._sums(rows)
+        )
         shape = (self.channels, self.out) if self.channels else (self.out,)
-        return found.reshape(batch, *shape)
+        return found.astype(np.int32).reshape(batch, *shape)
 
     def middle(self, batch: int) -> NDArray[np.int32]:
         """The starts of u = 1/2, for a network that is given none."""

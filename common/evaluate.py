@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,16 +13,19 @@ from common.data import Part
 from common.plan import bordered
 from common.recipe import View
 
+# From uint8 images (n, h, w, c) to logits (n, classes).
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
-class Predict(Protocol):
-    """From uint8 images (n, h, w, c) to logits (n, classes)."""
+
+class Judge(Protocol):
+    """A `Predict` that can look at pictures again, with regions drawn anew."""
 
     def __call__(
         self, images: NDArray[np.uint8], repeat: int = 0, /
     ) -> NDArray[np.floating]:
-        """`repeat` counts the times that pictures are judged, where regions are drawn.
+        """Logits of the `repeat`-th look.
 
-        A track that draws none may leave it out: it is only given from the second on.
+        A track that draws no regions may leave `repeat` out: it is never given then.
         """
 
 
@@ -66,7 +69,7 @@ def predict_all(
     )
 
 
-def seen(predict: Predict, views: Sequence[View]) -> Predict:
+def seen(predict: Judge, views: Sequence[View]) -> Judge:
     """`predict` of several views of each picture, their logits added by weight."""
     if not views:
         return predict
@@ -102,7 +105,7 @@ class Judged:
 
 
 def judged(
-    predict: Predict, part: Part, repeats: int, *, batch_size: int | None = None
+    predict: Judge, part: Part, repeats: int, *, batch_size: int | None = None
 ) -> Judged:
     """Logits of every picture, judged `repeats` times (Graham 2014, section 5)."""
     if repeats == 1:

@@ -15,8 +15,9 @@ def keep_freed() -> None:
     It would give a large array's pages back after every operation and take a fault for
     each when the next one asks: some CNNs train a fifth slower so in torch.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(library, "mallopt"):
+    if sys.platform != "linux":
         return
-    for parameter, value in KEPT:
-        library.mallopt(parameter, value)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in KEPT:
+            mallopt(parameter, value)

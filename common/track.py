@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from common.data import Dataset
 from common.errors import Refused
-from common.evaluate import Predict
+from common.evaluate import Judge
 from common.plan import Chunk, Plan
 from common.recipe import Recipe
 from common.spec import Spec
@@ -165,7 +165,7 @@ class Track(Protocol):
     ) -> History:
         """Train in place; at the end the model holds the weights to be judged."""
 
-    def predictor(self, model: Model) -> Predict:
+    def predictor(self, model: Model) -> Judge:
         """A function from uint8 images (n, h, w, c) to logits (n, classes)."""
 
     def estimate_statistics(

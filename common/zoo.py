@@ -688,7 +688,7 @@ ROWS = (
         bars="parity: 2 float64 steps within 1e-12",
         ladder=Ladder(
             steps=2,
-            overrides=("recipe.batch=2", "recipe.repeats=2"),
+            overrides=("recipe.batch=4", "recipe.repeats=2"),
             reason="79 million weights and 15 GMAC a picture",
         ),
     ),

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from common.draws import regions
-from common.evaluate import Predict
+from common.evaluate import Judge
 
 
-def predictor(model: nn.Module) -> Predict:
+def predictor(model: nn.Module) -> Judge:
     """A function from uint8 images (n, h, w, c) to logits (n, classes).
 
     Regions of a fractional pool are drawn anew for each picture and each `repeat`.

@@ -9,10 +9,10 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from common.draws import regions
-from common.evaluate import Predict
+from common.evaluate import Judge
 
 
-def predictor(model: keras.Model) -> Predict:
+def predictor(model: keras.Model) -> Judge:
     """A function from uint8 images (n, h, w, c) to logits (n, classes).
 
     Regions of a fractional pool are drawn anew for each picture and each `repeat`.

@@ -28,8 +28,6 @@ from tf_track.weights import (
     trained,
 )
 
-Graph = tf.types.experimental.PolymorphicFunction
-
 
 class Trainer:
     """One model under one recipe: batches in, updates out."""
@@ -48,7 +46,9 @@ class Trainer:
             self.lookahead = Lookahead(rows(model), recipe.average.stays(len(rates)))
         self.weights = list(trained(model).values())
         # By batch size and type of the pictures.
-        self.graphs: dict[tuple[int, str], Graph] = {}
+        self.graphs: dict[
+            tuple[int, str], tf.types.experimental.PolymorphicFunction
+        ] = {}
 
     def run(self, chunk: Chunk) -> np.ndarray:
         """Update on each batch of the chunk; the losses (k,), float64."""

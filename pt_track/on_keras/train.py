@@ -7,7 +7,7 @@ import numpy as np
 
 import pt_track
 from common.data import Dataset
-from common.evaluate import Predict
+from common.evaluate import Judge
 from common.plan import Plan
 from common.recipe import Recipe
 from common.spec import Spec
@@ -46,7 +46,7 @@ def train(
     )
 
 
-def predictor(model: keras.Model) -> Predict:
+def predictor(model: keras.Model) -> Judge:
     """A function from uint8 images (n, h, w, c) to logits (n, classes)."""
     return pt_track.predictor(AsTorch(model))
 
