@@ -11,9 +11,21 @@ from typing import Annotated, Any
 
 from benchmarks import options
 from benchmarks.request import path_of, several
-from common import codec, files, report
+from common import files, report
 from common.faults import FAULTS, PLANTED_IN
-from common.recipe import SGD, Adam, Augment, Lookahead, Muon, Recipe
+from common.recipe import (
+    SGD,
+    Adam,
+    Augment,
+    Lookahead,
+    Muon,
+    Piecewise,
+    Recipe,
+    Schedule,
+    Staircase,
+    Steady,
+    WarmCosine,
+)
 from common.spec import parameters
 from common.systems import SYSTEMS, System, find, resolve
 
@@ -85,9 +97,9 @@ def in_words(recipe: Recipe) -> str:
     words += [f"rate x {f:g} for {' '.join(names)}" for f, names in factors.items()]
     words.append(f"batch {recipe.batch}")
     words.append(f"{recipe.epochs - 1 + recipe.last_epoch:g} epochs")
-    if codec.dumps(recipe.schedule) != '{"is": "Steady"}':
-        words.append(str(recipe.schedule))
-    words += [f"{schedule} for {name}" for name, schedule in recipe.schedules]
+    if recipe.schedule != Steady():
+        words.append(_schedule(recipe.schedule))
+    words += [f"{_schedule(own)} for {name}" for name, own in recipe.schedules]
     if recipe.decay:
         words.append(f"{recipe.decay.kind} decay {recipe.decay.rate:g}")
     if isinstance(recipe.average, Lookahead):
@@ -101,7 +113,22 @@ def in_words(recipe: Recipe) -> str:
     augment = {n: v for n, v in asdict(recipe.augment).items() if v != usual[n]}
     words += [n if v is True else f"{n} {_plain(v)}" for n, v in augment.items()]
     words += [f"judged in {len(recipe.views)} views"] if recipe.views else []
+    words += [f"judged {recipe.repeats} times"] if recipe.repeats > 1 else []
     return ", ".join(words)
+
+
+def _schedule(schedule: Schedule) -> str:
+    """How the learning rate goes."""
+    match schedule:
+        case Staircase(every, factor, unit):
+            often = unit if every == 1 else f"{every:,} {unit}s"
+            return f"rate x {factor:.4g} every {often}"
+        case WarmCosine(warm):
+            return f"warm-up of {warm:.0%}, then a cosine"
+        case Piecewise(points):
+            each = (f"{factor:.3g} at {share:.0%}" for share, factor in points)
+            return f"rate x {', '.join(each)} of the run"
+    return str(schedule)
 
 
 def _rule(rule: SGD | Adam | Muon, recipe: Recipe) -> str:

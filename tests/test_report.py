@@ -16,6 +16,8 @@ from common.errors import Refused
 from common.files import pack
 from common.job import Job
 from common.report import figures
+from common.report.comparison import _curves
+from common.report.records import records
 from common.report.sentence import Standing, verdict_sentence
 from common.report.summary import judged_again
 from common.results import Store
@@ -829,3 +831,48 @@ def test_the_speed_schema_accepts_what_design_says():
 def test_a_schema_refuses_another_shape(name, wrong):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema(name))
+
+
+def test_the_table_of_records_joins_what_was_trained_with_what_was_timed():
+    track = {
+        "accuracy": {"mean": 0.94, "low": 0.93, "high": 0.95},
+        "runs": [{"accuracy": 0.94}, {"accuracy": None}, {"accuracy": 0.94}],
+        "seconds": 90.0,
+    }
+    row = {
+        "system": "net",
+        "data": "cifar10",
+        "epochs": 8,
+        "precision": "bfloat16",
+        "overrides": ["recipe.repeats=3"],
+        "published": {"other": 0.965, "data": "cifar10", "source": "a paper"},
+        "verdict": "undecided",
+        "tracks": {"torch": track},
+    }
+    timed = {
+        "system": "net",
+        "what": "train",
+        "tracks": {"torch": {"share_of_peak": 0.876}, "tensorflow": {}},
+    }
+    speed = {
+        "kind": "speed",
+        "result": {"systems": [timed, timed | {"what": "predict"}]},
+    }
+    table = records([{"kind": "compare", "result": {"systems": [row]}}, speed])
+    assert table.rows == (
+        (
+            *("net, recipe.repeats=3", "cifar10, 8 epochs, bfloat16"),
+            *("96.50 in neither (cifar10)", "94.00 [93.00 to 95.00], 2", "-"),
+            *("undecided", "1.5 / -", "0.88 / -"),
+        ),
+    )
+
+
+def test_a_curve_is_told_at_some_of_its_repeats():
+    curve = [0.5 + n / 1000 for n in range(30)]
+    runs = [{"curve": curve}, {"curve": [value + 0.01 for value in curve]}]
+    row = {"tracks": {"torch": {"runs": runs}, "tensorflow": {"runs": [{"curve": []}]}}}
+    assert list(_curves(row)) == [
+        "by repeats   torch 1: 50.50, 2: 50.60, 3: 50.70, 6: 51.00, 12: 51.60, "
+        "25: 52.90, 30: 53.40"
+    ]

@@ -50,7 +50,9 @@ def published_line(row: Mapping[str, Any]) -> str:
     if not published:
         return ""
     data = f"on {published['data']}, " if published.get("data") else ""
-    return f"published    {data}{published['source']}"
+    other = published.get("other")
+    figure = "" if other is None else f"{percent(other)} % "
+    return f"published    {figure}{data}{published['source']}"
 
 
 def published_cell(row: Mapping[str, Any]) -> str:
@@ -59,4 +61,6 @@ def published_cell(row: Mapping[str, Any]) -> str:
     if not published:
         return "-"
     found = " / ".join(percent(published.get(track)) for track in row["tracks"])
+    if (other := published.get("other")) is not None:
+        found = f"{percent(other)} in neither"
     return f"{found} ({published['data']})" if published.get("data") else found

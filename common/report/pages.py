@@ -8,6 +8,10 @@ A page marks where a table stands:
     ...
     <!-- end -->
 
+or a table of all the systems that some files compare:
+
+    <!-- records: docs/results/mnist.json docs/results/airbench.json -->
+
 A file says its kind, the command that made it and the environment; then it is a finding
 (`common.record`) with its result, or tables that were copied from an older page, which
 its `origin` says.
@@ -23,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from common import report
+from common.report.records import records
 from common.report.table import Column, Table, rendered
 
-MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.S)
+MARK = re.compile(r"(<!-- (table|records): ([^>]+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def fill(text: str, root: Path) -> str:
@@ -41,8 +46,13 @@ def fill(text: str, root: Path) -> str:
     """
 
     def printed(mark: re.Match[str]) -> str:
-        content = json.loads((root / mark[2]).read_text())
-        return f"{mark[1]}{table_of(content)}\n{mark[3]}"
+        contents = [json.loads((root / name).read_text()) for name in mark[3].split()]
+        if mark[2] == "table":
+            (content,) = contents
+            table = table_of(content)
+        else:
+            table = rendered([records(contents)], "markdown").rstrip()
+        return f"{mark[1]}{table}\n{mark[4]}"
 
     return MARK.sub(printed, text)
 

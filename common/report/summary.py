@@ -290,6 +290,7 @@ def _track(runs: Sequence[Finished]) -> dict[str, Any]:
         "peak_memory": _largest(used["peak"] for used in memory),
         "gpu_memory": _largest(used.get("gpu") for used in memory),
         "first_step": _median(time["first_step"] for time in times),
+        "seconds": _median(time["total"] for time in times),
         "runs": [
             {
                 "seed": run.record["seed"],
