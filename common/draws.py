@@ -155,6 +155,12 @@ class Starts:
         return np.concatenate([first, ends], axis=1)[:, : self.out]
 
 
+def draws_of(model: object) -> Mapping[str, Draw]:
+    """What a model is given besides pictures; nothing where it says no spec."""
+    found: Mapping[str, Draw] = getattr(getattr(model, "spec", None), "draws", {})
+    return found
+
+
 def regions(
     draws: Mapping[str, Draw], images: NDArray[Any], repeat: int = 0
 ) -> dict[str, NDArray[np.int32]]:

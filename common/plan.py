@@ -83,7 +83,12 @@ class Plan:
     def chunks(
         self, part: Part, spec: Spec, recipe: Recipe, epoch: int
     ) -> Iterator[Chunk]:
-        """The batches of one epoch."""
+        """The batches of one epoch.
+
+        Raises:
+            ValueError: Its pictures cannot be changed as the recipe says.
+        """
+        check_changes(spec, recipe.augment)
         order = self.order(epoch, part.labels, recipe.sampling)
         batch, n = recipe.batch, len(part)
         whole = n // batch
@@ -177,6 +182,36 @@ class Changes:
     shade: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2, 1)))
 
 
+def check_changes(spec: Spec, augment: Augment) -> None:
+    """Refuse changes that cannot be made to the pictures of a spec.
+
+    Raises:
+        ValueError: In one line.
+    """
+    (h, w, _), canvas = spec.image, _canvas(spec)
+    on_canvas = augment.warps or augment.tint or augment.shade
+    if on_canvas and not canvas:
+        raise ValueError(
+            "stretch, slant, tint and shade are for pictures on a canvas, got a "
+            "network without one; use shift, brightness and contrast"
+        )
+    if augment.cutout and canvas:
+        raise ValueError(
+            f"a cutout is for pictures without a canvas, got {augment.cutout} px; set "
+            "it to 0"
+        )
+    if augment.cutout > min(spec.input[:2]):
+        raise ValueError(
+            f"a cutout must fit the picture, got {augment.cutout} px of "
+            f"{spec.input[:2]}; use a smaller one"
+        )
+    if not canvas and augment.shift >= min(h, w):
+        raise ValueError(
+            f"a picture is moved by less than its size, got {augment.shift} px of "
+            f"{(h, w)}; move it less"
+        )
+
+
 def draw_changes(
     rng: np.random.Generator, n: int, spec: Spec, recipe: Recipe
 ) -> Changes:
@@ -244,10 +279,6 @@ def _holes(
     """Corners of squares that lie inside, (n, 2)."""
     if not side:
         return np.zeros((n, 2), np.int64)
-    if side > min(size):
-        raise ValueError(
-            f"a cutout must fit the picture, got {side} px of {size}; use a smaller one"
-        )
     return np.stack([rng.integers(0, own - side + 1, n) for own in size], 1)
 
 
@@ -266,11 +297,6 @@ def apply_changes(
     """Move, crop, mirror, cut out, then colours: (n, *spec.input)."""
     if _canvas(spec):
         return _laid(images, changes, spec, recipe, dtype)
-    if recipe.augment.warps or recipe.augment.tint or recipe.augment.shade:
-        raise ValueError(
-            "stretch, slant, tint and shade are for pictures on a canvas, got a "
-            "network without one; use brightness and contrast"
-        )
     h, w, _ = spec.input
     images = bordered(images, recipe.augment.shift)
     if (h, w) != images.shape[1:3]:
@@ -317,13 +343,7 @@ def _laid(
     ground = int(spec.ground)  # type: ignore[attr-defined]
     n, h, w, c = images.shape
     if changes.flip.any():
-        images = images.copy()
         images[changes.flip] = images[changes.flip, :, ::-1]
-    if augment.cutout:
-        raise ValueError(
-            f"a cutout is for pictures without a canvas, got cutout {augment.cutout}; "
-            "set it to 0"
-        )
     if augment.warps:
         laid: NDArray[Any] = _warped(images.astype(dtype), changes, side, ground)
     else:

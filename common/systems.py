@@ -16,6 +16,7 @@ from common.errors import Refused
 from common.heads import base_for
 from common.inception import InceptionSpec
 from common.overrides import apply
+from common.plan import check_changes
 from common.recipe import Recipe
 from common.spec import CNNSpec, Image, Norm, Spec
 from common.start import check_enough
@@ -218,9 +219,10 @@ def check_fits(resolved: Resolved, n: int) -> None:
     """Refuse a recipe that does not fit its spec or `n` training pictures.
 
     Raises:
-        Refused: A batch, or a draw from pictures, takes more than there are, the last
-            batch is a single picture that batch normalisation has nothing to compare
-            with, or the class weights are not one per class.
+        Refused: Its changes cannot be made to the pictures, a batch, or a draw from
+            pictures, takes more than there are, the last batch is a single picture that
+            batch normalisation has nothing to compare with, or the class weights are
+            not one per class.
     """
     weights = resolved.recipe.class_weights
     if weights and len(weights) != resolved.spec.classes:
@@ -229,6 +231,10 @@ def check_fits(resolved: Resolved, n: int) -> None:
             f"got {len(weights)}; give them all in --set recipe.class_weights"
         )
     check_enough(resolved.spec, n)
+    try:
+        check_changes(resolved.spec, resolved.recipe.augment)
+    except ValueError as error:
+        raise Refused(f"{resolved.name}: {error}") from error
     batch = resolved.recipe.batch
     if batch > n:
         raise Refused(

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.draws import regions
+from common.draws import draws_of, regions
 from common.evaluate import Judge
 
 
@@ -19,7 +19,7 @@ def predictor(model: nn.Module) -> Judge:
         model.eval()
         device = next(model.parameters()).device
         x = torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2)
-        drawn = regions(model.spec.draws, images, repeat)
+        drawn = regions(draws_of(model), images, repeat)
         given = {name: torch.from_numpy(d).to(device) for name, d in drawn.items()}
         logits = model(x, given) if given else model(x)
         logits = logits if logits.dtype == torch.float64 else logits.float()

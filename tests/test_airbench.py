@@ -16,7 +16,7 @@ from common.evaluate import seen
 from common.faults import FAULTS
 from common.heads import headless, with_classes
 from common.native_mode import chain
-from common.plan import Plan, apply_changes, bordered, draw_changes
+from common.plan import Plan, apply_changes, bordered, check_changes, draw_changes
 from common.recipe import (
     SGD,
     Augment,
@@ -387,9 +387,8 @@ def test_a_cutout_is_a_square_of_black_inside():
         for a, b in zip(found.any(2), found.any(1), strict=True)
     }
     assert corners == {(top, left) for top in range(7) for left in range(5)}
-    wide = Recipe(lr=0.1, batch=1, epochs=1, augment=Augment(cutout=8))
     with pytest.raises(ValueError, match="a cutout must fit the picture, got 8 px"):
-        draw_changes(np.random.default_rng(0), 1, spec, wide)
+        check_changes(spec, Augment(cutout=8))
 
 
 def test_piecewise_lines_jump_where_two_points_meet():

@@ -12,9 +12,10 @@ from torch import nn
 from common import zoo
 from common.data import pictures
 from common.draws import Mask, Starts, _uniform, regions
+from common.errors import Refused
 from common.evaluate import judged, predict_all, softmax
 from common.faults import FAULTS
-from common.plan import Plan, apply_changes, draw_changes
+from common.plan import Plan, apply_changes, check_changes, draw_changes
 from common.recipe import SGD, Augment, Recipe
 from common.spec import (
     NO_REGIONS,
@@ -29,7 +30,7 @@ from common.spec import (
     Scale,
     parameters,
 )
-from common.systems import CIFAR, MNIST, ROUNDING, SYSTEMS, resolve
+from common.systems import CIFAR, MNIST, ROUNDING, SYSTEMS, check_fits, resolve
 from common.track import load_track
 from common.weights import PooledUniform, random_weights
 from tests.climbing import climbed
@@ -437,7 +438,20 @@ def test_the_last_epochs_see_pictures_as_they_are():
 def test_without_a_canvas_there_is_nothing_to_stretch_into():
     spec = CNNSpec(image=(4, 4, 1), classes=2, layers=(Flatten(), Dense(2)))
     with pytest.raises(ValueError, match="are for pictures on a canvas"):
-        laid(Augment(stretch=0.1), n=2, spec=spec)
+        check_changes(spec, Augment(stretch=0.1))
+    found = resolve(
+        "rosetta-cnn",
+        image=CIFAR,
+        classes=10,
+        overrides=("recipe.augment=Augment(tint=3.0)",),
+    )
+    with pytest.raises(Refused, match="rosetta-cnn: stretch, slant, tint and shade"):
+        check_fits(found, 1000)
+
+
+def test_a_cutout_is_for_pictures_without_a_canvas():
+    with pytest.raises(ValueError, match="without a canvas, got 3 px; set it to 0"):
+        check_changes(SMALL, Augment(cutout=3))
 
 
 def test_a_picture_must_fit_its_canvas():

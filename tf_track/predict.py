@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from common.draws import regions
+from common.draws import draws_of, regions
 from common.evaluate import Judge
 
 
@@ -26,7 +26,7 @@ def predictor(model: keras.Model) -> Judge:
     @cache
     def given_regions(dtype: str, h: int, w: int, c: int) -> Callable[..., Tensor]:
         pictures = tf.TensorSpec((None, h, w, c), dtype)
-        one = regions(model.spec.draws, np.zeros((1, h, w, c), np.uint8))
+        one = regions(draws_of(model), np.zeros((1, h, w, c), np.uint8))
         free = {n: tf.TensorSpec((None, *d.shape[1:]), d.dtype) for n, d in one.items()}
 
         def judged(x: Tensor, draws: dict[str, Tensor]) -> Tensor:
@@ -36,7 +36,7 @@ def predictor(model: keras.Model) -> Judge:
 
     def predict(images: np.ndarray, repeat: int = 0) -> np.ndarray:
         kind, x = (images.dtype.name, *images.shape[1:]), tf.constant(images)
-        if drawn := regions(model.spec.draws, images, repeat):
+        if drawn := regions(draws_of(model), images, repeat):
             given = {name: tf.constant(draw) for name, draw in drawn.items()}
             logits = given_regions(*kind)(x, given)
         else:
