@@ -165,7 +165,7 @@ class Changes:
         flip: (n,), bool, whether it is mirrored.
         brightness: (n,), added to every value.
         contrast: (n,), factor on the distance from each channel's mean.
-        hole: (n, 2), the corner of the square of black.
+        hole: (n, 2), the corner of the square that is painted over.
         affine: (n, 2, 2), what a place (down, right) from the middle is multiplied by;
             nothing where no picture is warped.
         tint: (n, c), added; shade: (n, 2, c), for each pixel down and right.
@@ -188,7 +188,7 @@ def check_changes(spec: Spec, augment: Augment) -> None:
     Raises:
         ValueError: In one line.
     """
-    (h, w, _), canvas = spec.image, _canvas(spec)
+    (h, w, c), canvas = spec.image, _canvas(spec)
     on_canvas = augment.warps or augment.tint or augment.shade
     if on_canvas and not canvas:
         raise ValueError(
@@ -199,6 +199,11 @@ def check_changes(spec: Spec, augment: Augment) -> None:
         raise ValueError(
             f"a cutout is for pictures without a canvas, got {augment.cutout} px; set "
             "it to 0"
+        )
+    if len(augment.paint) not in (0, c):
+        raise ValueError(
+            f"a cutout's paint has a number for each channel, got {augment.paint} for "
+            f"pictures of {c}; give as many"
         )
     if augment.cutout > min(spec.input[:2]):
         raise ValueError(
@@ -306,8 +311,12 @@ def apply_changes(
     if changes.flip.any():
         images[changes.flip] = images[changes.flip, :, ::-1]
     if side := recipe.augment.cutout:
-        for image, (top, left) in zip(images, changes.hole, strict=True):
-            image[top : top + side, left : left + side] = 0
+        tall, wide = (
+            (np.arange(length) >= corner[:, None])
+            & (np.arange(length) < corner[:, None] + side)
+            for corner, length in zip(changes.hole.T, (h, w), strict=True)
+        )
+        images[tall[:, :, None] & wide[:, None]] = recipe.augment.paint or 0
     if not recipe.augment.recolours:
         return images
     return _recoloured(images.astype(dtype), changes)

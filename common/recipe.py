@@ -272,7 +272,9 @@ class Augment:
             "never": a draw for each picture and epoch.
         shift: Move each picture by up to so many pixels in both directions; what comes
             in at the border is its reflection.
-        cutout: Side of a square of black in pixels, anywhere inside; 0 for none.
+        cutout: Side of a square in pixels, anywhere inside, that is painted over; 0 for
+            none.
+        paint: Its colour, 0 to 255 for each channel; empty for black.
         brightness: Add one number per picture from U(-brightness, brightness),
             on the scale 0 to 255.
         contrast: Multiply the distance from each channel's mean by one number per
@@ -304,6 +306,7 @@ class Augment:
     tint: float = 0.0
     shade: float = 0.0
     clean: int = 0
+    paint: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.alternate != "never" and not self.flip:

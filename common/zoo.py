@@ -666,7 +666,14 @@ ROWS = (
             peak=0.1,
             end=0.0,
             norms=9,
-            augment=Augment(flip=True, alternate="odd", shift=4, cutout=12),
+            augment=Augment(
+                flip=True,
+                alternate="odd",
+                shift=4,
+                cutout=12,
+                # The mean colour: there the square is of zeros after normalising.
+                paint=tuple(round(255 * mean) for mean in CIFAR_MEAN),
+            ),
         ),
         data="cifar10",
         image=CIFAR,

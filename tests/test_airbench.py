@@ -387,6 +387,12 @@ def test_a_cutout_is_a_square_of_black_inside():
         for a, b in zip(found.any(2), found.any(1), strict=True)
     }
     assert corners == {(top, left) for top in range(7) for left in range(5)}
+    paint = dataclasses.replace(recipe, augment=Augment(cutout=3, paint=(9,)))
+    again = np.full((400, *spec.image), 77, np.uint8)
+    painted = apply_changes(again, changes, spec, paint, "float32")[..., 0]
+    np.testing.assert_array_equal(painted == 9, found)
+    with pytest.raises(ValueError, match="a number for each channel"):
+        check_changes(spec, Augment(cutout=3, paint=(1, 2, 3)))
     with pytest.raises(ValueError, match="a cutout must fit the picture, got 8 px"):
         check_changes(spec, Augment(cutout=8))
 

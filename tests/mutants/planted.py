@@ -153,7 +153,7 @@ MUTANTS = [
             "x = x + x.new_tensor(self.scale.mean)",
             GOES_IN,
         ),
-        ("x * self.layer.slope", "x * 0.01", ACT),
+        ("F.leaky_relu(x, self.layer.slope)", "F.leaky_relu(x, 0.01)", ACT),
         ("0.044715 * x**3", "0.044715 * x**2", ACT),
         (
             "return x * self.factor",
@@ -578,8 +578,8 @@ MUTANTS = [
             f"{A}a_shift_reflects_at_the_border",
         ),
         (
-            "image[top : top + side, left : left + side] = 0",
-            "image[left : left + side, top : top + side] = 0",
+            "tall[:, :, None] & wide[:, None]] = recipe.augment.paint or 0",
+            "tall[:, :, None] & wide[:, None]] = 0",
             f"{A}a_cutout_is_a_square_of_black_inside",
         ),
     ),
