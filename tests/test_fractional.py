@@ -345,6 +345,18 @@ def test_training_moves_a_picture_on_its_canvas_no_further_than_to_the_border(
         np.testing.assert_array_equal(canvas, wanted)
 
 
+@pytest.mark.parametrize("warped", [{}, {"stretch": 0.2}])
+def test_a_picture_on_a_canvas_is_mirrored_from_left_to_right(warped):
+    one = np.tile(np.eye(2), (400, 1, 1)) if warped else np.zeros((0, 2, 2))
+    images, changes, found = laid(Augment(flip=True, **warped), affine=one)
+    assert 0.4 < changes.flip.mean() < 0.6
+    # (What was mirrored was mirrored where it lay.)
+    np.testing.assert_allclose(found[:, 1:8, 1:7], images, atol=1e-12)
+    fresh = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    wanted = np.where(changes.flip[:, None, None, None], fresh[:, :, ::-1], fresh)
+    np.testing.assert_array_equal(images, wanted)
+
+
 def test_a_picture_that_is_not_moved_lies_where_a_judged_one_does():
     _, changes, _ = laid(Augment())
     assert set(changes.top) == set(changes.left) == {1}

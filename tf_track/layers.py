@@ -249,7 +249,8 @@ class Dropout(keras.layers.Layer):
     ) -> Tensor:
         if keep is None:
             whole = self.per == "map" and len(x.shape) == 4
-            return (self.maps if whole else self.own)(x, training=training)
+            own = self.maps if whole else self.own
+            return own(x, training=training)
         zero = tf.zeros((), x.dtype)
         return tf.where(keep, x / (1 - self.rate), zero)
 

@@ -193,16 +193,20 @@ MUTANTS = [
             OBLONG,
         ),
         (
-            "return self.own(x, training=training)",
-            "return self.own(x, training=True)",
+            "return own(x, training=training)",
+            "return own(x, training=True)",
             f"{OWN}{TF}",
         ),
         (
-            "return self.own(x, training=training)",
-            "return self.own(x, training=training) * 0.7",
+            "return own(x, training=training)",
+            "return own(x, training=training) * 0.7",
             f"{OWN}{TF}",
         ),
-        ("tf.transpose(x, (0, 3, 1, 2))", "tf.transpose(x, (0, 3, 2, 1))", OBLONG),
+        (
+            "x = tf.transpose(x, (0, 3, 1, 2))",
+            "x = tf.transpose(x, (0, 3, 2, 1))",
+            OBLONG,
+        ),
         (
             "top, left = (h - side) // 2, (w - side) // 2",
             "top, left = -(-(h - side) // 2), -(-(w - side) // 2)",
@@ -537,9 +541,14 @@ MUTANTS = [
             ONCE,
         ),
         (
-            "images[changes.flip, :, ::-1]",
-            "images[changes.flip, ::-1]",
+            "images[changes.flip, :, ::-1]\n    if side",
+            "images[changes.flip, ::-1]\n    if side",
             f"{P}crops_and_flips_are_pieces_of_the_picture",
+        ),
+        (
+            "images[changes.flip, :, ::-1]\n    if augment",
+            "images[changes.flip, ::-1]\n    if augment",
+            f"{F}a_picture_on_a_canvas_is_mirrored_from_left_to_right",
         ),
         (
             "np.tile(total / (h * w), w)",
