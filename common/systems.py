@@ -206,6 +206,11 @@ def resolve(
         raise
     except (ValueError, TypeError) as error:
         raise Refused(f"{name}: {error}") from error
+    if not hasattr(spec, "draws"):
+        raise Refused(
+            f"a spec says what its network is given besides pictures, that of {name} has "
+            "no `draws`; add it, as docs/adding-a-system.md says ({} for nothing)"
+        )
     if (spec.image, spec.classes) != (image, classes):
         raise Refused(
             f"a spec must fit its data, {name} was set to {spec.image} and "

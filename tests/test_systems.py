@@ -179,3 +179,16 @@ def test_truncated_draws_have_the_deviation_of_tensorflows():
     values = TruncatedNormal(0.1).draw(np.random.default_rng(0), (200_000,))
     assert np.abs(values).max() <= 0.2
     assert values.std() == pytest.approx(0.1 * 0.8796, rel=0.01)
+
+
+def test_a_spec_without_draws_is_refused_with_what_to_add(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Old:
+        image: tuple[int, int, int]
+        classes: int
+        weights = {}  # noqa: RUF012
+
+    system = dataclasses.replace(SYSTEMS["linear"], spec=Old)
+    monkeypatch.setitem(SYSTEMS, "linear", system)
+    with pytest.raises(Refused, match="that of linear has no `draws`; add it"):
+        resolve("linear", image=DIGITS, classes=10)
