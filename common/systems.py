@@ -208,8 +208,8 @@ def resolve(
         raise Refused(f"{name}: {error}") from error
     if not hasattr(spec, "draws"):
         raise Refused(
-            f"a spec says what its network is given besides pictures, that of {name} has "
-            "no `draws`; add it, as docs/adding-a-system.md says ({} for nothing)"
+            "a spec says what its network is given besides pictures, that of "
+            f"{name} has no `draws`; add it, as docs/adding-a-system.md says"
         )
     if (spec.image, spec.classes) != (image, classes):
         raise Refused(
