@@ -1,7 +1,7 @@
 """Every system of ours: its spec, its recipe, and what was published.
 
-A system's spec is a function of the data's shape, so each one works on any that it has room
-for; airbench on colours alone.
+A system's spec is a function of the data's shape, so each one works on any that
+fits it; airbench on colours alone.
 """
 
 from __future__ import annotations
