@@ -161,9 +161,21 @@ def test_the_command_measures_both_tracks_and_writes_what_the_schema_says(tmp_pa
     (row,) = written["systems"]
     assert row["tracks"].keys() == set(DEFAULT)
     for track in row["tracks"].values():
-        assert all(track[name] > 0 for name in training_speed.LOOPS)
+        assert all(track[name] > 0 for name in ("ours", "bare", "naive"))
+        assert track["own_pools"] is track["ours_over_own_pools"] is None
         assert track["share_of_peak"] > 0
         assert track["steps"] == 4
+
+
+def test_fractional_pools_stand_beside_the_frameworks_own(tmp_path):
+    out = tmp_path / "speed.json"
+    with suppress(Failed):
+        speed("fmp-small", rounds=2, steps=1, threads=1, set="recipe.batch=4", json=out)
+    (row,) = json.loads(out.read_text())["systems"]
+    for track in row["tracks"].values():
+        assert track["own_pools"] > 0
+        assert track["ours_over_own_pools"] > 0
+        assert track["naive"] is None
 
 
 def test_a_users_own_system_has_no_naive_loop(tmp_path):
