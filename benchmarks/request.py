@@ -19,11 +19,10 @@ from common.command_line import typed
 from common.data import DataRequest, Dataset, open_data
 from common.data.canonical import PUBLIC
 from common.data.sources import is_prepared
-from common.draws import Starts
 from common.errors import Refused
 from common.job import Job
 from common.spec import Spec
-from common.systems import BUILDERS, Resolved, check_fits, resolve
+from common.systems import BUILDERS, Resolved, check_fits, check_repeats, resolve
 from common.track import check_track
 
 DEFAULT_SYSTEMS = ("small-cnn", "rasbt-mlp")
@@ -121,13 +120,9 @@ def judged_often(resolved: Resolved, repeats: int | None) -> Resolved:
     Raises:
         Refused: It would say the same each time.
     """
-    if repeats is None:
+    if repeats is None or repeats == resolved.recipe.repeats:
         return resolved
-    if not any(isinstance(draw, Starts) for draw in resolved.spec.draws.values()):
-        raise Refused(
-            "--repeats judges pictures again with regions drawn anew, "
-            f"{resolved.name} draws none and says the same each time; leave it out"
-        )
+    check_repeats(resolved.name, resolved.spec, repeats)
     change = f"recipe.repeats={repeats}"
     return replace(
         resolved,

@@ -72,8 +72,8 @@ class Starts:
     With r = (length - 2) / (out - 1) where regions overlap, else length / out:
     "pseudorandom" starts are int((j + u) r) - int(u r) for j = 0 ... out - 1 and one u
     from U(0, 1); "random" ones are the sums of shuffled steps of 1 and 2.  The last
-    overlapping region always ends at the border.  Graham 2014, arXiv 1412.6071, section
-    2, in the form of his code (SparseConvNet, Regions.cu).
+    overlapping region always ends at the border.  Graham 2014, arXiv 1412.6071, in
+    the form of his code (SparseConvNet, Regions.cu).
 
     Attributes:
         length: Pixels along the axis.

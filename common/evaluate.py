@@ -107,7 +107,7 @@ class Judged:
 def judged(
     predict: Judge, part: Part, repeats: int, *, batch_size: int | None = None
 ) -> Judged:
-    """Logits of every picture, judged `repeats` times (Graham 2014, section 5)."""
+    """Logits of every picture, judged `repeats` times, as Graham 2014 does."""
     if repeats == 1:
         return Judged(predict_all(predict, part, batch_size=batch_size))
     total: Any = 0.0

@@ -151,7 +151,7 @@ class AveragePool:
 class FractionalPool:
     """Max pooling over regions that are drawn, in training and when judged.
 
-    Graham 2014, arXiv 1412.6071, section 2.  Of equal values the first in reading
+    Graham 2014, arXiv 1412.6071.  Of equal values the first in reading
     order counts, where regions are disjoint that of the upper row.
 
     Attributes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common import codec
+from common.draws import Starts
 from common.errors import Refused
 from common.heads import base_for
 from common.inception import InceptionSpec
@@ -50,6 +51,7 @@ __all__ = [
     "System",
     "builder",
     "check_fits",
+    "check_repeats",
     "find",
     "normalises_vectors",
     "register",
@@ -220,6 +222,19 @@ def resolve(
     return Resolved(system=system, spec=spec, recipe=recipe, overrides=overrides)
 
 
+def check_repeats(name: str, spec: Spec, repeats: int) -> None:
+    """Refuse to judge again what would say the same.
+
+    Raises:
+        Refused: The network draws no regions.
+    """
+    if repeats > 1 and not any(isinstance(d, Starts) for d in spec.draws.values()):
+        raise Refused(
+            "repeats judge pictures again with regions drawn anew, "
+            f"{name} draws none and would say the same each time; leave them out"
+        )
+
+
 def check_fits(resolved: Resolved, n: int) -> None:
     """Refuse a recipe that does not fit its spec or `n` training pictures.
 
@@ -236,6 +251,7 @@ def check_fits(resolved: Resolved, n: int) -> None:
             f"got {len(weights)}; give them all in --set recipe.class_weights"
         )
     check_enough(resolved.spec, n)
+    check_repeats(resolved.name, resolved.spec, resolved.recipe.repeats)
     try:
         check_changes(resolved.spec, resolved.recipe.augment)
     except ValueError as error:

@@ -514,6 +514,14 @@ def test_each_repeat_has_regions_of_its_own_and_both_tracks_the_same():
     np.testing.assert_allclose(found["torch"], found["tensorflow"], rtol=ROUNDING)
 
 
+def test_a_network_that_draws_nothing_is_not_judged_again():
+    found = resolve(
+        "small-cnn", image=CIFAR, classes=10, overrides=("recipe.repeats=2",)
+    )
+    with pytest.raises(Refused, match="small-cnn draws none and would say the same"):
+        check_fits(found, 1000)
+
+
 def test_a_recipe_judges_once_or_more():
     with pytest.raises(ValueError, match="once or more, got repeats 0; use 1"):
         Recipe(lr=0.1, batch=1, epochs=1, repeats=0)

@@ -17,6 +17,7 @@ from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values, orphaned
 from common import files, model_file, results
 from common.data import Dataset, open_data
+from common.draws import Starts
 from common.errors import Damaged, Refused
 from common.evaluate import at_once, judged, score, seen
 from common.extras import Native, load_extra
@@ -143,6 +144,7 @@ class Attempt:
         self.store = store
         self.tell = tell
         self.checkpoint = self._checkpoint()
+        self.before: Run | None = None  # whose weights are judged
         self.resumed = self.checkpoint.resumed if self.checkpoint else ()
         if self.checkpoint:
             self.resumed += (self.checkpoint.state.epoch,)
@@ -185,10 +187,12 @@ class Attempt:
 
     def _trained_before(self) -> Run | None:
         """A run that was trained alike: only to be judged more or less often."""
-        job = self.job
-        return (
-            None if self.checkpoint else self.store.trained_alike(job.id, job.identity)
-        )
+        job, (spec, _) = self.job, self.job.records()
+        if self.checkpoint or not any(
+            isinstance(draw, Starts) for draw in spec.draws.values()
+        ):
+            return None
+        return self.store.trained_alike(job.id, job.identity)
 
     def _judge_again(
         self, track: Track, data: Dataset, spec: Spec, recipe: Recipe, before: Run
@@ -196,6 +200,7 @@ class Attempt:
         """Write the record of the job from the weights that `before` ended with."""
         job, then = self.job, before.record
         self.tell("note", text=f"{job.name} was trained before, it is only judged")
+        self.before = before
         model = track.build(
             spec, weights=before.weights(), dtype=job.precision, device=job.device
         )
@@ -251,6 +256,7 @@ class Attempt:
 
     def _seconds(self) -> float:
         before = self.checkpoint.seconds if self.checkpoint else 0.0
+        before += self.before.record["times"]["total"] if self.before else 0.0
         return before + time.monotonic() - BORN
 
     def _peak(self) -> int:
@@ -265,7 +271,7 @@ class Attempt:
         recipe: Recipe,
         history: History,
     ) -> None:
-        record = self._record(track, data, spec, history)
+        job, record = self.job, self._record(track, data, spec, history)
         if history.diverged_at is not None:
             self.store.write(record)
             return
@@ -279,6 +285,7 @@ class Attempt:
             return
         record["scores"] = asdict(score(logits, data.test.labels))
         record["curve"] = list(found.curve)
+        record["trained_by"] = self.before.id if self.before else job.id
         record["memory"]["peak"] = self._peak()
         self.store.write(
             record,
