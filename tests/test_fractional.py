@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.compare import compare
 from common import zoo
 from common.data import pictures
 from common.draws import Mask, Starts, _uniform, regions
@@ -17,6 +18,7 @@ from common.evaluate import judged, predict_all, softmax
 from common.faults import FAULTS
 from common.plan import Plan, apply_changes, check_changes, draw_changes
 from common.recipe import SGD, Augment, Recipe
+from common.results import Store
 from common.spec import (
     NO_REGIONS,
     Act,
@@ -613,3 +615,41 @@ def test_regions_by_channel_are_caught(narrow, tmp_path):
     assert (broken.name, broken.passed) == (fault.rung, False)
     assert broken.difference > 100 * broken.tolerance
     assert all(rung.passed for rung in held)
+
+
+def test_a_run_that_was_trained_before_is_only_judged_again(tmp_path, capfd):
+    """And is then what it would have been had it been trained for it, to the bit."""
+
+    def run(repeats, store):
+        compare(
+            "fmp-small",
+            tracks="torch",
+            seeds=1,
+            epochs=1,
+            limit=100,
+            threads=1,
+            repeats=repeats,
+            store=tmp_path / store,
+        )
+        told = capfd.readouterr().err
+        runs = Store(tmp_path / store).runs()
+        (found,) = [
+            r for r in runs if len(r.record["curve"]) == repeats * (repeats > 1)
+        ]
+        return found, "it is only judged" in told
+
+    once, trained = run(1, "kept")
+    assert not trained
+    again, judged_only = run(3, "kept")
+    assert judged_only
+    fresh, trained = run(3, "other")
+    assert not trained
+    np.testing.assert_array_equal(again.logits(), fresh.logits())
+    assert again.record["curve"] == fresh.record["curve"]
+    assert again.record["scores"]["accuracy"] == again.record["curve"][-1]
+    assert again.record["curve"][0] == once.record["scores"]["accuracy"]
+    assert again.record["weights_sha256"] == once.record["weights_sha256"]
+    assert again.record["losses"] == fresh.record["losses"]
+    ids = [r.record["trained_by"] for r in (once, again, fresh)]
+    assert ids == [once.id, once.id, fresh.id]
+    assert again.record["times"]["total"] > once.record["times"]["total"]
