@@ -157,6 +157,7 @@ def plan_climbs(
         image, classes = dataset.image, len(dataset.classes)
     resolved = registry.resolve(name, image=image, classes=classes, overrides=overrides)
     climbs = {}
+    registry.check_judged_and_changed(resolved)
     if request:
         registry.check_fits(resolved, len(dataset.train))
     for track in pair:

@@ -97,8 +97,8 @@ class Starts:
         if self.out < 1 or not least <= self.length <= most:
             raise ValueError(
                 f"{self.out} regions at steps of 1 and 2 fit {least} to {most} px, got "
-                f"{self.length}; use {-(-self.length // 2)} to "
-                f"{self.length - self.overlap} regions"
+                f"{self.length}; use {-(-self.length // 2)} regions or more, below "
+                f"{self.length + 1 - self.overlap}"
             )
 
     @property

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from common.data import Part
 from common.plan import bordered
 from common.recipe import View
+from common.strangeness import probabilities
 
 # From uint8 images (n, h, w, c) to logits (n, classes).
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
@@ -95,8 +97,7 @@ class Judged:
     """What a network says of every picture of a part.
 
     Attributes:
-        logits: (n, classes); of several repeats the logarithm of the mean of their
-            probabilities.
+        logits: (n, classes); of several repeats those of a `Mean`.
         curve: Accuracy after 1, 2, ... repeats; empty for one.
     """
 
@@ -110,26 +111,53 @@ def judged(
     """Logits of every picture, judged `repeats` times, as Graham 2014 does."""
     if repeats == 1:
         return Judged(predict_all(predict, part, batch_size=batch_size))
-    total: Any = 0.0
+    mean = Mean()
     curve = []
     for repeat in range(repeats):
 
         def again(images: NDArray[np.uint8], number: int = repeat) -> Any:
             return predict(images, number)
 
-        logits = predict_all(again, part, batch_size=batch_size)
-        total = total + softmax(logits)
-        curve.append(float((total.argmax(axis=1) == part.labels).mean()))
-    # A share of 0 would be minus infinity; the least float64 is as good a 0.
-    mean = np.maximum(total / repeats, np.finfo(np.float64).tiny)
-    return Judged(np.log(mean), tuple(curve))
+        mean.add(predict_all(again, part, batch_size=batch_size))
+        curve.append(float((mean.logits().argmax(axis=1) == part.labels).mean()))
+    return Judged(mean.logits(), tuple(curve))
 
 
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities (n, classes)."""
-    exact = logits.astype(np.float64)
-    shares = np.exp(exact - exact.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+def answered(
+    predict: Judge, images: NDArray[np.uint8], repeats: int
+) -> NDArray[np.floating]:
+    """Logits of a few pictures, judged as often."""
+    if repeats == 1:
+        return predict(images)
+    mean = Mean()
+    for repeat in range(repeats):
+        mean.add(predict(images, repeat))
+    return mean.logits()
+
+
+class Mean:
+    """The mean of several looks: of their probabilities, and of how large logits were.
+
+    Probabilities alone would leave every picture's logits equally large, and how large
+    they are tells the strange ones (`common.strangeness`).
+    """
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.shares: Any = 0.0
+        self.sizes: Any = 0.0
+
+    def add(self, logits: NDArray[np.floating]) -> None:
+        """One more look, (n, classes)."""
+        self.looks += 1
+        self.shares = self.shares + probabilities(logits)
+        self.sizes = self.sizes + logsumexp(logits.astype(np.float64), axis=1)
+
+    def logits(self) -> NDArray[np.float64]:
+        """Logits (n, classes) of these means."""
+        # A share of 0 would be minus infinity; the least float64 is as good a 0.
+        mean = np.maximum(self.shares / self.looks, np.finfo(np.float64).tiny)
+        return np.asarray(np.log(mean) + self.sizes[:, None] / self.looks)
 
 
 def cross_entropy(

@@ -314,6 +314,16 @@ class Augment:
                 f"to alternate is a way to flip, got alternate={self.alternate!r} and "
                 "flip=False; set flip=True"
             )
+        for name in ("shift", "cutout", "stretch", "slant", "tint", "shade", "clean"):
+            if (value := getattr(self, name)) < 0 or (name == "stretch" and value >= 1):
+                most = ", below 1" if name == "stretch" else ""
+                raise ValueError(
+                    f"{name} must be 0 or more{most}, got {value}; use 0 for none"
+                )
+        if not all(0 <= value <= 255 for value in self.paint):
+            raise ValueError(
+                f"paint is a pixel's values, 0 to 255, got {self.paint}; correct it"
+            )
 
     @property
     def recolours(self) -> bool:

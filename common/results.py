@@ -194,7 +194,7 @@ class Store:
                     yield run
 
     def trained_alike(self, run: str, identity: Mapping[str, Any]) -> Run | None:
-        """A finished run that ended well and differs in how often it is judged alone.
+        """A run that was trained, and differs in how often it is judged alone.
 
         Args:
             run: Id of the run that is wanted; system, track and seed begin it.
@@ -204,6 +204,8 @@ class Store:
         for record in sorted(self.path.glob(f"{run.rpartition('-')[0]}-*/{RECORD}")):
             with suppress(Damaged):
                 found = self.find(record.parent.name)
+                if found and found.record.get("trained_by", found.id) != found.id:
+                    continue  # it was only judged itself
                 if found and not found.diverged and found.id != run:
                     theirs = found.record.get("identity")
                     if theirs and _as_trained(theirs) == wanted:
@@ -357,6 +359,11 @@ def _as_trained(identity: Mapping[str, Any]) -> dict[str, Any]:
     recipe = json.loads(identity["recipe"])
     recipe.pop("repeats", None)
     return {**identity, "recipe": recipe}
+
+
+def repeats_of(record: Mapping[str, Any]) -> int:
+    """How often the pictures of a run are judged."""
+    return int(json.loads(asked(record)[1]).get("repeats", 1))
 
 
 def asked(record: Mapping[str, Any]) -> tuple[str, str]:

@@ -152,7 +152,7 @@ class FractionalPool:
     """Max pooling over regions that are drawn, in training and when judged.
 
     Graham 2014, arXiv 1412.6071.  Of equal values the first in reading
-    order counts, where regions are disjoint that of the upper row.
+    order counts; where regions are disjoint the left column, and there the upper one.
 
     Attributes:
         out: (height, width) after it, or one number for a square.
@@ -173,6 +173,10 @@ class FractionalPool:
         Raises:
             ValueError: The regions do not fit.
         """
+        if len(shape) != 3:
+            raise ValueError(
+                f"a fractional pool needs maps, got {shape}; flatten after"
+            )
         channels = shape[2] if self.per == "channel" else 0
         axes = zip(shape[:2], sides(self.out), strict=True)
         tall, wide = (
@@ -187,7 +191,7 @@ class Dropout:
     """Zeroes a share `rate` of the values in training, scales up the others.
 
     `per` "map" zeroes whole maps, the same in all pictures of a batch, and always as
-    many: round(rate * maps).
+    many: round((1 - rate) * maps) stay.
     """
 
     rate: float
@@ -322,7 +326,7 @@ class Spec(Protocol):
 
     @property
     def input(self) -> Image:
-        """(height, width, channels) the network sees: not `image` if it crops."""
+        """(height, width, channels) the network sees: a crop, or a canvas."""
 
     @property
     def weights(self) -> dict[str, WeightRecord]:
@@ -330,7 +334,7 @@ class Spec(Protocol):
 
     @property
     def draws(self) -> Mapping[str, Draw]:
-        """What the network is given besides pictures: masks of dropout, by layer."""
+        """What the network is given besides pictures: masks, starts of regions."""
 
 
 def parameters(spec: Spec) -> int:
@@ -485,11 +489,16 @@ class CNNSpec:
 
     def _check_canvas(self) -> None:
         """Refuse a picture that does not fit, or two ways to change its size."""
+        if not 0 <= self.ground <= 255:
+            raise ValueError(
+                f"a canvas has a pixel's value, 0 to 255, got ground {self.ground}; "
+                "use 128 for grey"
+            )
         if self.canvas < max(self.image[:2]):
             raise ValueError(
                 f"a picture must fit the canvas of {self.canvas} px, got "
                 f"{self.image[0]}x{self.image[1]}; use smaller pictures (--size "
-                f"{self.canvas}), or more or wider levels"
+                f"{self.canvas})"
             )
         if self.crop:
             raise ValueError(

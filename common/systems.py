@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common import codec
-from common.draws import Starts
+from common.draws import Draw, Starts
 from common.errors import Refused
 from common.heads import base_for
 from common.inception import InceptionSpec
@@ -51,6 +51,7 @@ __all__ = [
     "System",
     "builder",
     "check_fits",
+    "check_judged_and_changed",
     "check_repeats",
     "find",
     "normalises_vectors",
@@ -208,10 +209,12 @@ def resolve(
         raise
     except (ValueError, TypeError) as error:
         raise Refused(f"{name}: {error}") from error
-    if not hasattr(spec, "draws"):
+    drawn = getattr(spec, "draws", None)
+    if drawn is None or not all(isinstance(d, Draw) for d in drawn.values()):
         raise Refused(
-            "a spec says what its network is given besides pictures, that of "
-            f"{name} has no `draws`; add it, as docs/adding-a-system.md says"
+            "a spec says in `draws` what its network is given besides pictures, that "
+            f"of {name} does not: layer -> Mask(shape, rate), as "
+            "docs/adding-a-system.md says"
         )
     if (spec.image, spec.classes) != (image, classes):
         raise Refused(
@@ -220,6 +223,19 @@ def resolve(
             "spec.image and spec.classes"
         )
     return Resolved(system=system, spec=spec, recipe=recipe, overrides=overrides)
+
+
+def check_judged_and_changed(resolved: Resolved) -> None:
+    """Refuse repeats that say the same, and changes that pictures cannot have.
+
+    Raises:
+        Refused: In one line.
+    """
+    check_repeats(resolved.name, resolved.spec, resolved.recipe.repeats)
+    try:
+        check_changes(resolved.spec, resolved.recipe.augment)
+    except ValueError as error:
+        raise Refused(f"{resolved.name}: {error}") from error
 
 
 def check_repeats(name: str, spec: Spec, repeats: int) -> None:
@@ -231,7 +247,7 @@ def check_repeats(name: str, spec: Spec, repeats: int) -> None:
     if repeats > 1 and not any(isinstance(d, Starts) for d in spec.draws.values()):
         raise Refused(
             "repeats judge pictures again with regions drawn anew, "
-            f"{name} draws none and would say the same each time; leave them out"
+            f"{name} draws none and would say the same each time; judge once"
         )
 
 
@@ -251,11 +267,13 @@ def check_fits(resolved: Resolved, n: int) -> None:
             f"got {len(weights)}; give them all in --set recipe.class_weights"
         )
     check_enough(resolved.spec, n)
-    check_repeats(resolved.name, resolved.spec, resolved.recipe.repeats)
-    try:
-        check_changes(resolved.spec, resolved.recipe.augment)
-    except ValueError as error:
-        raise Refused(f"{resolved.name}: {error}") from error
+    check_judged_and_changed(resolved)
+    clean, epochs = resolved.recipe.augment.clean, resolved.recipe.epochs
+    if clean >= epochs and clean:
+        raise Refused(
+            f"the last {clean} epochs of {resolved.name} see pictures as they are, got "
+            f"{epochs} in all; use more epochs or --set recipe.augment.clean=0"
+        )
     batch = resolved.recipe.batch
     if batch > n:
         raise Refused(

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from common import recipe as r
 from common import spec
-from common.draws import WINDOW, regions
+from common.draws import WINDOW, draws_of, regions
 from common.errors import Refused
 from common.evaluate import Predict
 from pt_track.layers import FractionalPool
@@ -49,7 +49,7 @@ def bare(
     y_all = torch.from_numpy(labels).to(device)
     given: list[list[dict[str, Tensor]]] = []
     for batch in images:
-        drawn = regions(model.spec.draws, batch)
+        drawn = regions(draws_of(model), batch)
         tensors = {n: torch.from_numpy(draw).to(device) for n, draw in drawn.items()}
         given.append([tensors] if tensors else [])
     rule = stock(model, recipe)

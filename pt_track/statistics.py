@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.draws import draws_of, regions
 from common.moments import Spread
 from pt_track.weights import norms
 
@@ -21,7 +22,12 @@ def estimate_statistics(model: nn.Module, batches: Iterable[np.ndarray]) -> None
     for norm in layers:
         norm.momentum = norm.alone
     for images in batches:
-        model(torch.from_numpy(images).to(device).permute(0, 3, 1, 2))
+        x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+        drawn = regions(draws_of(model), images)
+        given = {
+            name: torch.from_numpy(draw).to(device) for name, draw in drawn.items()
+        }
+        model(x, given) if given else model(x)
         for norm, spread in zip(layers, found, strict=True):
             spread.add(norm.running_mean.cpu().numpy(), norm.running_var.cpu().numpy())
     for norm, momentum, spread in zip(layers, kept, found, strict=True):

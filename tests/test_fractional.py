@@ -14,7 +14,7 @@ from common import zoo
 from common.data import pictures
 from common.draws import Mask, Starts, _uniform, regions
 from common.errors import Refused
-from common.evaluate import judged, predict_all, softmax
+from common.evaluate import judged, predict_all
 from common.faults import FAULTS
 from common.plan import Plan, apply_changes, check_changes, draw_changes
 from common.recipe import SGD, Augment, Recipe
@@ -29,9 +29,11 @@ from common.spec import (
     Flatten,
     FractionalPool,
     Multiply,
+    Norm,
     Scale,
     parameters,
 )
+from common.strangeness import probabilities
 from common.systems import CIFAR, MNIST, ROUNDING, SYSTEMS, check_fits, resolve
 from common.track import load_track
 from common.weights import PooledUniform, random_weights
@@ -468,6 +470,40 @@ def test_a_cutout_is_for_pictures_without_a_canvas():
         check_changes(SMALL, Augment(cutout=3))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tint", -1), ("shade", -1), ("shift", -1), ("stretch", 1.0), ("clean", -1)],
+)
+def test_a_change_that_cannot_be_drawn_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name} must be 0 or more.* got {value}"):
+        Augment(**{name: value})
+
+
+def test_colours_are_those_of_pixels():
+    with pytest.raises(ValueError, match=r"0 to 255, got ground 300; use 128"):
+        dataclasses.replace(SMALL, ground=300)
+    with pytest.raises(ValueError, match=r"0 to 255, got \(300,\)"):
+        Augment(paint=(300,))
+
+
+def test_a_run_has_more_epochs_than_clean_ones():
+    found = resolve("fmp-cifar10-script", image=CIFAR, classes=10, epochs=10)
+    with pytest.raises(Refused, match=r"the last 10 epochs .* got 10 in all; use more"):
+        check_fits(found, 1000)
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_statistics_are_estimated_over_drawn_regions(track):
+    spec = dataclasses.replace(
+        SMALL, layers=(Conv(4, 2), Norm(), FractionalPool((5, 6)), *FLAT)
+    )
+    module = load_track(track)
+    model = module.build(spec, dtype="float64")
+    images = np.random.default_rng(0).integers(0, 256, (6, *spec.image), np.uint8)
+    module.estimate_statistics(model, [images])
+    assert module.get_weights(model)["norm1.var"].min() != 1
+
+
 def test_a_picture_must_fit_its_canvas():
     with pytest.raises(ValueError, match="fit the canvas of 36 px, got 40x32; use"):
         resolve("fmp-small", image=(40, 32, 3), classes=10)
@@ -489,11 +525,12 @@ def test_repeats_average_probabilities():
     assert once.logits is answers[0] or (once.logits == answers[0]).all()
     assert once.curve == ()
     found = judged(predict, part, 4)
-    mean = np.mean([softmax(a) for a in answers], 0)
-    np.testing.assert_allclose(softmax(found.logits), mean, rtol=1e-14)
+    mean = np.mean([probabilities(a) for a in answers], 0)
+    np.testing.assert_allclose(probabilities(found.logits), mean, rtol=1e-14)
     right = [
         (
-            np.mean([softmax(a) for a in answers[: n + 1]], 0).argmax(1) == part.labels
+            np.mean([probabilities(a) for a in answers[: n + 1]], 0).argmax(1)
+            == part.labels
         ).mean()
         for n in range(4)
     ]
@@ -653,3 +690,7 @@ def test_a_run_that_was_trained_before_is_only_judged_again(tmp_path, capfd):
     ids = [r.record["trained_by"] for r in (once, again, fresh)]
     assert ids == [once.id, once.id, fresh.id]
     assert again.record["times"]["total"] > once.record["times"]["total"]
+    twice, judged_only = run(2, "kept")  # from the run that was trained, not judged
+    assert judged_only
+    assert twice.record["trained_by"] == once.id
+    assert twice.record["memory"]["peak"] >= once.record["memory"]["peak"]

@@ -190,5 +190,5 @@ def test_a_spec_without_draws_is_refused_with_what_to_add(monkeypatch):
 
     system = dataclasses.replace(SYSTEMS["linear"], spec=Old)
     monkeypatch.setitem(SYSTEMS, "linear", system)
-    with pytest.raises(Refused, match="that of linear has no `draws`; add it"):
+    with pytest.raises(Refused, match="that of linear does not: layer -> Mask"):
         resolve("linear", image=DIGITS, classes=10)

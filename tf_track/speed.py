@@ -16,7 +16,7 @@ from tensorflow import Tensor
 
 from common import recipe as r
 from common import spec
-from common.draws import regions
+from common.draws import draws_of, regions
 from common.errors import Refused
 from common.evaluate import Predict
 from tf_track.layers import FractionalPool
@@ -49,7 +49,7 @@ def bare(
     weights = model.trainable_variables
     rule.build(weights)
 
-    drawn = [regions(model.spec.draws, batch) for batch in images]
+    drawn = [regions(draws_of(model), batch) for batch in images]
 
     @tf.function
     def update(x: Tensor, y: Tensor, draws: dict[str, Tensor]) -> Tensor:
@@ -75,8 +75,8 @@ def bare(
 def own_pools(model: keras.Model) -> keras.Model:
     """The same network, its fractional pools the framework's own.
 
-    They have one set of regions for a whole batch, of 2 and 3 px where they overlap, in
-    float32 or float64.
+    They have one set of regions for a whole batch, of 2 and 3 px where they overlap;
+    their bfloat16 is float32.
     """
     for name in model.order:
         layer = getattr(model, name)

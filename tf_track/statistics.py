@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from common.draws import draws_of, regions
 from common.moments import Spread
 from tf_track.weights import assign, norms
 
@@ -17,7 +18,8 @@ def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> No
     for norm in layers:
         norm.momentum = norm.alone
     for images in batches:
-        model(images, training=True)
+        drawn = regions(draws_of(model), images)
+        model(images, training=True, **({"draws": drawn} if drawn else {}))
         for norm, spread in zip(layers, found, strict=True):
             spread.add(norm.moving_mean.numpy(), norm.moving_variance.numpy())
     for norm, momentum, spread in zip(layers, kept, found, strict=True):

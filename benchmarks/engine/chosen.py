@@ -19,7 +19,7 @@ from common.data.cache import cache_folder
 from common.errors import Refused
 from common.inception import InceptionSpec
 from common.model_file import About
-from common.results import WEIGHTS, Run, Store, asked
+from common.results import WEIGHTS, Run, Store, asked, repeats_of
 from common.spec import Spec
 from common.systems import resolve
 from common.weights import read
@@ -120,6 +120,7 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
                 track=track,
                 precision=run.record["precision"],
                 threads=run.record["threads"],
+                repeats=repeats_of(run.record),
             )
             for track, run in runs.items()
         },
@@ -171,7 +172,12 @@ def from_file(
     logits = known.logits() if known else None
     return Choice(
         networks={
-            track: Trained(weights=path, track=track, threads=available_cores())
+            track: Trained(
+                weights=path,
+                track=track,
+                threads=available_cores(),
+                repeats=repeats_of(known.record) if known else 1,
+            )
             for track in tracks
         },
         spec=spec,

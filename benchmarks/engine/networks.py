@@ -15,6 +15,7 @@ from benchmarks.engine.call import new_log
 from benchmarks.engine.process import Child, Tell, Values, received
 from common import files
 from common.errors import OURS, Failed, Fault
+from common.evaluate import answered, at_once
 from common.track import load_track
 
 BLOCK = 500  # pictures sent at once: bounds the memory of both sides
@@ -29,12 +30,14 @@ class Trained:
         track: Which track answers.
         precision: "float32", "bfloat16" or "float64".
         threads: Of the framework.
+        repeats: How often it looks at a picture.
     """
 
     weights: Path
     track: str
     precision: str = "float32"
     threads: int = 1
+    repeats: int = 1
 
 
 def answer(values: Values, tell: Tell) -> None:
@@ -44,7 +47,11 @@ def answer(values: Values, tell: Tell) -> None:
     model = track.load(Path(values["weights"]), dtype=values["precision"])
     predict = track.predictor(model)
     while (content := received()) is not None:
-        logits = predict(files.unpack(content)[0][""])
+        images = files.unpack(content)[0][""]
+        step = at_once(model.spec.input)
+        parts = (images[i : i + step] for i in range(0, len(images), step))
+        answers = [answered(predict, part, values["repeats"]) for part in parts]
+        logits = np.concatenate(answers)
         tell("logits", content=files.pack({"": logits}))
 
 
@@ -60,6 +67,7 @@ class Network:
                 "track": trained.track,
                 "precision": trained.precision,
                 "threads": trained.threads,
+                "repeats": trained.repeats,
             },
             threads=trained.threads,
             device="cpu",

@@ -200,7 +200,7 @@ class Attempt:
         """Write the record of the job from the weights that `before` ended with."""
         job, then = self.job, before.record
         self.tell("note", text=f"{job.name} was trained before, it is only judged")
-        self.before = before
+        self.before, self.resumed = before, tuple(then["resumed"])
         model = track.build(
             spec, weights=before.weights(), dtype=job.precision, device=job.device
         )
@@ -260,7 +260,9 @@ class Attempt:
         return before + time.monotonic() - BORN
 
     def _peak(self) -> int:
-        return max(peak_memory(), self.checkpoint.peak if self.checkpoint else 0)
+        earlier = [self.checkpoint.peak] if self.checkpoint else []
+        earlier += [self.before.record["memory"]["peak"]] if self.before else []
+        return max([peak_memory(), *earlier])
 
     def _write(
         self,
@@ -287,6 +289,7 @@ class Attempt:
         record["curve"] = list(found.curve)
         record["trained_by"] = self.before.id if self.before else job.id
         record["memory"]["peak"] = self._peak()
+        record["times"]["total"] = self._seconds()
         self.store.write(
             record,
             logits=files.pack({"logits": logits, "labels": data.test.labels}),

@@ -208,7 +208,9 @@ def ours(
     """The loop of `train`: a turn is one epoch of the plan on as many pictures."""
     spec, batch = resolved.spec, resolved.recipe.batch
     total = WARM_UP + (m.rounds + 2) * (m.steps or MOST)
-    recipe = replace(resolved.recipe, drop_last=True)
+    # A turn counts as an epoch, and none of them is one of the clean last ones.
+    augment = replace(resolved.recipe.augment, clean=0)
+    recipe = replace(resolved.recipe, drop_last=True, augment=augment)
     rates = recipe.lr * recipe.schedule.factors(total, max(1, len(part) // batch))
     model = built(m, track, spec, part)
     trainer = track.Trainer(model, spec, recipe, rates)
