@@ -24,19 +24,21 @@ from common.errors import Refused
 from common.keras_backend import keras_on
 from common.recipe import Adam, Average, Decay, Recipe
 from common.spec import (
+    Act,
     AveragePool,
     CNNSpec,
     Conv,
     Dense,
     Dropout,
     Flatten,
+    FractionalPool,
     Norm,
     Pool,
     Relu,
     Scale,
 )
 from common.systems import DIGITS, FLOAT32, ROUNDING, SYSTEMS, resolve
-from common.weights import read
+from common.weights import HeNormal, read
 
 pytestmark = pytest.mark.heavy
 
@@ -46,9 +48,8 @@ STEPS = 12
 DEEP = SYSTEMS["inception-v3"].ladder.tolerance
 # As in test_tracks.
 NEAR = {"float32": 1e-5, "bfloat16": 0.05}
-# Climbed by all tracks; by torch and this one, whose other pieces cost little more.
+# Climbed by all tracks; `MORE` by torch and this one: they cost little more.
 ALL = ("small-cnn", "rasbt-mlp-batchnorm", "deep-cnn")
-MORE = ("rasbt-mlp-dropout", "adventures-cnn", "rosetta-cnn", "linear", "pieces")
 # What is not in tf_track: the float64 of Keras on torch, torch's names.
 EXCUSED = {"Linear", "mean", "tensor_of"}
 
@@ -73,6 +74,24 @@ PIECES = CNNSpec(
         Dense(10),
     ),
 )
+REGIONS = CNNSpec(
+    image=DIGITS,
+    classes=10,
+    canvas=11,
+    ground=90,
+    layers=(
+        Conv(6, 2, init=HeNormal()),
+        Act("leaky", 1 / 3),
+        Dropout(0.5, "map"),
+        FractionalPool((7, 6)),
+        FractionalPool((5, 4), per="channel"),
+        FractionalPool(3, "random", overlap=False),
+        Flatten(),
+        Dense(10, init=HeNormal()),
+    ),
+)
+OF_TESTS = {"pieces": PIECES, "regions": REGIONS}
+MORE = ("rasbt-mlp-dropout", "adventures-cnn", "rosetta-cnn", "linear", *OF_TESTS)
 RECIPE = Recipe(
     lr=0.01,
     batch=16,
@@ -91,12 +110,12 @@ def climb(name, track, folder):
     """What one track is to measure of a system."""
     asked = (
         None
-        if name == "pieces"
+        if name in OF_TESTS
         else resolve(name, image=DIGITS, classes=10, overrides=("recipe.batch=16",))
     )
     return Climb(
         track=track,
-        spec=codec.dumps(asked.spec if asked else PIECES),
+        spec=codec.dumps(asked.spec if asked else OF_TESTS[name]),
         recipe=codec.dumps(asked.recipe if asked else RECIPE),
         module=None,
         data=asdict(DataRequest(source="digits", limit=100)),
