@@ -652,7 +652,7 @@ MUTANTS = [
     ),
     *of(
         "common/evaluate.py",
-        ("total = total + softmax(logits)", "total = total + logits", REPEATS),
+        ("self.shares + probabilities(logits)", "self.shares + logits", REPEATS),
         ("return predict(images, number)", "return predict(images, 0)", REPEATS),
         (
             "correct = int((logits.argmax(axis=1) == labels).sum())",
