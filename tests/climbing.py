@@ -20,13 +20,26 @@ def climbed(name, folder, fault=None, steps=12, overrides=("recipe.batch=16",)):
         fault=fault,
         folder=folder,
     )
-    stages = {t: measure(load_track(t), climb) for t, climb in climbs.items()}
+    return up_to_the_first_that_fails(measured_here(climbs))
+
+
+def up_to_the_first_that_fails(stages):
+    """The rungs of some stages, and the first that does not hold as the last."""
     rungs = []
-    for stage in STAGES:
-        assert {next(stages[track]) for track in stages} == {stage}
-        gc.collect()  # Keras's models are in cycles
-        for rung in compare_stage(stage, climbs):
+    for found in stages:
+        for rung in found:
             rungs.append(rung)
             if not rung.passed:
                 return rungs
     return rungs
+
+
+def measured_here(climbs):
+    """The rungs of each stage, both tracks in this process."""
+    stages = {
+        track: measure(load_track(track), climb) for track, climb in climbs.items()
+    }
+    for stage in STAGES:
+        assert {next(stages[track]) for track in stages} == {stage}
+        gc.collect()  # Keras's models are in cycles
+        yield compare_stage(stage, climbs)

@@ -8,7 +8,6 @@ fault measures is measured once, whatever is planted in the other.
 """
 
 import dataclasses
-import gc
 import shutil
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 
 from benchmarks.engine.call import new_log
 from benchmarks.engine.process import Child
-from benchmarks.measures.ladder import STAGES, compressed, measure, rates
+from benchmarks.measures.ladder import STAGES, compressed, rates
 from benchmarks.measures.rungs import compare_stage
 from benchmarks.parity import in_children, plan_climbs
 from common.data import DataRequest, open_data
@@ -27,6 +26,7 @@ from common.plan import Chunk, Plan
 from common.recipe import Steady
 from common.systems import ROUNDING, SYSTEMS, Ladder, resolve
 from common.track import load_track
+from tests.climbing import measured_here, up_to_the_first_that_fails
 
 STEPS = 12
 # Small enough for many steps on two cores; wide layers add time and no insight.
@@ -52,27 +52,6 @@ def climbed(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
         folder=folder,
     )
     return up_to_the_first_that_fails(measured_here(climbs))
-
-
-def up_to_the_first_that_fails(stages):
-    rungs = []
-    for found in stages:
-        for rung in found:
-            rungs.append(rung)
-            if not rung.passed:
-                return rungs
-    return rungs
-
-
-def measured_here(climbs):
-    """The rungs of each stage, both tracks in this process."""
-    stages = {
-        track: measure(load_track(track), climb) for track, climb in climbs.items()
-    }
-    for stage in STAGES:
-        assert {next(stages[track]) for track in stages} == {stage}
-        gc.collect()  # Keras's models are in cycles
-        yield compare_stage(stage, climbs)
 
 
 def inceptions(folder, fault=None):
