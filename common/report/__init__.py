@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.report import comparison, findings, new_class, speed
+from common.report.contrasted import contrast, contrasted
 from common.report.findings import UNLIKE
 from common.report.recalls import recalls, recalls_table
 from common.report.summary import summarise
@@ -14,6 +15,7 @@ __all__ = [
     "FORMATS",
     "KINDS",
     "UNLIKE",
+    "contrasted",
     "recalls",
     "shown",
     "summarise",
@@ -34,7 +36,7 @@ KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "data": findings.data,
     "findings": findings.kept,
 }
-COMPARED = ("compare", "transfer")  # those with runs in a summary
+COMPARED = ("compare", "transfer", "contrast")  # those with runs in a summary
 
 
 def tables(kind: str, result: Result, *, wide: bool = True) -> list[Table]:
@@ -51,6 +53,8 @@ def tables(kind: str, result: Result, *, wide: bool = True) -> list[Table]:
     """
     if kind == "catalogue" and wide:
         return findings.catalogue_page(result)
+    if kind == "contrast":
+        return contrast(result, wide=wide)
     if kind in KINDS:
         return KINDS[kind](result)
     if kind not in COMPARED:

@@ -190,9 +190,14 @@ def _written(run: Finished) -> float:
 
 
 def _row(group: Group, margin: float) -> Row:
+    return judged_again(unjudged(group), margin=margin)
+
+
+def unjudged(group: Group) -> Row:
+    """What a row says of its runs, before they are judged."""
     about = group.runs[0].record
     seeds = sorted({run.record["seed"] for run in group.runs})
-    row = {
+    return {
         "system": about["system"],
         "data": about["data"]["name"],
         "fingerprint": about["data"]["fingerprint"],
@@ -213,7 +218,6 @@ def _row(group: Group, margin: float) -> Row:
         "command": _command(group),
         "left_out": group.left_out,
     }
-    return judged_again(row, margin=margin)
 
 
 def judged_again(row: Row, *, margin: float) -> Row:
@@ -232,7 +236,7 @@ def judged_again(row: Row, *, margin: float) -> Row:
         track: found | {"accuracy": _accuracy(attempts[track])}
         for track, found in row["tracks"].items()
     }
-    paired = row["mode"] != UNPAIRED
+    paired = row.get("paired", row["mode"] != UNPAIRED)
     return row | {"tracks": tracks} | _judged(attempts, paired=paired, margin=margin)
 
 
