@@ -181,11 +181,19 @@ class Adam:
     """Adam, Kingma and Ba 2015, algorithm 1: w -= lr * m^ / (sqrt(v^) + eps).
 
     With decay of kind "decoupled" it is AdamW (Loshchilov and Hutter 2019).
+
+    Attributes:
+        beta1: Share of the mean of the gradients that stays.
+        beta2: The same of the mean of their squares.
+        eps: What keeps the step finite.
+        form: "corrected" as above (torch); "raw" where eps is added to the root of v
+            before its bias is corrected (Keras; the end of section 2 of the paper).
     """
 
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    form: Literal["corrected", "raw"] = "corrected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,10 +157,11 @@ class Adam(Rule):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
+        form: str = "corrected",
         **rest: Any,
     ) -> None:
         super().__init__(params, rates, slots=("mean", "square"), **rest)
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.beta1, self.beta2, self.eps, self.form = beta1, beta2, eps, form
 
     def update(self, weights: list[Tensor], gradients: list[Tensor], lr: float) -> None:
         """The rule's formula."""
@@ -170,9 +171,11 @@ class Adam(Rule):
         torch._foreach_mul_(squares, self.beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.beta2)
         t = self.updates + 1
+        bias = (1 - self.beta2**t) ** 0.5
         below = torch._foreach_sqrt(squares)
-        torch._foreach_div_(below, (1 - self.beta2**t) ** 0.5)
-        torch._foreach_add_(below, self.eps)
+        torch._foreach_div_(below, bias)
+        eps = self.eps if self.form == "corrected" else self.eps / bias
+        torch._foreach_add_(below, eps)
         torch._foreach_addcdiv_(weights, means, below, -lr / (1 - self.beta1**t))
 
 
@@ -305,8 +308,8 @@ def _rule(
                 form=form,
                 **common,
             )
-        case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
-            return Adam(groups, rates, beta1=beta1, beta2=beta2, eps=eps, **common)
+        case r.Adam():
+            return Adam(groups, rates, **asdict(kind), **common)
         case r.Muon():
             bf16 = getattr(model, "arithmetic", None) == "bfloat16"
             return Muon(

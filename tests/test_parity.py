@@ -237,7 +237,7 @@ RULES = {
         "recipe.smoothing=0.1",
     ),
     "adam, averaged": (
-        "recipe.optimizer=Adam(eps=1e-7)",
+        "recipe.optimizer=Adam(eps=1e-7,form='raw')",
         "recipe.average=Average(decay=0.9,warm_up=False)",
     ),
     "adamw": (

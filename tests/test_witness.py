@@ -161,15 +161,19 @@ def test_clipping_scales_long_gradients_and_leaves_short_ones(track, limit):
 
 
 @pytest.mark.parametrize("track", TRACKS)
-def test_adam_is_what_it_is_by_hand(track):
-    _, recipe, _ = small(optimizer=Adam(beta1=0.8, beta2=0.9, eps=1e-3))
+@pytest.mark.parametrize("form", ["corrected", "raw"])
+def test_adam_is_what_it_is_by_hand(track, form):
+    rule = Adam(beta1=0.8, beta2=0.9, eps=1e-3, form=form)
+    _, recipe, _ = small(optimizer=rule)
     *_, found = trained(track, recipe)
     mean = square = 0.0
     name = "head.kernel"
     for t, ((before, _), (after, gradients)) in enumerate(itertools.pairwise(found), 1):
         g = gradients[name]
         mean, square = 0.8 * mean + 0.2 * g, 0.9 * square + 0.1 * g * g
-        step = mean / (1 - 0.8**t) / (np.sqrt(square / (1 - 0.9**t)) + 1e-3)
+        root, bias = np.sqrt(square), np.sqrt(1 - 0.9**t)
+        below = root / bias + 1e-3 if form == "corrected" else (root + 1e-3) / bias
+        step = mean / (1 - 0.8**t) / below
         np.testing.assert_allclose(after[name], before[name] - 0.1 * step, rtol=1e-11)
 
 

@@ -182,10 +182,11 @@ class Adam(Rule):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
+        form: str = "corrected",
         **rest: Any,
     ) -> None:
         super().__init__(rates, slots=("mean", "square"), **rest)
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.beta1, self.beta2, self.eps, self.form = beta1, beta2, eps, form
 
     def update(self, variable: Variable, gradient: Tensor, lr: Tensor) -> None:
         """The rule's formula."""
@@ -195,7 +196,10 @@ class Adam(Rule):
         square.assign(square * self.beta2 + gradient * gradient * (1 - self.beta2))
         t = tf.cast(self.iterations + 1, tf.float64)
         bias = tf.sqrt(1 - tf.pow(np.float64(self.beta2), t))
-        below = tf.sqrt(square) / tf.cast(bias, variable.dtype) + self.eps
+        eps = np.float64(self.eps)  # a Python float would be cast from float32
+        eps = eps if self.form == "corrected" else eps / bias
+        below = tf.sqrt(square) / tf.cast(bias, variable.dtype)
+        below += tf.cast(eps, variable.dtype)
         step = lr / (1 - tf.pow(np.float64(self.beta1), t))
         variable.assign_sub(tf.cast(step, variable.dtype) * (mean / below))
 
@@ -327,8 +331,8 @@ def _rule(
             rule: Rule = SGD(
                 rates, momentum=momentum, nesterov=nesterov, form=form, **common
             )
-        case r.Adam(beta1=beta1, beta2=beta2, eps=eps):
-            rule = Adam(rates, beta1=beta1, beta2=beta2, eps=eps, **common)
+        case r.Adam():
+            rule = Adam(rates, **asdict(kind), **common)
         case r.Muon():
             bf16 = getattr(model, "arithmetic", None) == "bfloat16"
             dtype = "bfloat16" if bf16 else None

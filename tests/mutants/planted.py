@@ -334,9 +334,9 @@ MUTANTS = [
             "factor, decay = 1.0, 0.0",
             DECAY,
         ),
-        ("torch._foreach_div_(below, (1 - self.beta2**t) ** 0.5)", "pass", ADAM),
+        ("torch._foreach_div_(below, bias)", "pass", ADAM),
         ("t = self.updates + 1", "t = self.updates + 2", ADAM),
-        ("torch._foreach_add_(below, self.eps)", "pass", ADAM),
+        ("torch._foreach_add_(below, eps)", "pass", ADAM),
         ('self.state[p]["average"].copy_(p.detach())', "pass", AVERAGE),
         (
             "torch._foreach_add_(averages, weights, alpha=1 - stays)",
@@ -367,8 +367,8 @@ MUTANTS = [
             DECAY,
         ),
         (
-            "tf.sqrt(square) / tf.cast(bias, variable.dtype) + self.eps",
-            "tf.sqrt(square) / tf.cast(bias, variable.dtype)",
+            "below += tf.cast(eps, variable.dtype)",
+            "below += 0 * tf.cast(eps, variable.dtype)",
             ADAM,
         ),
         (
