@@ -184,6 +184,16 @@ class Yardsticks(Protocol):
         """A function that multiplies two (side, side) matrices once: its seconds."""
 
 
+class Defaults(Protocol):
+    """The framework's own defaults, for the ledger; in the track's `defaults`."""
+
+    def argument(self, path: str, name: str) -> object:
+        """The default of an argument, as its signature says."""
+
+    def probe(self, what: str) -> object:
+        """What a name of `common.ledger.PROBES` stands for, found by doing it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extra:
     """How an extra is spoken of, and where it is.
@@ -205,6 +215,7 @@ EXTRAS: dict[type, Extra] = {
     ClassNames: Extra(use="naming ImageNet's classes"),
     Datasets: Extra(use="downloading public data"),
     Yardsticks: Extra(use="speed", module="speed"),
+    Defaults: Extra(use="the ledger", module="defaults"),
 }
 P = TypeVar("P")
 

@@ -10,14 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import prod
+from math import prod, sqrt
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.draws import Draw, Mask, Starts
-from common.weights import Constant, Init, Normal, WeightRecord
+from common.weights import (
+    Constant,
+    FanInUniform,
+    Init,
+    Normal,
+    Uniform,
+    WeightRecord,
+    fans,
+)
 
 Shape = tuple[int, ...]
 Image = tuple[int, int, int]
@@ -354,10 +362,16 @@ def macs(spec: Spec) -> int | None:
 def kernel_and_bias(
     name: str, shape: Shape, layer: Conv | Dense
 ) -> Iterator[tuple[str, WeightRecord]]:
-    """The weights of a convolution or dense layer."""
+    """The weights of a convolution or dense layer.
+
+    A bias of `FanInUniform` has its kernel's bound, as torch draws biases.
+    """
     yield f"{name}.kernel", WeightRecord(shape, layer.init)
     if layer.bias:
-        yield f"{name}.bias", WeightRecord(shape[-1:], layer.bias_init)
+        init = layer.bias_init
+        if isinstance(init, FanInUniform):
+            init = Uniform(1 / sqrt(fans(shape)[0]))
+        yield f"{name}.bias", WeightRecord(shape[-1:], init)
 
 
 def norm_weights(

@@ -6,6 +6,7 @@ from typing import Any
 from common.report import comparison, findings, new_class, speed
 from common.report.contrasted import contrast, contrasted
 from common.report.findings import UNLIKE
+from common.report.ledger import ledger
 from common.report.recalls import recalls, recalls_table
 from common.report.summary import summarise
 from common.report.table import FORMATS, Table, rendered
@@ -34,6 +35,7 @@ KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "pretrain": findings.pretrain,
     "catalogue": findings.catalogue,
     "data": findings.data,
+    "ledger": ledger,
     "findings": findings.kept,
 }
 COMPARED = ("compare", "transfer", "contrast")  # those with runs in a summary

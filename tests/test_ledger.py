@@ -1,0 +1,226 @@
+"""Defaults are found and not typed, priced as they were planted, and add up."""
+
+import numpy as np
+import pytest
+
+import pt_track.defaults
+import tf_track.defaults
+from benchmarks import ledger as command
+from common import ledger, screening
+from common.errors import Refused
+from common.ledger import MEANINGS, SIDES, differences, plain
+from common.overrides import apply
+from common.screening import KINDS, design, effects, interactions, prices
+from common.spec import CNNSpec, MLPSpec
+from common.systems import SYSTEMS, resolve
+from common.weights import FanInUniform, draw
+
+TRACKS = {"torch": pt_track.defaults, "keras": tf_track.defaults}
+# What the versions that this was written with have: (PyTorch, Keras).  A release that
+# changes one fails here, by name.
+KNOWN = {
+    "initial kernels": ("FanInUniform()", "GlorotUniform()"),
+    "initial biases": ("FanInUniform()", "Constant(0.0)"),
+    "batch norm's eps": (1e-5, 1e-3),
+    "batch norm's decay": (0.9, 0.99),
+    "batch norm's variance": ("unbiased", "biased"),
+    "Adam's eps": (1e-8, 1e-7),
+    "where Adam's eps is added": ("corrected", "raw"),
+    "Adam's beta1": (0.9, 0.9),
+    "Adam's beta2": (0.999, 0.999),
+    "momentum": (0, 0.0),
+    "Nesterov": (False, False),
+    "momentum's form": ("buffer", "velocity"),
+    "AdamW's decay": (0.01, 0.004),
+    "alpha of local response norm": (1e-4, 1),
+    "beta of local response norm": (0.75, 0.5),
+    "bias of local response norm": (1.0, 1),
+    "slope of the leaky ReLU": (0.01, 0.3),
+    "border of average pools": ("include", "exclude"),
+}
+RUNS = 200  # simulated ledgers
+MISSES = 0.05  # of 95 % intervals, and what 200 of them may miss beyond that:
+LUCK = 3 * (MISSES * (1 - MISSES) / RUNS) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def values():
+    return {
+        side: ledger.read(track.argument, track.probe, side)
+        for side, track in TRACKS.items()
+    }
+
+
+# --- what differs -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meaning", MEANINGS, ids=lambda meaning: meaning.name)
+def test_a_default_is_what_it_was_when_its_meaning_was_written(values, meaning):
+    found = tuple(values[side][meaning.name] for side in TRACKS)
+    assert found == KNOWN[meaning.name]
+
+
+@pytest.mark.parametrize("side", TRACKS)
+def test_convolutions_are_drawn_as_dense_layers_are(values, side):
+    assert TRACKS[side].probe("filters") == values[side]["initial kernels"]
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=lambda system: system.name)
+def test_a_difference_is_none_where_both_libraries_agree(values, system):
+    resolved = resolve(system.name, image=system.image, classes=10)
+    for one in differences(resolved.spec, resolved.recipe, values):
+        assert one.torch != one.keras
+
+
+@pytest.mark.parametrize("side", TRACKS)
+@pytest.mark.parametrize(
+    "system",
+    [s for s in SYSTEMS.values() if s.name.startswith(("rasbt", "adv", "rosetta"))],
+    ids=lambda system: system.name,
+)
+def test_settings_give_a_system_a_librarys_value_everywhere(values, system, side):
+    resolved = resolve(system.name, image=system.image, classes=10)
+    lines = plain(resolved.recipe)
+    recipe = apply(resolved.recipe, "recipe", lines)
+    found = differences(resolved.spec, recipe, values)
+    lines += tuple(line for one in found for line in one.settings[side])
+    again = resolve(system.name, image=system.image, classes=10, overrides=lines)
+    for one in differences(again.spec, again.recipe, values):
+        assert len(one.ours) == 1, one
+        wanted = one.torch if side == "torch" else one.keras
+        assert one.ours[0] == wanted or str(one.ours[0]).startswith(wanted[:8])
+
+
+def test_what_acts_nowhere_is_not_listed(values):
+    resolved = resolve("rasbt-mlp", image=(28, 28, 1), classes=10)
+    found = differences(resolved.spec, resolved.recipe, values)
+    assert [one.name for one in found] == ["initial kernels", "initial biases"]
+
+
+@pytest.mark.parametrize("kind", [MLPSpec, CNNSpec])
+def test_a_bias_drawn_by_fan_in_has_its_kernels_bound(kind):
+    name = "rasbt-mlp" if kind is MLPSpec else "rosetta-cnn"
+    image = (28, 28, 1) if kind is MLPSpec else (32, 32, 3)
+    spec = resolve(name, image=image, classes=10).spec
+    if kind is MLPSpec:
+        lines = ("spec.bias_init=FanInUniform()",)
+        pair, fan_in = ("hidden.0.kernel", "hidden.0.bias"), 784
+    else:
+        lines = ("spec.layers.conv1.bias_init=FanInUniform()",)
+        pair, fan_in = ("conv1.kernel", "conv1.bias"), 27
+    made = draw(apply(spec, "spec", lines).weights, seed=0)[pair[1]]
+    bound = fan_in**-0.5
+    assert np.abs(made).max() <= bound
+    assert np.abs(made).max() > 0.8 * bound
+    assert FanInUniform().draw(np.random.default_rng(0), (3, 3, 3, 8)).shape[-1] == 8
+
+
+# --- designs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choices", range(1, 17))
+def test_a_screening_is_balanced_orthogonal_and_clear_of_pairs(choices):
+    signs = design(choices)
+    assert (signs[0] == 1).all()
+    assert (signs[-1] == -1).all()
+    assert (signs.sum(0) == 0).all()
+    assert len(signs) <= 4 * choices
+    np.testing.assert_array_equal(signs.T @ signs, len(signs) * np.eye(choices))
+    for i in range(choices):
+        for j in range(i):
+            assert not (signs.T @ (signs[:, i] * signs[:, j])).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_effects_come_back(kind):
+    signs = design(5, kind)
+    planted = np.array([0.4, -0.1, 0.0, 0.02, 0.3])
+    results = 0.8 + signs @ planted / 2
+    np.testing.assert_allclose(effects(results, signs), planted, atol=1e-12)
+
+
+def test_a_planted_interaction_is_the_largest_and_in_no_price():
+    signs = design(3)
+    results = 0.5 + 0.1 * signs[:, 0] * signs[:, 2] + 0.05 * signs[:, 1]
+    np.testing.assert_allclose(effects(results, signs), [0, 0.1, 0], atol=1e-12)
+    tables = {k: np.full((3, 7), value) for k, value in enumerate(results)}
+    first, *_ = interactions(tables, signs)
+    assert (0, 2) in first.pairs
+    assert first.difference.mean == pytest.approx(0.2)
+
+
+# --- prices -----------------------------------------------------------------------
+
+
+def simulated(rng, planted, *, seeds=5, examples=400, spread=0.02, hard=0.15):
+    """A design's answers: effects on the chance to be right, seeds, pictures."""
+    signs = design(len(planted))
+    ease = rng.normal(0, hard, examples)
+    luck = rng.normal(0, spread, (len(signs), seeds, 1))
+    chance = 0.75 + (signs @ planted / 2)[:, None, None] + luck + ease
+    right = (rng.random(chance.shape) < chance).astype(float)
+    return effects(right, signs)
+
+
+def test_planted_prices_lie_in_their_intervals_and_null_ones_are_not_called_costs():
+    rng = np.random.default_rng(0)
+    planted = np.array([0.06, 0.0, -0.03])
+    missed, called = np.zeros(3), 0
+    for _ in range(RUNS):
+        found = prices(list(simulated(rng, planted)), margin=0.005)
+        for k, one in enumerate(found):
+            low, high = one.difference.low, one.difference.high
+            missed[k] += not low <= planted[k] <= high
+        called += found[1].verdict == "different"
+    assert (missed / RUNS <= MISSES + LUCK).all(), missed
+    assert called / RUNS <= MISSES + LUCK
+
+
+def test_a_null_default_is_called_free_where_the_pictures_suffice():
+    rng = np.random.default_rng(1)
+    free = 0
+    # As on MNIST: of most pictures all runs say the same.
+    how = {"seeds": 10, "examples": 10_000, "spread": 0.002, "hard": 3.0}
+    for _ in range(40):
+        found = prices(list(simulated(rng, np.zeros(2), **how)), margin=0.005)
+        free += all(one.verdict == "equivalent" for one in found)
+    assert free >= 38
+
+
+def test_before_the_first_look_there_is_no_verdict():
+    rng = np.random.default_rng(2)
+    for one in prices(list(simulated(rng, np.array([0.5]), seeds=2)), margin=0.005):
+        assert one.verdict == "undecided"
+        assert one.p is None
+
+
+def test_seeds_beyond_a_look_wait_for_the_next():
+    table = np.zeros((7, 50))
+    table[5:] = 1
+    assert screening.interval(table).mean == 0
+
+
+# --- the command ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"design": "all"}, "--design must be one of"),
+        ({"systems": None}, "ledger needs a system"),
+        ({"seeds": 0}, "--seeds must be above 0"),
+        ({"systems": "airbench94-muon"}, "it takes colour pictures"),
+    ],
+)
+def test_a_ledger_that_cannot_be_is_refused(tmp_path, monkeypatch, options, said):
+    monkeypatch.setattr(command, "read_all", lambda: {s: {} for s in TRACKS})
+    given = {"systems": "rasbt-mlp", "store": tmp_path} | options
+    with pytest.raises(Refused, match=said):
+        command.ledger(given.pop("systems"), **given)
+
+
+def test_a_system_without_a_difference_is_refused(tmp_path, monkeypatch, values):
+    alike = dict.fromkeys(SIDES.values(), values["torch"])
+    monkeypatch.setattr(command, "read_all", lambda: alike)
+    with pytest.raises(Refused, match="none acts in rasbt-mlp"):
+        command.ledger("rasbt-mlp", store=tmp_path)
