@@ -27,6 +27,7 @@ COMMANDS = {
     "weights": ("benchmarks.weights:app", "Import and export weights."),
     "official": ("benchmarks.official:official", "Compare the libraries' own nets."),
     "contrast": ("benchmarks.contrast:contrast", "Judge any two groups of runs."),
+    "report": ("benchmarks.report:report", "Write one page of all results."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
     "data": ("benchmarks.data:app", "List, prepare and verify data sets."),

@@ -4,66 +4,13 @@ import numpy as np
 import pytest
 
 from benchmarks.contrast import contrast
-from common import codec, report, results
+from common import report
 from common.contrast import conditions
-from common.data import DataRequest
 from common.errors import Refused
-from common.files import pack
-from common.job import Job
-from common.recipe import Recipe
 from common.results import Store
-from common.spec import MLPSpec
+from tests.stored import N, add
 
-N = 500  # test images
-FRAMEWORK = {"torch": {"torch": "2.14"}, "tensorflow": {"tensorflow": "2.21"}}
-
-
-def add(store, seed, *, wrong, track="torch", versions=None, test=N, **changes):
-    """A run that gets the first `wrong` test images wrong."""
-    lr, batch = changes.pop("lr", 0.1), changes.pop("batch", 50)
-    about = {
-        "system": "rasbt-mlp",
-        "mode": "aligned",
-        "precision": "float32",
-        "device": "cpu",
-        "threads": 1,
-        **changes,
-    }
-    made = Job(
-        **about,
-        data=DataRequest(source="digits"),
-        fingerprint="f" * 64,
-        image=(8, 8, 1),
-        classes=2,
-        track=track,
-        seed=seed,
-        epochs=3,
-        spec=codec.dumps(MLPSpec(image=(8, 8, 1), classes=2)),
-        recipe=codec.dumps(Recipe(lr=lr, batch=batch, epochs=3)),
-    )
-    name = f"{track}-{seed}-{lr}-{batch}-{'-'.join(map(str, about.values()))}"
-    data = {"name": "digits", "fingerprint": "f" * 64, "train": 1000, "note": ""}
-    record = dict.fromkeys(results.KEYS - {"files", "weights_sha256", "sha256"}) | about
-    record |= {
-        "schema": results.SCHEMA,
-        "id": name,
-        "track": track,
-        "seed": seed,
-        "data": data | {"test": test, "classes": ["no", "yes"]},
-        "epochs": 3,
-        "spec": made.spec,
-        "recipe": made.recipe,
-        "overrides": [f"recipe.lr={lr}"],
-        "scores": {"accuracy": 1 - wrong / test, "loss": 0.5, "n": test},
-        "times": {"total": 9.0, "train": 8.0, "first_step": 1.0}
-        | {"images_per_second": 10.0},
-        "memory": {"peak": 1, "gpu": None},
-        "environment": {"versions": {"numpy": "2", **(versions or FRAMEWORK[track])}},
-    }
-    logits = np.tile(np.float32([1, 0]), (test, 1))
-    logits[:wrong] = [0, 1]
-    judged = pack({"logits": logits, "labels": np.zeros(test, np.int64)})
-    return store.write(record, logits=judged, weights=pack({"w": np.zeros(2)}))
+TRACKS = ("torch", "tensorflow")
 
 
 @pytest.fixture
@@ -71,7 +18,7 @@ def store(tmp_path):
     """Two learning rates in two tracks, three seeds each."""
     made = Store(tmp_path / "runs")
     for seed in range(3):
-        for track in FRAMEWORK:
+        for track in TRACKS:
             add(made, seed, wrong=50 + seed, track=track, lr=0.1)
             add(made, seed, wrong=10 + seed, track=track, lr=0.01)
     return made
@@ -83,7 +30,7 @@ def rows(store, first, second, **options):
 
 def test_a_contrast_has_a_row_for_each_track(store):
     found = rows(store, "recipe.lr=0.1", "recipe.lr=0.01")
-    assert {row["track"] for row in found} == set(FRAMEWORK)
+    assert {row["track"] for row in found} == set(TRACKS)
     for row in found:
         assert row["difference"]["mean"] == pytest.approx(-40 / N)
         assert row["verdict"] == "different"
@@ -96,7 +43,7 @@ def test_a_contrast_of_tracks_is_the_comparison_of_compare(store):
     (same,) = [row for row in compared if row["overrides"] == ["recipe.lr=0.1"]]
     for key in ("difference", "tost_p", "tost_interval", "verdict", "look", "paired"):
         assert alone[key] == same[key], key
-    for name, track in zip(alone["tracks"], FRAMEWORK, strict=True):
+    for name, track in zip(alone["tracks"], TRACKS, strict=True):
         assert alone["tracks"][name] == same["tracks"][track]
 
 
@@ -158,7 +105,7 @@ def test_what_is_no_pair_of_groups_is_refused(store, first, second, said):
 
 def test_other_test_pictures_are_refused(store):
     for seed in range(3):
-        add(store, seed, wrong=1, test=N - 1, precision="bfloat16")
+        add(store, seed, wrong=1, labels=np.ones(N, np.int64), precision="bfloat16")
     with pytest.raises(Refused, match="the same test pictures"):
         contrast(
             "precision=float32",

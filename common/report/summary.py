@@ -98,8 +98,15 @@ def summarise(
     Returns:
         {"systems": [...]} as common/schema/compare.json describes.
     """
+    return {"systems": [row for _, row in grouped(runs, margin, tracks)]}
+
+
+def grouped(
+    runs: Iterable[Finished], margin: float, tracks: Sequence[str] | None = None
+) -> list[tuple[Group, Row]]:
+    """The runs of each row, with the row that `summarise` makes of them."""
     groups = _groups(list(runs), tracks)
-    return {"systems": [_row(group, margin) for group in groups]}
+    return [(group, _row(group, margin)) for group in groups]
 
 
 # --- which runs belong together ---------------------------------------------------

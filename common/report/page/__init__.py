@@ -1,0 +1,1 @@
+"""One HTML page of a store: readable without a network and without scripts."""
