@@ -203,8 +203,9 @@ def _axes(along: Scale, down: Scale, x: str, y: str, *, log: bool = False) -> li
 
 def _key(names: Iterable[str]) -> list[str]:
     parts = []
-    for k, name in enumerate(names):
-        x = WIDTH - KEY * (k + 1)
+    shown = list(names)
+    for k, name in enumerate(shown):
+        x = WIDTH - KEY * (len(shown) - k)
         parts.append(line(x, TOP - 16, x + 18, TOP - 16, f"t{k % 4}"))
         parts.append(text(x + 22, TOP - 12, shortened(name, 14)))
     return parts
