@@ -29,6 +29,7 @@ COMMANDS = {
     "contrast": ("benchmarks.contrast:contrast", "Judge any two groups of runs."),
     "report": ("benchmarks.report:report", "Write one page of all results."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
+    "export": ("benchmarks.export:export", "Hand runs to mlflow or TensorBoard."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
     "data": ("benchmarks.data:app", "List, prepare and verify data sets."),
 }
