@@ -28,6 +28,7 @@ RESULTS = sorted((ROOT / "docs/results").glob("*.json"))
 NAMES = {
     *("results", "mlp", "photos", "inception", "records", "parity", "speed"),
     *("verdict", "commands", "adding-a-system", "design", "fractional"),
+    *("ledger", "reports"),
 }
 LONGEST = 150  # lines of the README
 # CI looks for them word for word.
