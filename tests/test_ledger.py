@@ -6,14 +6,20 @@ import pytest
 import pt_track.defaults
 import tf_track.defaults
 from benchmarks import ledger as command
-from common import ledger, screening
+from benchmarks.contrast import contrast
+from benchmarks.report import report
+from common import ledger, record, screening
 from common.errors import Refused
 from common.ledger import MEANINGS, SIDES, differences, plain
 from common.overrides import apply
+from common.report import summarise
+from common.report.ledger import Ledger
+from common.results import Store
 from common.screening import KINDS, design, effects, interactions, prices
 from common.spec import CNNSpec, MLPSpec
 from common.systems import SYSTEMS, resolve
 from common.weights import FanInUniform, draw
+from tests.stored import add
 
 TRACKS = {"torch": pt_track.defaults, "keras": tf_track.defaults}
 # What the versions that this was written with have: (PyTorch, Keras).  A release that
@@ -224,3 +230,73 @@ def test_a_system_without_a_difference_is_refused(tmp_path, monkeypatch, values)
     monkeypatch.setattr(command, "read_all", lambda: alike)
     with pytest.raises(Refused, match="none acts in rasbt-mlp"):
         command.ledger("rasbt-mlp", store=tmp_path)
+
+
+# --- a ledger, a contrast and a report of one store ---------------------------------
+
+
+def test_ledger_contrast_and_report_agree_in_every_figure(tmp_path):
+    store = Store(tmp_path / "runs")
+    runs, native = [], []
+    for lr, first in ((0.1, 20), (0.01, 35)):
+        for seed in range(3):
+            for k, track in enumerate(SIDES):
+                wrong = first + 2 * seed + k
+                runs.append(add(store, seed, wrong=wrong, track=track, lr=lr))
+    for seed in range(3):
+        for k, track in enumerate(SIDES):
+            made = add(store, seed, wrong=30 + 9 * k, track=track, mode="native")
+            native.append(made)
+    found = Ledger(design(1), runs, native, margin=0.005)
+    (price,) = found.prices()
+    rest = found.rest(["learning rate"])
+    rows = contrast(
+        "recipe.lr=0.1", "recipe.lr=0.01", where="mode=aligned", store=store.path
+    )
+    for row in rows["systems"]:
+        mine = price["tracks"][row["track"]]
+        for key in ("mean", "low", "high"):
+            assert mine[key] == pytest.approx(row["difference"][key], abs=1e-12)
+    assert rest["sum"] == price["price"]
+    compared = summarise(native)["systems"][0]
+    for key in ("mean", "low", "high"):
+        assert rest["gap"][key] == pytest.approx(compared["difference"][key], abs=1e-12)
+    named = {"default": "learning rate", "torch": "0.1", "keras": "0.01"}
+    about = runs[0].record
+    told = {
+        **{k: about[k] for k in ("system", "precision", "device", "threads", "epochs")},
+        **{"data": "digits", "n_train": 1000, "n_test": 500, "seeds": 3},
+        **{"design": "screening", "points": [[], []], "margin": 0.005, "command": ""},
+        "defaults": [named | price],
+        **rest,
+    }
+    record.keep(
+        store.path,
+        "ledger",
+        {"systems": [told]},
+        command="",
+        environment={},
+        subject="rasbt-mlp",
+    )
+    path = tmp_path / "page.html"
+    report(store=store.path, output=path)
+    page = path.read_text()
+    for one in (price["price"], *price["tracks"].values(), rest["gap"], rest["left"]):
+        low, mean, high = (f"{100 * one[k]:.2f}" for k in ("low", "mean", "high"))
+        assert f"{mean} [{low} to {high}]" in page
+    for row in rows["systems"]:
+        assert f"{100 * row['difference']['mean']:.2f}" in page
+
+
+def test_a_ledger_with_a_run_that_diverged_prices_nothing_and_says_which(tmp_path):
+    store = Store(tmp_path / "runs")
+    runs = [
+        add(store, seed, wrong=5, track=track, lr=lr)
+        for lr in (0.1, 0.01)
+        for seed in range(3)
+        for track in SIDES
+    ]
+    runs[3] = add(store, 7, wrong=0, diverged_at=4)
+    found = Ledger(design(1), runs, runs[:6], margin=0.005)
+    assert found.prices()[0]["price"] is None
+    assert found.rest(["x"])["diverged"]
