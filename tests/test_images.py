@@ -112,13 +112,13 @@ def test_sixteen_bits_of_the_other_byte_order_too():
 
 
 def test_a_transparent_grey_of_sixteen_bits_is_filled():
-    values = np.array([[0x1234, 0x1235]], np.uint16)
+    values = np.array([[0x1234, 0x1235, 0xFFFF]], np.uint16)
     content = encoded(Image.fromarray(values))
     chunk = b"tRNS" + struct.pack(">H", 0x1234)
     chunk = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
     at = content.index(b"IDAT") - 4
     found = read(content[:at] + chunk + content[at:], Framing(colour=WHITE))
-    assert found.pixels[0, :, 0].tolist() == [255, 0x12]
+    assert found.pixels[0, :, 0].tolist() == [255, 0x12, 255]
 
 
 def test_transparency_is_laid_on_the_colour_that_is_asked_for():

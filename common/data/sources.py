@@ -30,7 +30,13 @@ from common.data.canonical import PUBLIC, Canonical
 from common.data.dataset import Dataset
 from common.data.digits import build_digits
 from common.data.features import open_features
-from common.data.folder import Listing, SizesDiffer, build_folder, scan
+from common.data.folder import (
+    Listing,
+    SizesDiffer,
+    build_folder,
+    no_pictures,
+    scan,
+)
 from common.data.parts import coloured, hold_out, leave_out, limit, resize, subset
 from common.errors import Refused
 
@@ -257,10 +263,7 @@ def _open_folder(request: DataRequest, path: Path) -> Entry:
 def _unless_bad(entry: Entry, request: DataRequest) -> Entry:
     """`entry`, unless files were skipped for it that this request does not skip."""
     if entry.skipped and not request.skip_bad:
-        raise Refused(
-            f"every file of a class folder must be a picture, got {entry.skipped[0]}; "
-            "remove it, or skip such files with --skip-bad"
-        )
+        raise no_pictures(entry.skipped)
     return entry
 
 
