@@ -135,6 +135,7 @@ def new_class(
     )
     result = study.measure(chosen, shortcut)
     result |= {"refused": refused, "notes": list(sorted_photos.notes)}
+    result |= base.found.for_json()
     subject = f"{name} in {system}; {', '.join(names)}"
     outcome.told("new-class", result, runs, subject=subject, tracks=names)
     if target := path_of(save):

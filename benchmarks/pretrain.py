@@ -110,6 +110,7 @@ def pretrain(
         threads=asked.threads,
         device=asked.device,
     )
+    found |= setting.pictures.found.for_json()
     print(
         f"{output}: {resolved.name} trained in {track} on "
         f"{len(setting.pictures.classes)} classes of {setting.pictures.name}, "

@@ -254,7 +254,7 @@ def transfer(
         "weights": base.source if base else None,
         "features": features_of(base.spec) if lesson.cache and base else None,
         "cache": lesson.cache,
-    }
+    } | pictures.found.for_json()
     subject = f"{mode} on {pictures.name}; {', '.join(names)}"
     outcome.kept("transfer", summary, runs, subject=subject, tracks=names)
     return summary

@@ -8,7 +8,7 @@ pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,10 @@ class Found:
     left_out: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def for_json(self) -> dict[str, Any]:
+        """All of it, under one key, for what --json writes; nothing of no folder."""
+        return {"folder": asdict(self)} if self.layout else {}
 
     def lines(self) -> list[str]:
         """What a screen shows: a few names of each kind."""

@@ -327,9 +327,8 @@ def _cure(listing: Listing, label: int) -> str:
     name = classes[label]
     for _, other, path, why in listing.odd:
         if other == label:
-            return (
-                f"{printable(path.relative_to(listing.root))} is {why}; put them there"
-            )
+            shown = printable(path.relative_to(listing.root))
+            return f"{shown} is {why}; put a folder of pictures there"
     twins = [c for c in classes if c != name and _plain(c) == _plain(name)]
     if twins:
         return (
@@ -380,7 +379,7 @@ def build_folder(
         skipped=tuple(seen.skipped),
         left_out=listing.arranged.left_out,
         ignored=listing.ignored,
-        remarks=tuple(f"{n:,} x {said}" for said, n in seen.remarks.most_common()),
+        remarks=tuple(_counted(said, n) for said, n in seen.remarks.most_common()),
     )
     return Content(
         name=name,
@@ -400,10 +399,14 @@ def _note(listing: Listing, seen: Progress, size: tuple[int, int] | None) -> str
     if seen.skipped:
         files = "file" if len(seen.skipped) == 1 else "files"
         said.append(f"{len(seen.skipped):,} {files} of {len(listing):,} skipped")
-    said += [f"{n:,} x {kind}" for kind, n in seen.remarks.items() if kind == CUT]
+    said += [_counted(kind, n) for kind, n in seen.remarks.items() if kind == CUT]
     if 0 < seen.depth < DEPTHS[-1]:
         said.append(f"greys of 16 bits taken as {seen.depth} bits")
     return "; ".join(said)
+
+
+def _counted(said: str, n: int) -> str:
+    return f"{said} ({n:,} {'picture' if n == 1 else 'pictures'})"
 
 
 def _decoded(

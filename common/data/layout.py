@@ -135,37 +135,44 @@ def arrange(root: Path) -> Arrangement:
         Refused: It looks like a split that is not complete, or whose pictures are
             loose; the message says what was seen and what is known.
     """
-    start, here = _unwrapped(root)
+    way = _unwrapped(root)
+    start, here = next(reversed(way.items()))
     parts = [(part_named(name), name) for name in here.folders]
     named = [(part, name) for part, name in parts if part is not None]
     several = len({part for part, _ in named}) > 1
     if several or any(inside(start / name).folders for _, name in named):
-        return _split(root, start, here, named)
+        return _split(root, way, named)
     notes = [
-        f"{name} is taken as a class, no other part is beside it" for _, name in named
+        f"{printable(name)} is taken as a class, no other part is beside it"
+        for _, name in named
     ]
     said = f"{_shown(start, root)}<class>/*, no split"
-    return _arranged(root, {TRAIN: start}, {start: here}, said, notes)
+    return _arranged(root, {TRAIN: start}, way, said, notes)
 
 
-def _unwrapped(root: Path) -> tuple[Path, Inside]:
-    """The folder that holds the data: archives put one around them, or more."""
+def _unwrapped(root: Path) -> dict[Path, Inside]:
+    """The way to the folder that holds the data, which is the last.
+
+    Archives put one folder around them, or more.
+    """
     folder, here = root, inside(root)
+    way = {root: here}
     for _ in range(DEPTH):
         only = here.folders[0] if len(here.folders) == 1 else None
         if only is None or here.loose:
             break
         if part_named(only) is not None:
-            return folder, here
+            return way
         folder = folder / only
-        here = inside(folder)
-    return (folder, here) if len(here.folders) > 1 else (root, inside(root))
+        here = way[folder] = inside(folder)
+    return way if len(here.folders) > 1 else {root: way[root]}
 
 
 def _split(
-    root: Path, start: Path, here: Inside, named: Sequence[tuple[int, str]]
+    root: Path, way: dict[Path, Inside], named: Sequence[tuple[int, str]]
 ) -> Arrangement:
     """The arrangement of a folder with parts."""
+    start, here = next(reversed(way.items()))
     tops: dict[int, Path] = {}
     for part, name in named:
         if part in tops:
@@ -190,7 +197,7 @@ def _split(
     said = ", ".join(
         f"{PARTS[part]}: {_shown(top, root)}<class>/*" for part, top in tops.items()
     )
-    looked = {start: here} | {top: within[part] for part, top in tops.items()}
+    looked = dict(way) | {top: within[part] for part, top in tops.items()}
     left = [_shown(start / name, root) for name in beside]
     return _arranged(root, tops, looked, said, notes, left=left)
 
@@ -226,13 +233,17 @@ def _check_parts(root: Path, tops: dict[int, Path], within: dict[int, Inside]) -
             cure += f", or move {tops[part].name}/ away"
         elif part != TRAIN and train:
             cure += (
-                f", or name {_shown(tops[TRAIN], root)} itself, which is then split "
-                "one in five"
+                f", or name {printable(tops[TRAIN])} itself, which is then split one "
+                "in five"
             )
-        raise Refused(
-            f"pictures stand in class folders, {printable(root)} looks like a split "
-            f"without them ({seen}; {KNOWN}); {cure}"
+        rule = (
+            f"the parts of a split have the same class folders, {printable(root)} has "
+            f"none of train's in {tops[part].name}"
+            if within[part].folders
+            else f"pictures stand in class folders, {printable(root)} looks like a "
+            "split without them"
         )
+        raise Refused(f"{rule} ({seen}; {KNOWN}); {cure}")
     if TRAIN not in tops:
         raise Refused(
             f"a folder with parts needs train/<class>/, {printable(root)} has none "
@@ -241,7 +252,7 @@ def _check_parts(root: Path, tops: dict[int, Path], within: dict[int, Inside]) -
     if len(tops) < 2:
         raise Refused(
             f"a folder with train/<class>/ needs test/<class>/ too, {printable(root)} "
-            f"has none ({seen}; {KNOWN}); add it, or name {_shown(tops[TRAIN], root)} "
+            f"has none ({seen}; {KNOWN}); add it, or name {printable(tops[TRAIN])} "
             "itself to have it split"
         )
 

@@ -227,7 +227,8 @@ def _known(dataset: Dataset, name: str) -> str:
             return known
     near = get_close_matches(name, dataset.classes, 1)
     alike = next((c for c in dataset.classes if c.strip() == name.strip()), "")
-    cut = [c for c in dataset.classes if "," in c and name in c.split(",")]
+    pieces = {c: [p.strip() for p in c.split(",")] for c in dataset.classes if "," in c}
+    cut = [c for c, found in pieces.items() if name.strip() in found]
     cure = f"choose from {', '.join(dataset.classes)}"
     if alike or cut:  # an option with commas between cannot name it
         cure = f"name it by itself as --class {(alike or cut[0])!r}"
