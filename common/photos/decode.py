@@ -342,6 +342,8 @@ def _read(name: str, content: bytes, framing: Framing) -> Picture:
     if picture.mode.startswith("I;16"):
         depth = _depth(picture, max(framing.depth, loaded.depth), notes)
         picture = _eight_bits(picture, depth)
+    if loaded.image.format == "BMP" and picture.mode == "RGBA":
+        picture = _shown(picture, notes)
     picture = _flat(name, picture, framing.colour, notes)
     if framing.channels is not None:
         picture = picture.convert("RGB" if framing.channels == 3 else "L")
@@ -489,6 +491,14 @@ def _flat(
         grey = grey and len(set(colour)) == 1
     wanted = "L" if grey else "RGB"
     return picture if picture.mode == wanted else picture.convert(wanted)
+
+
+def _shown(picture: Image.Image, notes: list[str]) -> Image.Image:
+    """A bitmap without the transparency that its writer left at zero, as viewers do."""
+    if picture.getchannel("A").getextrema() != (0, 0):
+        return picture
+    notes.append("its empty transparency is not used")
+    return picture.convert("RGB")
 
 
 def _brightest(picture: Image.Image) -> int:

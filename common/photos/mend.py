@@ -60,11 +60,15 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _unpacked(chunk: bytes) -> int:
     """Bytes of a text, unpacked; never more than a little over LARGE are."""
-    packed = chunk.find(b"\x78", 8)  # where a zlib stream may begin
-    if chunk[4:8] == b"tEXt" or packed < 0:
+    _, _, rest = chunk[8:].partition(b"\0")
+    if chunk[4:8] == b"zTXt":
+        rest = rest[1:]
+    elif chunk[4:8] == b"iTXt" and rest[:1] == b"\1":  # behind two more texts
+        rest = rest[2:].split(b"\0", 2)[-1]
+    else:
         return len(chunk)
     try:
-        return len(zlib.decompressobj().decompress(chunk[packed:], LARGE + 1))
+        return len(zlib.decompressobj().decompress(rest, LARGE + 1))
     except zlib.error:
         return len(chunk)
 

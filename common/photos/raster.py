@@ -94,9 +94,10 @@ def _values(rest: memoryview, n: int, top: int, *, plain: bool) -> NDArray[np.ui
         text = COMMENT.sub(b" ", bytes(rest))
         if not PLAIN.fullmatch(text):
             raise Spoilt("no numbers where its header announces them")
-        # Of no text NumPy makes one number.
-        count = n if text.strip() else 0
-        values = np.fromstring(text.decode(), np.int64, count, sep=" ")
+        if text.strip():  # of no text NumPy makes one number
+            values = np.fromstring(text.decode(), np.int64, sep=" ")[:n]
+        else:
+            values = np.empty(0, np.int64)
     else:
         kind = np.dtype("u1" if top < 256 else ">u2")
         n_read = min(n, len(rest) // kind.itemsize)
