@@ -37,6 +37,7 @@ from benchmarks.request import (
     several,
     tracks_of,
 )
+from common.data.folder import class_named
 from common.errors import Failed, Refused
 from common.photos import hidden
 from common.photos import sort as photos
@@ -177,7 +178,7 @@ class Seen:
         if self.keep is None or len(self.found) < self.keep:
             self.found.append(entry)
         if picture:
-            self.labelled.add(path.parent.name, entry["tracks"])
+            self.labelled.add(class_named(path.parent.name), entry["tracks"])
         if picture and self.sheets:
             draw(self.sheets, self.number, path, picture, entry["tracks"])
 
@@ -224,9 +225,8 @@ def choose(
     """The networks that the options name."""
     if classes and weights is None:
         raise Refused(
-            "--classes and --class name the labels of a --weights file, got no such "
-            "file; leave "
-            "it out, a run knows its classes"
+            "--classes names the labels of a --weights file, as --class does, got no "
+            "such file; leave it out, a run knows its classes"
         )
     if weights is None and system == SYSTEM:
         return from_file(imported(system), store, None, None, tracks)

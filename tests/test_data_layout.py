@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchmarks.data import data_list, prepare
 from benchmarks.request import class_names, opened
+from benchmarks.transfer import held_of
 from common.data import DataRequest, Dataset, open_data
 from common.data.folder import DEEPEST, build_folder, scan
 from common.data.layout import TEST, TRAIN, VALID, part_named
@@ -106,6 +107,16 @@ def test_a_third_part_is_the_validation_part(root, name):
     assert sizes(got(root)) == (6, 2, 4)  # from the cache too
     with pytest.raises(Refused, match=r"one validation part.* 2 .*leave --valid out"):
         got(root, valid=2)
+
+
+def test_transfer_chooses_on_the_validation_part_that_is_there(root):
+    for part, n in (("train", 9), ("test", 2), ("val", 1)):
+        fill(root / part, "cat", "dog", n=n)
+    assert held_of(None, got(root)) == 0
+    with pytest.raises(Refused, match="one validation part.*leave --valid out"):
+        held_of(3, got(root))
+    shutil.rmtree(root / "val")
+    assert (held_of(None, got(root)), held_of(3, got(root))) == (2, 3)
 
 
 def test_without_a_test_part_validation_tests_and_the_table_says_so(root):
