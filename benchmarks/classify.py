@@ -131,9 +131,10 @@ def classify(
     subject = f"{amount(total, 'photo')}; {', '.join(chosen.networks)}"
     outcome.kept("classify", result, out, subject=subject, tracks=list(chosen.networks))
     if seen.bad:
+        others = ", the others were answered" if seen.bad < total else ""
         raise Failed(
             f"every photo must be one that can be read, {seen.bad} of {total} could "
-            "not; each is named above with what to do, the others were answered"
+            f"not; each is named above with what to do{others}"
         )
     return result
 

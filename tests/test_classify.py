@@ -213,7 +213,7 @@ def test_no_framework_starts_where_no_photo_can_be_read(store, shots, given):
 
 
 def test_what_systems_leave_is_no_photo_and_is_counted(store, shots, capsys):
-    """Also where a shell names it, as photos/* does; a hidden photo that is named is."""
+    """Also where a shell names it, as photos/* does; a hidden photo can be named."""
     for name in ("Thumbs.db", ".DS_Store", "._0.png", "__MACOSX/0.png", ".git/x"):
         (shots / name).parent.mkdir(exist_ok=True)
         (shots / name).write_text("no picture")

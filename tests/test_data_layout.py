@@ -113,7 +113,7 @@ def test_transfer_chooses_on_the_validation_part_that_is_there(root):
     for part, n in (("train", 9), ("test", 2), ("val", 1)):
         fill(root / part, "cat", "dog", n=n)
     assert held_of(None, got(root)) == 0
-    with pytest.raises(Refused, match="one validation part.*leave --valid out"):
+    with pytest.raises(Refused, match=r"one validation part.*leave --valid out"):
         held_of(3, got(root))
     shutil.rmtree(root / "val")
     assert (held_of(None, got(root)), held_of(3, got(root))) == (2, 3)

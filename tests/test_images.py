@@ -6,6 +6,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
 from io import BytesIO
@@ -37,6 +38,7 @@ MUTANTS = 2000
 # Seconds for all mutants together, of which two are needed: a decoder that never ends
 # holds Python's lock, so that only a watchdog can say where; nothing is measured.
 HANG = 600.0
+SLOW = 1.0  # seconds of the processor that no small file may take
 # Pixels that a JPEG of 12 million may be decoded to for 24 x 32.
 DRAFTED = 12_000_000 // 16
 ROOT = Path(__file__).parents[1]
@@ -853,6 +855,7 @@ def test_mutated_files_give_a_picture_or_one_line(decoded):
     pictures, said = 0, []
     for k in range(MUTANTS):
         content = mutated(rng, files)
+        start = time.process_time()
         try:
             found = read(content, framing)
         except BadPicture as error:
@@ -862,6 +865,7 @@ def test_mutated_files_give_a_picture_or_one_line(decoded):
             assert found.pixels.shape == (32, 32, 3), k
             blank = (found.pixels == found.pixels[0, 0]).all()
             assert blank == ("one colour all over" in found.notes), k
+        assert time.process_time() - start < SLOW, k
     assert not [line for line in said if "\n" in line]
     assert all(line.startswith("a photo must be") for line in said)
     assert max(decoded) <= MAX_PIXELS

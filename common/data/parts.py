@@ -231,7 +231,8 @@ def _known(dataset: Dataset, name: str) -> str:
     cut = [c for c, found in pieces.items() if name.strip() in found]
     cure = f"choose from {', '.join(dataset.classes)}"
     if alike or cut:  # an option with commas between cannot name it
-        cure = f"name it by itself as --class {(alike or cut[0])!r}"
+        whole = repr(alike or cut[0])
+        cure = f"name it by itself as --class {whole} (pretrain: --leave-out-class)"
     elif near:
         cure = f"did you mean {near[0]}?"
     raise Refused(f"a class must be one of {dataset.name}'s, got {name}; {cure}")
