@@ -173,7 +173,7 @@ def transfer(
         int | None,
         options.option(
             int | None,
-            "Training pictures to choose the best epoch on.  [a tenth, or a folder's]",
+            "Training pictures to choose the best epoch on.  [a tenth, without val/]",
         ),
     ] = None,
     flip: Annotated[

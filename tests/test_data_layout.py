@@ -148,6 +148,33 @@ def test_two_folders_for_one_part_are_refused(root, second):
         got(root)
 
 
+@pytest.mark.parametrize("alone", ["train", "test", "dev"])
+def test_a_part_with_nothing_beside_it_is_no_class(root, alone):
+    add(*(root / alone / f"cat.{i}.png" for i in range(3)))
+    (root / "sample_submission.csv").write_text("id,label")
+    with pytest.raises(Refused, match=rf"{alone}/ has 3 loose pictures.*known are"):
+        got(root)
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Training", "val", "test")])
+def test_parts_inside_of_classes_are_not_mixed(root, parts):
+    for name in ("cat", "dog"):
+        fill(root / name, *parts)
+    with pytest.raises(Refused, match=r"parts hold the classes .*cat of .* in it"):
+        got(root)
+
+
+def test_an_archive_is_not_a_folder(root):
+    (root / "photos.zip").write_bytes(b"PK")
+    with pytest.raises(Refused, match=r"got the file \S+photos.zip; unpack it"):
+        got(root / "photos.zip")
+
+
+def test_a_folder_may_have_a_name_that_is_no_text(root):
+    place = root / os.fsdecode(b"caf\xe9\n")
+    assert got(fill(place, "cat", "dog")).name == r"caf\xe9\n"
+
+
 @pytest.mark.parametrize("alone", ["train", "test", "val"])
 def test_one_part_alone_is_refused_and_never_a_class(root, alone):
     fill(root / alone, "cat", "dog")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from common.data.cache import IMAGES, Content, write_images
 from common.data.dataset import Found, few
-from common.data.layout import VALID, Arrangement, arrange, inside
+from common.data.layout import VALID, Arrangement, arrange, inside, part_named
 from common.data.split import HELD_OUT, held_out
 from common.errors import Refused
 from common.photos.decode import (
@@ -137,9 +137,12 @@ def scan(root: Path) -> Listing:
             to train on or to test with; or it looks like a split and is none.
     """
     if not root.is_dir():
+        found, cure = (
+            ("the file ", "unpack it") if root.exists() else ("", "check the path")
+        )
         raise Refused(
-            f"a folder data set must be a folder that is there, got {printable(root)}; "
-            "check the path"
+            f"a folder data set must be a folder that is there, got {found}"
+            f"{printable(root)}; {cure}"
         )
     arranged = arrange(root)
     found = sorted(
@@ -151,6 +154,7 @@ def scan(root: Path) -> Listing:
     labels = {name: label for label, name in enumerate(classes)}
     folders = tuple((part, labels[name], path) for part, name, path in found)
     walks = [_walk(path, root) for *_, path in folders]
+    _check_parts_within(root, folders, walks)
     listing = Listing(
         root=root,
         arranged=arranged,
@@ -253,6 +257,26 @@ def _stamp(
         told = f"{part} {str(folder.relative_to(root))!r}: {walk.files} {walk.odd}\n"
         stamp.update(told.encode())
     return stamp.hexdigest()
+
+
+def _check_parts_within(
+    root: Path, folders: Sequence[tuple[int, int, Path]], walks: Sequence[_Walked]
+) -> None:
+    """Refuse classes that have the parts inside: read as one they would be mixed.
+
+    Raises:
+        Refused: A class's folder has two of train/, val/ and test/ in it.
+    """
+    for (*_, path), walk in zip(folders, walks, strict=True):
+        firsts = {name.partition("/")[0] for name, *_ in walk.files if "/" in name}
+        parts = sorted(name for name in firsts if part_named(name) is not None)
+        if len({part_named(name) for name in parts}) > 1:
+            raise Refused(
+                "parts hold the classes and not classes the parts, "
+                f"{printable(path.relative_to(root))} of {printable(root)} has "
+                f"{few([printable(name) for name in parts])} in it; arrange it as "
+                "ROOT/{train,test}/<class>/* or ROOT/{train,val,test}/<class>/*"
+            )
 
 
 def _twins(found: Sequence[tuple[int, str, Path]]) -> Iterator[str]:
@@ -431,6 +455,8 @@ def _decoded(
         except BadPicture as error:
             seen.skipped.append(_bad(listing, path, error.found))
             continue
+        if seen.skipped and not skip_bad:
+            continue  # only to name all that are bad
         picture = found.pixels
         if picture.shape[2] == 3 and grey:
             raise _Coloured

@@ -26,8 +26,8 @@ TRAIN, TEST, VALID = 0, 1, 2  # as `split` has them
 PARTS = ("train", "test", "val")
 WORDS = (
     ("train", "training"),
-    ("test", "testing"),
-    ("val", "valid", "validation"),
+    ("test", "testing", "eval", "evaluation", "holdout"),
+    ("val", "valid", "validation", "dev"),
 )
 BESIDE = r"(?:set|data|dataset|images?|imgs?|pictures?|photos?|split|folder)"
 NAMED = re.compile(
@@ -140,7 +140,12 @@ def arrange(root: Path) -> Arrangement:
     parts = [(part_named(name), name) for name in here.folders]
     named = [(part, name) for part, name in parts if part is not None]
     several = len({part for part, _ in named}) > 1
-    if several or any(inside(start / name).folders for _, name in named):
+    nothing_else = bool(named) and len(named) == len(here.folders)
+    if (
+        several
+        or nothing_else
+        or any(inside(start / name).folders for _, name in named)
+    ):
         return _split(root, way, named)
     notes = [
         f"{printable(name)} is taken as a class, no other part is beside it"

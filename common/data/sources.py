@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +40,7 @@ from common.data.folder import (
 )
 from common.data.parts import coloured, hold_out, leave_out, limit, resize, subset
 from common.errors import Refused
+from common.photos.decode import printable
 
 NAMED = ("digits", *PUBLIC)
 
@@ -191,7 +193,7 @@ def entry_path(request: DataRequest, *, cache: str | Path | None = None) -> Path
     root = root.resolve()
     asked = f"{root}\n{request.size}"
     return cache_folder(cache) / (
-        f"{root.name}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+        f"{root.name}-{hashlib.sha256(os.fsencode(asked)).hexdigest()[:16]}"
     )
 
 
@@ -252,7 +254,7 @@ def _open_folder(request: DataRequest, path: Path) -> Entry:
         if entry is not None and entry.stamp == listing.stamp:
             return _unless_bad(entry, request)
     # A folder that is called like a public data set is not that data set.
-    name = f"{root.name} (folder)" if root.name in NAMED else root.name
+    name = f"{root.name} (folder)" if root.name in NAMED else printable(root.name)
     build = partial(
         _build_folder, listing, name=name, size=request.size, skip_bad=request.skip_bad
     )
