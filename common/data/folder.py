@@ -137,12 +137,11 @@ def scan(root: Path) -> Listing:
             to train on or to test with; or it looks like a split and is none.
     """
     if not root.is_dir():
-        found, cure = (
-            ("the file ", "unpack it") if root.exists() else ("", "check the path")
-        )
+        shown, cure = printable(root), "check the path"
+        if root.exists():
+            shown, cure = f"the file {shown}", "unpack an archive, or name the folder"
         raise Refused(
-            f"a folder data set must be a folder that is there, got {found}"
-            f"{printable(root)}; {cure}"
+            f"a folder data set must be a folder that is there, got {shown}; {cure}"
         )
     arranged = arrange(root)
     found = sorted(
