@@ -109,6 +109,17 @@ def test_a_third_part_is_the_validation_part(root, name):
         got(root, valid=2)
 
 
+def test_a_validation_part_without_pictures_is_refused(root):
+    for part in ("train", "test"):
+        fill(root / part, "cat", "dog")
+    (root / "val" / "cat").mkdir(parents=True)
+    with pytest.raises(Refused, match=r"a validation part has pictures, \S+/val has"):
+        got(root)
+    (root / "val" / "cat" / "x.txt").write_text("hello")
+    with pytest.raises(Refused, match=r"a validation part has pictures, \S+/val has"):
+        got(root, skip_bad=True)
+
+
 def test_transfer_chooses_on_the_validation_part_that_is_there(root):
     for part, n in (("train", 9), ("test", 2), ("val", 1)):
         fill(root / part, "cat", "dog", n=n)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from common.data.cache import IMAGES, Content, write_images
 from common.data.dataset import Found, few
-from common.data.layout import VALID, Arrangement, arrange, inside, part_named
+from common.data.layout import PARTS, VALID, Arrangement, arrange, inside, part_named
 from common.data.split import HELD_OUT, held_out
 from common.errors import Refused
 from common.photos.decode import (
@@ -165,14 +165,7 @@ def scan(root: Path) -> Listing:
             for (part, label, path), walk in zip(folders, walks, strict=True)
             for name, why in walk.odd
         ),
-        ignored=(
-            *arranged.ignored,
-            *(
-                printable(f"{path.relative_to(root)}/{name}")
-                for (*_, path), walk in zip(folders, walks, strict=True)
-                for name in walk.ignored
-            ),
-        ),
+        ignored=(*arranged.ignored, *_ignored(root, folders, walks)),
         notes=(*arranged.notes, *_twins(found), *_nested(walks)),
         stamp=_stamp(root, arranged, folders, walks),
     )
@@ -258,6 +251,15 @@ def _stamp(
     return stamp.hexdigest()
 
 
+def _ignored(
+    root: Path, folders: Sequence[tuple[int, int, Path]], walks: Sequence[_Walked]
+) -> Iterator[str]:
+    """What was ignored in the classes' folders, as it is told."""
+    for (*_, path), walk in zip(folders, walks, strict=True):
+        for name in walk.ignored:
+            yield printable(f"{path.relative_to(root)}/{name}")
+
+
 def _check_parts_within(
     root: Path, folders: Sequence[tuple[int, int, Path]], walks: Sequence[_Walked]
 ) -> None:
@@ -310,16 +312,17 @@ def _nested(walks: Sequence[_Walked]) -> Iterator[str]:
 
 
 def _counts(listing: Listing) -> NDArray[np.int64]:
-    """Files of each class, (1 or 2 splits, classes); of the validation part none."""
-    counts = np.zeros((2, len(listing.classes)), np.int64)
+    """Files of each class in each part, (3, classes)."""
+    counts = np.zeros((len(PARTS), len(listing.classes)), np.int64)
     for (part, label, _), names in zip(listing.folders, listing.names, strict=True):
-        if part != VALID:
-            counts[part, label] += len(names)
-    return counts if listing.given else counts[:1]
+        counts[part, label] += len(names)
+    return counts
 
 
-def _check_counts(listing: Listing, counts: NDArray[np.int64]) -> None:
-    """Refuse what cannot be learned or tested; counts: (1 or 2 splits, classes)."""
+def _check_counts(listing: Listing, all_counts: NDArray[np.int64]) -> None:
+    """Refuse what cannot be learned, tested or chosen on; counts: (3, classes)."""
+    tops = dict(listing.arranged.tops)
+    counts = all_counts[: 2 if listing.given else 1]
     root, classes = printable(listing.root), listing.classes
     if not classes or not counts.any():
         loose = [n for n in listing.arranged.left_out if "/" not in n]
@@ -333,6 +336,11 @@ def _check_counts(listing: Listing, counts: NDArray[np.int64]) -> None:
         raise Refused(
             f"a data set needs two or more classes, {root} has only "
             f"{printable(classes[0])}; add a folder for another class"
+        )
+    if VALID in tops and not all_counts[VALID].any():
+        raise Refused(
+            f"a validation part has pictures, {printable(tops[VALID])} has none; add "
+            "some or move it away"
         )
     need, wants = (1, "in train and in test") if listing.given else (2, "in its folder")
     for label in np.flatnonzero((counts < need).any(axis=0)).tolist():
@@ -392,9 +400,9 @@ def build_folder(
         except _Deeper as more:
             depth = more.depth
     labels, split = np.array(seen.labels, np.int64), np.array(seen.split, np.uint8)
-    counts = np.zeros((3, len(listing.classes)), np.int64)
+    counts = np.zeros((len(PARTS), len(listing.classes)), np.int64)
     np.add.at(counts, (split, labels), 1)
-    _check_counts(listing, counts[: 2 if listing.given else 1])
+    _check_counts(listing, counts)
     if not listing.given:
         split = held_out(labels).astype(np.uint8)
     found = Found(

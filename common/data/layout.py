@@ -231,24 +231,8 @@ def _check_parts(root: Path, tops: dict[int, Path], within: dict[int, Inside]) -
     seen = ", ".join(_seen(tops[part], root, within[part]) for part in sorted(tops))
     train = within.get(TRAIN, Inside()).folders
     for part in sorted(within):
-        if within[part].folders and not _strange(train, within[part].folders):
-            continue
-        cure = "put each picture into a folder with its class's name"
-        if part == VALID and TEST in tops:
-            cure += f", or move {tops[part].name}/ away"
-        elif part != TRAIN and train:
-            cure += (
-                f", or name {printable(tops[TRAIN])} itself, which is then split one "
-                "in five"
-            )
-        rule = (
-            f"the parts of a split have the same class folders, {printable(root)} has "
-            f"none of train's in {tops[part].name}"
-            if within[part].folders
-            else f"pictures stand in class folders, {printable(root)} looks like a "
-            "split without them"
-        )
-        raise Refused(f"{rule} ({seen}; {KNOWN}); {cure}")
+        if not within[part].folders or _strange(train, within[part].folders):
+            raise _loose(root, tops, within, part, seen)
     if TRAIN not in tops:
         raise Refused(
             f"a folder with parts needs train/<class>/, {printable(root)} has none "
@@ -260,6 +244,30 @@ def _check_parts(root: Path, tops: dict[int, Path], within: dict[int, Inside]) -
             f"has none ({seen}; {KNOWN}); add it, or name {printable(tops[TRAIN])} "
             "itself to have it split"
         )
+
+
+def _loose(
+    root: Path,
+    tops: Mapping[int, Path],
+    within: Mapping[int, Inside],
+    part: int,
+    seen: str,
+) -> Refused:
+    """What to say of a part without the class folders."""
+    cure = "put each picture into a folder with its class's name"
+    if part == VALID and TEST in tops:
+        cure += f", or move {printable(tops[part].name)}/ away"
+    elif part != TRAIN and within.get(TRAIN, Inside()).folders:
+        train = printable(tops[TRAIN])
+        cure += f", or name {train} itself, which is then split one in five"
+    shown = printable(root)
+    rule = f"pictures stand in class folders, {shown} looks like a split without them"
+    if within[part].folders:
+        rule = (
+            f"the parts of a split have the same class folders, {shown} has none of "
+            f"train's in {printable(tops[part].name)}"
+        )
+    return Refused(f"{rule} ({seen}; {KNOWN}); {cure}")
 
 
 def _strange(train: Sequence[str], here: Sequence[str]) -> bool:
