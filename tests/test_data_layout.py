@@ -322,6 +322,14 @@ def test_all_bad_files_are_named_at_once(root, capsys, monkeypatch, tmp_path):
     assert "x10" not in said
 
 
+def test_what_would_make_pictures_of_bad_files_is_said(root):
+    fill(root, "cat", "dog")
+    (root / "cat" / "0.png").write_text("version https://git-lfs.github.com/spec/v1\n")
+    says = r"cat/0.png \(a Git LFS pointer, not the picture itself\); fetch it with"
+    with pytest.raises(Refused, match=says):
+        got(root)
+
+
 def test_what_was_seen_is_in_the_list_and_in_json(root):
     for part in ("train", "val", "test"):
         fill(root / part, "cat", "dog, big")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from common.photos.hidden import SYSTEM
 # Changing how a file becomes pixels changes this, and every folder is decoded again.
 DECODER = 3
 DEEPEST = 16  # folders in one another within a class
+# Advice for somebody who names single photos.
+AT_HAND = {"name a picture", "name a file", "name a file that can be read"}
 LINK = "a link to a folder, which is not followed"
 
 
@@ -86,6 +88,7 @@ class Progress:
     labels: list[int] = field(default_factory=list)
     split: list[int] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    advice: set[str] = field(default_factory=set)
     remarks: Counter[str] = field(default_factory=Counter)
     first: tuple[tuple[int, ...], Path] | None = None
     depth: int = 0  # bits of greys that are stored with 16
@@ -461,6 +464,7 @@ def _decoded(
             found = read(path, framing)
         except BadPicture as error:
             seen.skipped.append(_bad(listing, path, error.found))
+            seen.advice.add(error.advice)
             continue
         if seen.skipped and not skip_bad:
             continue  # only to name all that are bad
@@ -478,20 +482,26 @@ def _decoded(
         seen.split.append(split)
         yield picture
     if seen.skipped and not skip_bad:
-        raise no_pictures(seen.skipped)
+        raise no_pictures(seen.skipped, seen.advice - AT_HAND)
 
 
 def _bad(listing: Listing, path: Path, why: str) -> str:
     return f"{printable(path.relative_to(listing.root))} ({why})"
 
 
-def no_pictures(bad: Sequence[str]) -> Refused:
-    """What to say of files among the pictures that are none."""
+def no_pictures(bad: Sequence[str], advice: Collection[str] = ()) -> Refused:
+    """What to say of files among the pictures that are none.
+
+    Args:
+        bad: The files, each with what is wrong with it.
+        advice: What would make pictures of them.
+    """
     many = f"{len(bad):,} that are none: " if len(bad) > 1 else ""
     them = "them" if many else "it"
     return Refused(
-        f"every file of a class folder must be a picture, got {many}{few(bad)}; remove "
-        f"{them}, or skip such files with --skip-bad"
+        f"every file of a class folder must be a picture, got {many}{few(bad)}; "
+        f"{''.join(f'{one}, ' for one in sorted(advice))}remove {them}, or skip such "
+        "files with --skip-bad"
     )
 
 

@@ -83,11 +83,13 @@ class BadPicture(ValueError):
     Attributes:
         name: Which file.
         found: What is wrong with it, in a few words.
+        advice: What to do.
     """
 
     def __init__(self, name: str, found: str, advice: str) -> None:
         self.name = name
         self.found = found
+        self.advice = advice
         super().__init__(
             "a photo must be a whole JPEG, PNG, GIF, WebP, BMP, TIFF or PPM, got "
             f"{name} ({found}); {advice}"
