@@ -34,9 +34,12 @@ from benchmarks.request import (
     check_positive,
     path_of,
     paths_of,
+    several,
     tracks_of,
 )
+from common.data.folder import class_named
 from common.errors import Failed, Refused
+from common.photos import hidden
 from common.photos import sort as photos
 from common.photos.decode import (
     BadPicture,
@@ -76,6 +79,7 @@ def classify(
         options.Names | None,
         options.option(str | None, "Names for --weights, with commas between."),
     ] = None,
+    one_class: options.OneClass = None,
     top: Annotated[
         int | None,
         options.option(int | None, "Labels per photo.  [3, or 5 of ImageNet]"),
@@ -103,7 +107,10 @@ def classify(
     outcome.check_told(out)
     check_folder(save)
     names = tracks_of(tracks)
-    chosen = choose(Store(out["store"]), system, path_of(weights), classes, names)
+    given = paths_of(photo)
+    total = counted(given)
+    labels = [*between_commas(classes), *several(one_class)]
+    chosen = choose(Store(out["store"]), system, path_of(weights), labels, names)
     # ImageNet's networks are judged on the middle of a picture, not on all of it.
     imagenet = chosen.preprocessing == PREPROCESSING
     own = ("centre", "bilinear") if imagenet else ("fit", "bicubic")
@@ -112,13 +119,6 @@ def classify(
     for track in names:
         if track not in chosen.networks:
             print(f"{track} has no run that belongs to it: it is not asked")
-    given = paths_of(photo)
-    total = sum(1 for _ in photos.files(given))
-    if not total:
-        raise Refused(
-            f"classify needs a photo, got none in {printable(given[0])}; name a photo "
-            "or a folder of them"
-        )
     seen = Seen(
         chosen, path_of(save), scores=imagenet, keep=None if out["json"] else KEPT
     )
@@ -131,11 +131,31 @@ def classify(
     subject = f"{amount(total, 'photo')}; {', '.join(chosen.networks)}"
     outcome.kept("classify", result, out, subject=subject, tracks=list(chosen.networks))
     if seen.bad:
+        others = ", the others were answered" if seen.bad < total else ""
         raise Failed(
             f"every photo must be one that can be read, {seen.bad} of {total} could "
-            "not; each is named above with what to do, the others were answered"
+            f"not; each is named above with what to do{others}"
         )
     return result
+
+
+def counted(given: Sequence[Path]) -> int:
+    """How many photos there are; what is ignored is said in one line.
+
+    Raises:
+        Refused: There is none.
+    """
+    ignored: list[str] = []
+    total = sum(1 for _ in photos.files(given, ignored))
+    if said := hidden.line(ignored):
+        print(said, file=sys.stderr)
+    if not total:
+        where = printable(given[0]) if given else "the list of photos"
+        raise Refused(
+            f"classify needs a photo, got none in {where}; name a photo or a folder of "
+            "them"
+        )
+    return total
 
 
 class Seen:
@@ -159,7 +179,7 @@ class Seen:
         if self.keep is None or len(self.found) < self.keep:
             self.found.append(entry)
         if picture:
-            self.labelled.add(path.parent.name, entry["tracks"])
+            self.labelled.add(class_named(path.parent.name), entry["tracks"])
         if picture and self.sheets:
             draw(self.sheets, self.number, path, picture, entry["tracks"])
 
@@ -200,23 +220,27 @@ def choose(
     store: Store,
     system: str | None,
     weights: Path | None,
-    classes: options.Names | None,
+    classes: Sequence[str],
     tracks: Sequence[str],
 ) -> Choice:
     """The networks that the options name."""
     if classes and weights is None:
         raise Refused(
-            "--classes names the labels of a --weights file, got no such file; leave "
-            "it out, a run knows its classes"
+            "--classes names the labels of a --weights file, as --class does, got no "
+            "such file; leave it out, a run knows its classes"
         )
     if weights is None and system == SYSTEM:
         return from_file(imported(system), store, None, None, tracks)
     if weights is None:
         return from_store(store, system, tracks)
-    named = classes
+    return from_file(weights, store, system, classes or None, tracks)
+
+
+def between_commas(classes: options.Names | None) -> Sequence[str]:
+    """Labels in their order: those of a text between its commas, those of a list."""
     if isinstance(classes, str):
-        named = [name.strip() for name in classes.split(",")]
-    return from_file(weights, store, system, named or None, tracks)
+        return [name.strip() for name in classes.split(",")]
+    return classes or ()
 
 
 def answers(

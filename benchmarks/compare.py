@@ -117,6 +117,7 @@ def compare(
     summary = report.summarise(found, margin=margin, tracks=names)
     if found:
         outcome.shown("compare", summary, runs)
+    summary |= setting.pictures.found.for_json()
     outcome.written(summary, runs)
     outcome.check_finished(outcomes)
     return summary

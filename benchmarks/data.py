@@ -11,6 +11,7 @@ itself imports no framework.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from benchmarks.request import path_of, size_of
 from common import files, report
 from common.data import DataRequest
 from common.data.at_hand import read_at_hand
-from common.data.cache import DamagedEntry, cache_folder, load, read_meta
+from common.data.cache import DamagedEntry, cache_folder, found_in, load, read_meta
 from common.data.canonical import PUBLIC
 from common.data.folder import scan
 from common.data.sources import NAMED, entry_path, open_entry, store_canonical
@@ -64,7 +65,8 @@ def data_list(
 
     Returns:
         What --json writes: {"data": [{"name", "classes", "train", "test", "image",
-        "fingerprint" (or none), "prepared"}]}.
+        "fingerprint" (or none), "prepared"}]}; of what is prepared also "class_names",
+        "valid", and of a folder "layout", "skipped", "left_out", "ignored", "remarks".
     """
     if context is not None and context.invoked_subcommand:
         return {"data": []}
@@ -203,8 +205,9 @@ def _row(path: Path, facts: Row) -> Row:
     except DamagedEntry:
         return row | {"prepared": False}
     kept = ("name", "train", "test", "image", "fingerprint", "note", "source")
-    told = {key: meta[key] for key in kept}
-    return row | told | {"classes": len(meta["classes"]), "prepared": True}
+    told = {key: meta[key] for key in kept} | {"valid": meta.get("valid", 0)}
+    names = {"classes": len(meta["classes"]), "class_names": meta["classes"]}
+    return row | told | names | asdict(found_in(meta)) | {"prepared": True}
 
 
 def _state(path: Path) -> str:

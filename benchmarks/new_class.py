@@ -32,6 +32,7 @@ from benchmarks.request import (
 from common import remedies
 from common.data import DataRequest, Dataset
 from common.errors import Failed, Refused
+from common.photos import hidden
 from common.photos import sort as photos
 from common.photos.decode import BadPicture, Framing, framing_for, printable
 from common.report import drawings
@@ -134,6 +135,7 @@ def new_class(
     )
     result = study.measure(chosen, shortcut)
     result |= {"refused": refused, "notes": list(sorted_photos.notes)}
+    result |= base.found.for_json()
     subject = f"{name} in {system}; {', '.join(names)}"
     outcome.told("new-class", result, runs, subject=subject, tracks=names)
     if target := path_of(save):
@@ -193,13 +195,16 @@ def _load(
     """Photos that can be decoded, and a line for each file that cannot."""
     good: list[photos.Photo] = []
     bad: list[str] = []
-    for one in photos.files(paths):
+    ignored: list[str] = []
+    for one in photos.files(paths, ignored):
         try:
             if isinstance(one, BadPicture):
                 raise one
             good.append(photos.load(one, framing))
         except BadPicture as error:
             bad.append(str(error))
+    if said := hidden.line(ignored):
+        print(said, file=sys.stderr)
     return good, bad
 
 

@@ -91,6 +91,14 @@ Side = Annotated[
     int | None,
     option(int | None, "Pixels a side that every picture is resized to.", "--size"),
 ]
+OneClass = Annotated[
+    Names | None,
+    option(
+        list[str] | None,
+        "A class, whatever its name has in it; repeat it for more.",
+        "--class",
+    ),
+]
 Seeds = Annotated[int, option(int, "Runs per track: seeds 0 to N-1.")]
 Epochs = Annotated[int | None, option(int | None, "Epochs, in place of the recipe's.")]
 Tracks = Annotated[Names, option(str, "Tracks, with commas between.")]

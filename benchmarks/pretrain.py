@@ -20,8 +20,8 @@ from benchmarks.engine.runner import RunsFailed
 from benchmarks.request import (
     Setting,
     check_positive,
+    class_names,
     fitted,
-    listed,
     opened,
     several,
     tracks_of,
@@ -42,6 +42,14 @@ def pretrain(
         options.Names,
         options.option(str, "Classes not to train on, with commas between."),
     ] = "",
+    leave_out_class: Annotated[
+        options.Names | None,
+        options.option(
+            list[str] | None,
+            "One of them, whatever its name has in it; repeat it for more.",
+            "--leave-out-class",
+        ),
+    ] = None,
     size: options.Side = None,
     track: Annotated[str, options.option(str, "The track that trains it.")] = "torch",
     seed: Annotated[int, options.option(int, "Of the weights and the plan.")] = 0,
@@ -72,7 +80,7 @@ def pretrain(
     )
     request = DataRequest(
         source=str(data),
-        leave_out=listed(leave_out),
+        leave_out=class_names(leave_out, leave_out_class),
         side=size,
         limit=runs["limit"],
         skip_bad=runs["skip_bad"],
@@ -102,6 +110,7 @@ def pretrain(
         threads=asked.threads,
         device=asked.device,
     )
+    found |= setting.pictures.found.for_json()
     print(
         f"{output}: {resolved.name} trained in {track} on "
         f"{len(setting.pictures.classes)} classes of {setting.pictures.name}, "

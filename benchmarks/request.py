@@ -81,7 +81,10 @@ def opened(request: DataRequest) -> Dataset:
     if request.source in PUBLIC and not is_prepared(request, cache=None):
         print(f"preparing {request.source}: downloaded once", file=sys.stderr)
         download.prepare(request.source, "torch", None)
-    return open_data(request)
+    pictures = open_data(request)
+    for line in pictures.found.lines():
+        print(f"{pictures.name}: {line}", file=sys.stderr)
+    return pictures
 
 
 def fitted(
@@ -139,6 +142,15 @@ def listed(names: Names | None) -> tuple[str, ...]:
     given = [names] if isinstance(names, str) else names or ()
     found = (name.strip() for text in given for name in text.split(","))
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def class_names(names: Names | None, one_by_one: Names | None) -> tuple[str, ...]:
+    """Classes: of a text those between its commas; in a list, and `one_by_one`, whole.
+
+    A name may have commas and spaces at its ends.
+    """
+    between = listed(names) if isinstance(names, str) else tuple(names or ())
+    return tuple(dict.fromkeys((*between, *several(one_by_one))))
 
 
 def several(values: Names | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from benchmarks.measures.training_speed import Measurement
 from benchmarks.request import (
     check_positive,
     chosen_systems,
+    class_names,
     listed,
     opened,
     several,
@@ -73,6 +74,7 @@ def speed(
         options.Names,
         options.option(str, "inception-v3, transfer: classes, with commas between."),
     ] = "",
+    one_class: options.OneClass = None,
     epochs: Annotated[
         int, options.option(int, "inception-v3, transfer: of both loops.")
     ] = transfer_speed.EPOCHS,
@@ -133,7 +135,8 @@ def speed(
     ]
     rows: list[Row] = []
     if INCEPTION in wanted:  # trained here it would say nothing of how it is used
-        shared = of_inception(request, computer, listed(classes), size, rounds, weights)
+        chosen = class_names(classes, one_class)
+        shared = of_inception(request, computer, chosen, size, rounds, weights)
         if "predict" in uses:
             of_answers = answers.Asked(batch=batch, **shared)
             rows.append(answers.row(of_answers, names))

@@ -27,8 +27,8 @@ from benchmarks.request import (
     check_choice,
     check_margin,
     check_positive,
+    class_names,
     fitted,
-    listed,
     opened,
     path_of,
     several,
@@ -156,6 +156,7 @@ def transfer(
         options.Names,
         options.option(str, "The classes to tell apart, with commas between."),
     ] = "",
+    one_class: options.OneClass = None,
     mode: Annotated[
         str, options.option(str, "features, finetune, or scratch for comparison.")
     ] = "features",
@@ -171,7 +172,8 @@ def transfer(
     valid: Annotated[
         int | None,
         options.option(
-            int | None, "Training pictures to choose the best epoch on.  [a tenth]"
+            int | None,
+            "Training pictures to choose the best epoch on.  [a tenth, without val/]",
         ),
     ] = None,
     flip: Annotated[
@@ -233,14 +235,14 @@ def transfer(
     )
     request = DataRequest(
         source=str(data),
-        classes=listed(classes),
+        classes=class_names(classes, one_class),
         side=size or (base.spec.image[0] if base else IMAGENET[0]),
         limit=runs["limit"],
         skip_bad=runs["skip_bad"],
     )
     pictures = opened(request)
+    held = held_of(valid, pictures)
     lesson = lesson_of(wish, request, pictures, base, names, computer)
-    held = valid or max(round(VALID_SHARE * len(pictures.train)), len(pictures.classes))
     jobs = [
         planned(lesson, track, seed, epochs, valid=held, given=several(runs["set"]))
         for seed in range(seeds)
@@ -252,10 +254,27 @@ def transfer(
         "weights": base.source if base else None,
         "features": features_of(base.spec) if lesson.cache and base else None,
         "cache": lesson.cache,
-    }
+    } | pictures.found.for_json()
     subject = f"{mode} on {pictures.name}; {', '.join(names)}"
     outcome.kept("transfer", summary, runs, subject=subject, tracks=names)
     return summary
+
+
+def held_of(valid: int | None, pictures: Dataset) -> int:
+    """How many training pictures are held out: none where there is such a part.
+
+    Raises:
+        Refused: There is one, and another is asked for.
+    """
+    if not len(pictures.valid):
+        share = round(VALID_SHARE * len(pictures.train))
+        return valid or max(share, len(pictures.classes))
+    if valid:
+        raise Refused(
+            f"a data set has one validation part, {pictures.name} has "
+            f"{len(pictures.valid):,} images in it; leave --valid out"
+        )
+    return 0
 
 
 def judged(

@@ -21,8 +21,9 @@ from common import codec, model_file
 from common.data import DataRequest, open_data
 from common.errors import Failed, Refused
 from common.photos.decode import BadPicture, Framing, read
+from common.photos.sort import DEEPEST, files
 from common.report.photos import answer, text, together
-from common.results import Store
+from common.results import WEIGHTS, Store
 from common.strangeness import probabilities, scores
 from common.track import DEFAULT
 from common.weights import read as read_weights
@@ -195,6 +196,57 @@ def test_bad_files_leave_the_rest_of_the_batch_standing(store, shots, tmp_path, 
     assert all("\n" not in p["error"] for p in photos if "error" in p)
     assert "a link to a folder, which is not followed" in photos[9]["error"]
     assert "SVG" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [["none.png"], ["none.png", "text.png"], ["none/"]])
+def test_no_framework_starts_where_no_photo_can_be_read(store, shots, given):
+    """A wrong path is said at once, not after the seconds that a framework takes."""
+    (shots / "text.png").write_text("text")
+
+    def started(*given, **named):
+        pytest.fail("a network was started")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.engine.networks.Child", started)
+        with pytest.raises(Failed, match=f"{len(given)} of {len(given)} could not"):
+            classify([shots / name for name in given], tracks=TRACK, store=store)
+
+
+def test_what_systems_leave_is_no_photo_and_is_counted(store, shots, capsys):
+    """Also where a shell names it, as photos/* does; a hidden photo can be named."""
+    for name in ("Thumbs.db", ".DS_Store", "._0.png", "__MACOSX/0.png", ".git/x"):
+        (shots / name).parent.mkdir(exist_ok=True)
+        (shots / name).write_text("no picture")
+    hidden = shots / ".mine.png"
+    hidden.write_bytes((shots / "0.png").read_bytes())
+    found = classify([shots], tracks=TRACK, store=store)
+    assert found["n_photos"] == 3
+    assert "6 hidden or system entries ignored (" in capsys.readouterr().err
+    named = [shots / "0.png", shots / "Thumbs.db", hidden]
+    assert classify(named, tracks=TRACK, store=store)["n_photos"] == 2
+    assert "1 hidden or system entry ignored (Thumbs.db)" in capsys.readouterr().err
+    with pytest.raises(Refused, match=r"needs a photo, got none in \S+Thumbs.db"):
+        classify(shots / "Thumbs.db", tracks=TRACK, store=store)
+
+
+def test_folders_without_end_are_named(tmp_path):
+    folder = tmp_path / Path(*["d"] * (DEEPEST + 3))
+    folder.mkdir(parents=True)
+    (folder / "0.png").write_text("never reached")
+    (found,) = files([tmp_path])
+    assert isinstance(found, BadPicture)
+    assert f"a folder more than {DEEPEST} deep" in str(found)
+
+
+def test_labels_may_have_commas_and_spaces_at_their_ends(store, shots):
+    file = newest(store).path / WEIGHTS
+    names = ["salt, pepper", " x ", *"cdefgh"]
+    asked = {"weights": file, "tracks": TRACK, "store": store, "top": 10}
+    found = classify(shots / "0.png", classes="a,b", one_class=names, **asked)
+    said = {row["label"] for row in found["photos"][0]["tracks"][TRACK]["top"]}
+    assert said == {"a", "b", *names}
+    with pytest.raises(Refused, match="labels of a --weights file, as --class does"):
+        classify(shots / "0.png", one_class=names, tracks=TRACK, store=store)
 
 
 def test_a_folder_that_cannot_be_read_is_one_line(store, shots):

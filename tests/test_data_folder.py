@@ -220,11 +220,12 @@ def test_a_damaged_picture_is_refused_by_name(root):
         opened(root)
 
 
-def test_a_folder_among_the_pictures_is_refused_by_name(root):
+def test_pictures_in_a_folder_among_the_pictures_are_read_and_said(root):
     fill(root, "a", "b")
     fill(root / "b", "more")
-    with pytest.raises(Refused, match=r"got b/more \(a folder\)"):
-        opened(root)
+    data = opened(root)
+    assert np.bincount(data.train.labels).tolist() == [4, 8]
+    assert "5 pictures lie in folders of the class folders" in data.note
 
 
 def test_bad_files_can_be_skipped_and_are_counted(root):

@@ -10,6 +10,7 @@ import pytest
 
 from common.data import features, pictures
 from common.data.features import BLOCKS, ROWS, Key, ensure, folder_of, open_features
+from common.data.parts import hold_out
 from common.errors import Refused
 
 WIDTH = 5
@@ -74,6 +75,21 @@ def test_rows_are_the_training_then_the_test_pictures(key, data, tmp_path):
         expected = function(of.take(slice(None))).astype(np.float32)
         assert np.array_equal(part.take(slice(None))[:, 0, 0], expected)
         assert np.array_equal(part.labels, of.labels)
+
+
+def test_a_validation_part_has_features_too(data, tmp_path):
+    """One that came with the data; rows are trained on, then tested, then chosen on."""
+    data = hold_out(data, 300, seed=0)
+    kept, counting = made(
+        dataclasses.replace(KEY, data=data.fingerprint), data, tmp_path
+    )
+    found = open_features(kept.path, data, shared=False)
+    assert counting.seen == 750
+    for part in ("train", "test", "valid"):
+        mine, of = getattr(found, part), getattr(data, part)
+        expected = function(of.take(slice(None))).astype(np.float32)
+        assert np.array_equal(mine.take(slice(None))[:, 0, 0], expected)
+        assert np.array_equal(mine.labels, of.labels)
 
 
 def test_a_mirror_image_is_the_second_view(key, data, tmp_path):

@@ -107,7 +107,8 @@ class Network:
 class Networks:
     """Several networks that are asked the same, side by side.
 
-    Use it in a `with` statement; the processes end with it.
+    Use it in a `with` statement; the processes end with it.  They start when they are
+    first asked: where no picture can be read, no framework is waited for.
     """
 
     def __init__(self, trained: Mapping[str, Trained]) -> None:
@@ -115,7 +116,6 @@ class Networks:
         self.running: dict[str, Network] = {}
 
     def __enter__(self) -> Networks:
-        self.running = {name: Network(one) for name, one in self.trained.items()}
         return self
 
     def __exit__(
@@ -133,7 +133,9 @@ class Networks:
         Raises:
             Failed: One of the processes ended.
         """
-        found: dict[str, list[NDArray[np.floating]]] = {n: [] for n in self.running}
+        for name in self.trained.keys() - self.running.keys():
+            self.running[name] = Network(self.trained[name])
+        found: dict[str, list[NDArray[np.floating]]] = {n: [] for n in self.trained}
         for start in range(0, len(images), BLOCK):
             for network in self.running.values():
                 network.ask(images[start : start + BLOCK])

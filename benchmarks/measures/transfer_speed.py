@@ -237,7 +237,9 @@ def fewer(part: Any, n: int) -> Any:
 
 
 def split(data: Dataset) -> Dataset:
-    """The same with a tenth of its training part for validation."""
+    """The same with a tenth of its training part for validation, unless it has one."""
+    if len(data.valid):
+        return data
     n = max(len(data.train) // VALID, len(data.classes))
     return hold_out(data, n, VALID_SEED)
 

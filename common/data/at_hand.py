@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from common.data.canonical import PUBLIC, Canonical, by_content, unknown
 from common.data.folder import scan
+from common.data.layout import TEST, TRAIN
 from common.errors import Refused
 
 # MD5 of the unpacked files that yann.lecun.com published; torchvision's list has that
@@ -91,10 +92,10 @@ def _idx(folder: Path, name: str) -> NDArray[np.uint8]:
 
 def _cifar10(folder: Path) -> Canonical:
     listing = scan(folder)
-    if not listing.given:
+    if [part for part, _ in listing.arranged.tops] != [TRAIN, TEST]:
         raise Refused(
             f"CIFAR-10 has an official split, {folder} has no train/ and test/ with "
-            "pictures in class folders; arrange it so"
+            "pictures in class folders, or more than these; arrange it so"
         )
     images: tuple[list[NDArray[np.uint8]], ...] = ([], [])
     labels: tuple[list[int], ...] = ([], [])

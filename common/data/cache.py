@@ -2,7 +2,7 @@
 
     <cache>/<key>/images.npy   (n, h, w, c), uint8
     <cache>/<key>/labels.npy   (n,), int64
-    <cache>/<key>/split.npy    (n,), uint8: 0 for training, 1 for testing
+    <cache>/<key>/split.npy    (n,), uint8: 0 to train on, 1 to test, 2 to choose
     <cache>/<key>/meta.json    names, sizes, fingerprint, and a checksum of itself
 
 An entry is built beside its place and renamed into it.  What is read back must have
@@ -19,9 +19,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.canonical import FULL
-from common.data.dataset import Dataset, Part
+from common.data.dataset import NOTHING, Dataset, Found, Part
 from common.data.fingerprint import VERSION
 from common.data.parts import assemble
 from common.errors import Refused
@@ -67,9 +67,10 @@ class Content:
         name: The data set's name.
         classes: Name of each label.
         labels: (n,), of the written images in order.
-        split: (n,), 0 where an image is for training, 1 where for testing.
+        split: (n,), 0 where an image is for training, 1 where for testing, 2 where
+            settings may be chosen on it.
         note: What a table must say of it, or "".
-        skipped: Files left out because they are no pictures, each with the reason.
+        found: What was met on the way.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Content:
     labels: NDArray[np.int64]
     split: NDArray[np.uint8]
     note: str = ""
-    skipped: tuple[str, ...] = ()
+    found: Found = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +90,17 @@ class Entry:
         dataset: What it holds; the images are a memory map.
         source: Where it came from: a name, or a folder.
         stamp: What the source looked like, to see that it has changed; or "".
-        skipped: As in Content.
     """
 
     path: Path
     dataset: Dataset
     source: str
     stamp: str
-    skipped: tuple[str, ...]
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Files left out because they are no pictures, each with the reason."""
+        return self.dataset.found.skipped
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -124,9 +128,9 @@ def load(path: Path) -> Entry | None:
         split = np.load(path / SPLIT, allow_pickle=False)
         if labels.dtype != np.int64:
             raise DamagedEntry(f"{LABELS} holds {labels.dtype}, not int64")
-        train, test = _splits(images, labels, split)
+        train, test, valid = _splits(images, labels, split)
         name, classes, note = meta["name"], meta["classes"], meta["note"]
-        dataset = assemble(name, classes, train, test, note=note)
+        dataset = assemble(name, classes, train, test, valid=valid, note=note)
     except UNREADABLE as error:
         raise DamagedEntry(_one_line(error)) from error
     if dataset.fingerprint != meta["fingerprint"]:
@@ -135,19 +139,25 @@ def load(path: Path) -> Entry | None:
         )
     return Entry(
         path=path,
-        dataset=dataset,
+        dataset=replace(dataset, found=found_in(meta)),
         source=meta["source"],
         stamp=meta["stamp"],
-        skipped=tuple(meta["skipped"]),
     )
+
+
+def found_in(meta: Mapping[str, Any]) -> Found:
+    """What the description of an entry says was met; of an older one less."""
+    told = {name.name: meta.get(name.name, ()) for name in fields(Found)}
+    lists = {name: tuple(names) for name, names in told.items() if name != "layout"}
+    return Found(layout=meta.get("layout", ""), **lists)
 
 
 def _splits(
     images: NDArray[np.uint8], labels: NDArray[np.int64], split: NDArray[np.uint8]
-) -> tuple[Part, Part]:
-    """The train and the test part."""
-    train, test = np.flatnonzero(split == 0), np.flatnonzero(split == 1)
-    return Part(images, labels[train], train), Part(images, labels[test], test)
+) -> list[Part]:
+    """The train, the test and the valid part."""
+    rows = [np.flatnonzero(split == part) for part in range(3)]
+    return [Part(images, labels[index], index) for index in rows]
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -316,8 +326,9 @@ def _sync(file: BinaryIO) -> None:
 def _describe(folder: Path, content: Content, source: str, stamp: str) -> None:
     """Write META: what was built, and the fingerprint of what has been written."""
     images = np.asarray(np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False))
-    train, test = _splits(images, content.labels, content.split)
-    dataset = assemble(content.name, content.classes, train, test, note=content.note)
+    train, test, valid = _splits(images, content.labels, content.split)
+    name, note = content.name, content.note
+    dataset = assemble(name, content.classes, train, test, valid=valid, note=note)
     meta = {
         "format": FORMAT,
         "version": VERSION,
@@ -327,10 +338,11 @@ def _describe(folder: Path, content: Content, source: str, stamp: str) -> None:
         "image": list(dataset.image),
         "train": len(train),
         "test": len(test),
+        "valid": len(valid),
         "fingerprint": dataset.fingerprint,
         "note": content.note,
         "stamp": stamp,
-        "skipped": list(content.skipped),
+        **asdict(content.found),
     }
     told = json.dumps({"meta": meta, "sha256": _checksum(meta)}, indent=1)
     with (folder / META).open("wb") as file:

@@ -8,7 +8,7 @@ pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from common.data.fingerprint import fingerprint
 from common.data.split import HELD_OUT, held_out
 from common.errors import Refused
+from common.photos import hidden
 from common.photos.decode import resized
 
 
@@ -57,6 +58,48 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was met on the way to a data set: nothing is left out without a word.
+
+    Attributes:
+        layout: How a folder is arranged, in words.
+        skipped: Files left out because they are no pictures, each with the reason.
+        left_out: Files and folders outside the classes.
+        ignored: Hidden files and those of systems.
+        remarks: What was found in pictures, and in how many.
+    """
+
+    layout: str = ""
+    skipped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def for_json(self) -> dict[str, Any]:
+        """All of it, under one key, for what --json writes; nothing of no folder."""
+        return {"folder": asdict(self)} if self.layout else {}
+
+    def lines(self) -> list[str]:
+        """What a screen shows: a few names of each kind."""
+        said = (
+            ("skipped", self.skipped),
+            ("left out, outside the class folders", self.left_out),
+        )
+        told = [f"{len(names):,} {what}: {few(names)}" for what, names in said if names]
+        return [*told, *filter(None, [hidden.line(self.ignored)]), *self.remarks]
+
+
+NOTHING = Found()
+SHOWN = 10  # names that a line of the screen has
+
+
+def few(names: Sequence[str], most: int = SHOWN) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """A named data set with its three splits.
 
@@ -70,6 +113,7 @@ class Dataset:
         note: What a table must say of it ("2,000 of 50,000 training images"), or "".
         features: Whether the "images" are another network's features: (n, 1, views,
             channels), float16 or float32.
+        found: What was met where they come from.
 
     Raises:
         Refused: A part is not uint8 (n, h, w, c), the parts differ in image shape, or
@@ -84,6 +128,7 @@ class Dataset:
     fingerprint: str
     note: str = ""
     features: bool = False
+    found: Found = NOTHING
 
     @classmethod
     def from_arrays(

@@ -5,7 +5,8 @@ the rows, `blocks.jsonl` has one line with a hash for every block that is whole.
 computation that is cut off goes on after its last whole block; a block that is not
 what its line says is computed again.
 
-Rows are the training pictures, then the test pictures; of each its views: the picture,
+Rows are the training pictures, the test pictures and those of a validation part that
+the data came with; of each its views: the picture,
 and where asked its mirror image.  As a data set they are pictures of one pixel a view
 in height 1: a random crop of width one is then a random flip.
 """
@@ -112,7 +113,7 @@ def ensure(
 
     Args:
         key: What they depend on.
-        data: The pictures; its validation part must be empty.
+        data: The pictures.
         width: Numbers per picture.
         compute: Makes the function from uint8 images (n, h, w, c) to features
             (n, width); called when something is missing.
@@ -123,7 +124,7 @@ def ensure(
         Refused: The disk is full, or a feature does not fit the dtype.
     """
     folder = folder_of(key, cache=cache)
-    n, views = len(data.train) + len(data.test), 2 if key.flip else 1
+    n, views = sum(map(len, _parts(data))), 2 if key.flip else 1
     row = views * width * np.dtype(key.dtype).itemsize
     with locked(folder), refusing_a_full_disk(folder.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,14 +156,20 @@ def _describe(folder: Path, key: Key, shape: tuple[int, int, int]) -> None:
 
 
 def _pictures(data: Dataset, start: int, stop: int) -> NDArray[np.uint8]:
-    """Pictures `start` to `stop` of the training part followed by the test part."""
-    n = len(data.train)
-    parts = [
+    """Pictures `start` to `stop` of all parts, one after another."""
+    parts = _parts(data)
+    offsets = np.cumsum([0, *map(len, parts)]).tolist()
+    chosen = [
         part.take(np.arange(max(start - offset, 0), min(stop - offset, len(part))))
-        for part, offset in ((data.train, 0), (data.test, n))
+        for part, offset in zip(parts, offsets[:-1], strict=True)
         if start < offset + len(part) and stop > offset
     ]
-    return np.concatenate(parts)
+    return np.concatenate(chosen)
+
+
+def _parts(data: Dataset) -> tuple[Part, Part, Part]:
+    """The parts in the order of the rows."""
+    return data.train, data.test, data.valid
 
 
 def _features(
@@ -242,7 +249,7 @@ def open_features(folder: Path, data: Dataset, *, shared: bool) -> Dataset:
         Refused: They are of other pictures, cut off, or changed.
     """
     key, (n, views, width) = _about(folder)
-    if key.data != data.fingerprint or n != len(data.train) + len(data.test):
+    if key.data != data.fingerprint or n != sum(map(len, _parts(data))):
         raise Refused(
             f"cached features must be of the pictures that are asked for, {folder} has "
             "those of others; repeat the command that made them"
@@ -256,16 +263,18 @@ def open_features(folder: Path, data: Dataset, *, shared: bool) -> Dataset:
         )
     rows = np.memmap(folder / ROWS, key.dtype, "r", shape=(n, 1, views, width))
     images = np.asarray(rows)
-    labels, first = (data.train.labels, data.test.labels), len(data.train)
-    train = Part(images, labels[0], np.arange(first))
-    test = Part(images, labels[1], np.arange(first, n))
+    ends = np.cumsum([0, *map(len, _parts(data))]).tolist()
+    train, test, valid = (
+        Part(images, part.labels, np.arange(first, last))
+        for part, first, last in zip(_parts(data), ends[:-1], ends[1:], strict=True)
+    )
     said = sorted(dict(_lines(folder)).items()) if shared else ""
     told = f"{key.meaning()} {data.fingerprint} {said}"
     return replace(
         data,
         name=f"features of {data.name}",
         train=train,
-        valid=train.choose(slice(0, 0)),
+        valid=valid,
         test=test,
         features=True,
         fingerprint=hashlib.sha256(told.encode()).hexdigest(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,16 @@ LIMIT_SEED = 0
 
 
 def assemble(
-    name: str, classes: Sequence[str], train: Part, test: Part, *, note: str = ""
+    name: str,
+    classes: Sequence[str],
+    train: Part,
+    test: Part,
+    *,
+    valid: Part | None = None,
+    note: str = "",
 ) -> Dataset:
-    """A data set of a train and a test part, with its fingerprint."""
-    valid = train.choose(slice(0, 0))
+    """A data set of its parts, with its fingerprint; no `valid` is an empty one."""
+    valid = train.choose(slice(0, 0)) if valid is None else valid
     return Dataset(
         name=name,
         classes=tuple(classes),
@@ -43,8 +50,7 @@ def subset(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     Raises:
         Refused: A class is unknown or given twice, or fewer than two are given.
     """
-    for name in classes:
-        _known(dataset, name)
+    classes = [_known(dataset, name) for name in classes]
     if len(set(classes)) != len(classes) or len(classes) < 2:
         raise Refused(
             f"a subset needs two or more different classes, got {', '.join(classes)}; "
@@ -63,9 +69,8 @@ def leave_out(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     Raises:
         Refused: A class is unknown, or fewer than two are left.
     """
-    for name in classes:
-        _known(dataset, name)
-    return subset(dataset, [name for name in dataset.classes if name not in classes])
+    out = [_known(dataset, name) for name in classes]
+    return subset(dataset, [name for name in dataset.classes if name not in out])
 
 
 def resize(dataset: Dataset, side: int) -> Dataset:
@@ -117,8 +122,7 @@ def remap(dataset: Dataset, mapping: Mapping[str, str]) -> Dataset:
     Raises:
         Refused: A class is unknown, or fewer than two are left.
     """
-    for name in mapping:
-        _known(dataset, name)
+    mapping = {_known(dataset, name): new for name, new in mapping.items()}
     names = [mapping.get(name, name) for name in dataset.classes]
     classes = tuple(dict.fromkeys(names))
     if len(classes) < 2:
@@ -172,7 +176,7 @@ def hold_out(dataset: Dataset, n: int, seed: int) -> Dataset:
     if len(dataset.valid):
         raise Refused(
             f"a data set has one validation part, {dataset.name} has "
-            f"{len(dataset.valid):,} images in it; hold out from the original"
+            f"{len(dataset.valid):,} images in it; leave --valid out"
         )
     if not classes <= n <= total - classes:
         raise Refused(
@@ -210,15 +214,28 @@ def limit(dataset: Dataset, n: int) -> Dataset:
     )
 
 
-def _known(dataset: Dataset, name: str) -> None:
+def _known(dataset: Dataset, name: str) -> str:
+    """The class of that name, however its accents are written.
+
+    Raises:
+        Refused: There is none.
+    """
     if name in dataset.classes:
-        return
+        return name
+    for known in dataset.classes:
+        if normalize("NFC", known) == normalize("NFC", name):
+            return known
     near = get_close_matches(name, dataset.classes, 1)
-    raise Refused(
-        f"a class must be one of {dataset.name}'s, got {name}; "
-        + (f"did you mean {near[0]}?" if near else "")
-        + ("" if near else f"choose from {', '.join(dataset.classes)}")
-    )
+    alike = next((c for c in dataset.classes if c.strip() == name.strip()), "")
+    pieces = {c: [p.strip() for p in c.split(",")] for c in dataset.classes if "," in c}
+    cut = [c for c, found in pieces.items() if name.strip() in found]
+    cure = f"choose from {', '.join(dataset.classes)}"
+    if alike or cut:  # an option with commas between cannot name it
+        whole = repr(alike or cut[0])
+        cure = f"name it by itself as --class {whole} (pretrain: --leave-out-class)"
+    elif near:
+        cure = f"did you mean {near[0]}?"
+    raise Refused(f"a class must be one of {dataset.name}'s, got {name}; {cure}")
 
 
 def _relabel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -30,9 +31,16 @@ from common.data.canonical import PUBLIC, Canonical
 from common.data.dataset import Dataset
 from common.data.digits import build_digits
 from common.data.features import open_features
-from common.data.folder import Listing, SizesDiffer, build_folder, scan
+from common.data.folder import (
+    Listing,
+    SizesDiffer,
+    build_folder,
+    no_pictures,
+    scan,
+)
 from common.data.parts import coloured, hold_out, leave_out, limit, resize, subset
 from common.errors import Refused
+from common.photos.decode import printable
 
 NAMED = ("digits", *PUBLIC)
 
@@ -185,7 +193,7 @@ def entry_path(request: DataRequest, *, cache: str | Path | None = None) -> Path
     root = root.resolve()
     asked = f"{root}\n{request.size}"
     return cache_folder(cache) / (
-        f"{root.name}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+        f"{root.name}-{hashlib.sha256(os.fsencode(asked)).hexdigest()[:16]}"
     )
 
 
@@ -246,7 +254,7 @@ def _open_folder(request: DataRequest, path: Path) -> Entry:
         if entry is not None and entry.stamp == listing.stamp:
             return _unless_bad(entry, request)
     # A folder that is called like a public data set is not that data set.
-    name = f"{root.name} (folder)" if root.name in NAMED else root.name
+    name = f"{root.name} (folder)" if root.name in NAMED else printable(root.name)
     build = partial(
         _build_folder, listing, name=name, size=request.size, skip_bad=request.skip_bad
     )
@@ -257,10 +265,7 @@ def _open_folder(request: DataRequest, path: Path) -> Entry:
 def _unless_bad(entry: Entry, request: DataRequest) -> Entry:
     """`entry`, unless files were skipped for it that this request does not skip."""
     if entry.skipped and not request.skip_bad:
-        raise Refused(
-            f"every file of a class folder must be a picture, got {entry.skipped[0]}; "
-            "remove it, or skip such files with --skip-bad"
-        )
+        raise no_pictures(entry.skipped)
     return entry
 
 

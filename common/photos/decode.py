@@ -6,16 +6,21 @@ a limit on pixels, before any is decoded; decoding; EXIF orientation; 16 bits sc
 8; transparent parts laid on a colour; RGB (or grey); then the wanted size.
 
 Memory: a picture at the limit holds MAX_PIXELS * 4 bytes, at most five times at once.
+A large JPEG is decoded at a fraction of its size, and what counts is what is decoded;
+a progressive one holds two bytes for each value of the whole, which its own limit
+keeps below the same.
 Colour profiles are not applied.  Nothing here changes a setting of Pillow's.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
@@ -24,12 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import Refused
+from common.photos import mend, raster
+from common.photos.foreign import DEVELOP, TIFF, camera_raw, foreign
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 # Raster formats that photos come in.  Each one more is one more decoder to trust.
 # (Pillow's JPEG reader also reads MPO, several JPEGs in one file.)
+# PBM, PGM and PPM are read by `raster`.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 SUFFIXES = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), ("JPEG", "MPO")),
@@ -38,10 +46,15 @@ SUFFIXES = {
     ".gif": ("GIF",),
     ".webp": ("WEBP",),
     ".bmp": ("BMP",),
+    **dict.fromkeys((".pbm", ".pgm", ".ppm", ".pnm"), ("PPM",)),
 }
+JPEGS = SUFFIXES[".jpg"]
 MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 64_000_000  # a phone's 48 megapixels, with room
-# A larger JPEG is decoded at a fraction of its size, which its format allows, but at
+MAX_PIXELS = 64_000_000  # that are decoded: a phone's 48 megapixels, with room
+# Of a JPEG that is decoded at a fraction: a phone's 200 megapixels, with room.
+MAX_DRAFTED = 256_000_000
+MAX_PROGRESSIVE = 128_000_000  # its whole is held in memory, two bytes a value
+# A large JPEG is decoded at a fraction of its size, which its format allows, but at
 # no less than so many times the wanted size: the filter still has enough to average.
 DRAFT_PIXELS = 8_000_000
 DRAFT_TIMES = 4
@@ -54,10 +67,14 @@ BLACK: Colour = (0, 0, 0)
 GREY_MODES = ("1", "L", "LA", "La")
 ORIENTATION = 0x0112  # EXIF's tag
 # How files of our formats begin: one that does is damaged if it cannot be read.
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-SNIFF = 1024  # bytes that are looked at to name a format we do not read
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", *TIFF)
+# What greys stored with 16 bits may really have: cameras and scanners write fewer.
+DEPTHS = (8, 10, 12, 14, 16)
+DEEP = re.compile(r";16[BLN]")  # what Pillow calls colours of 16 bits
+BITS_PER_SAMPLE = 258  # TIFF's tag
+DIM = 64  # of 256: colours stored with 16 bits whose brightest is below have fewer
 
-CONVERT = "convert it to PNG or JPEG"
+CUT = "its end is missing, every row is there"
 
 
 class BadPicture(ValueError):
@@ -66,14 +83,16 @@ class BadPicture(ValueError):
     Attributes:
         name: Which file.
         found: What is wrong with it, in a few words.
+        advice: What to do.
     """
 
     def __init__(self, name: str, found: str, advice: str) -> None:
         self.name = name
         self.found = found
+        self.advice = advice
         super().__init__(
-            f"a photo must be a whole JPEG, PNG, GIF, WebP, BMP or TIFF, got {name} "
-            f"({found}); {advice}"
+            "a photo must be a whole JPEG, PNG, GIF, WebP, BMP, TIFF or PPM, got "
+            f"{name} ({found}); {advice}"
         )
 
 
@@ -90,6 +109,7 @@ class Framing:
         filter: Of the resampling; all but "nearest" average when they shrink.
         colour: (red, green, blue), 0 to 255, behind transparent parts and padding.
         channels: 3 for RGB, 1 for grey, none for grey where it is stored as grey.
+        depth: Bits that greys stored with 16 have at least; 0 to judge by the picture.
 
     Raises:
         Refused: A value is out of its range.
@@ -100,6 +120,7 @@ class Framing:
     filter: Filter = "bicubic"
     colour: Colour = BLACK
     channels: Literal[1, 3] | None = 3
+    depth: int = 0
 
     def __post_init__(self) -> None:
         for field, allowed in (("how", How), ("filter", Filter)):
@@ -127,11 +148,13 @@ class Picture:
         pixels: (h, w, channels), uint8.
         size: (height, width) of the photo itself, upright.
         notes: What was found and done that its owner may not expect.
+        depth: Bits that its greys, stored with 16, were taken to have; 0 for others.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     notes: tuple[str, ...]
+    depth: int = 0
 
 
 def read(
@@ -268,57 +291,61 @@ def _damaged(name: str, content: bytes, error: Exception) -> BadPicture:
         found = f"a multiple of the {MAX_PIXELS:,} pixels that are allowed"
         return BadPicture(name, found, "save it smaller")
     if isinstance(error, UnidentifiedImageError) and not content.startswith(MAGIC):
-        return BadPicture(name, *_foreign(content))
+        return BadPicture(name, *foreign(content))
     if isinstance(error, UnidentifiedImageError):
         return BadPicture(name, "damaged at its beginning", "get the file again")
     found = " ".join(str(error).split())[:80] or type(error).__name__
     return BadPicture(name, f"damaged: {found}", "get the file again")
 
 
-def _foreign(content: bytes) -> tuple[str, str]:
-    """What bytes are that no decoder of ours knows, and what to do."""
-    start = content[:SNIFF]
-    brand = start[8:12] if start[4:8] == b"ftyp" else b""
-    if brand in (b"avif", b"avis"):
-        return "AVIF, which is not supported", CONVERT
-    if brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1"):
-        return "HEIC, which is not supported", f"{CONVERT}, or set the camera to JPEG"
-    for magic, kind in (
-        (b"%PDF", "PDF"),
-        (b"8BPS", "Photoshop"),
-        (b"\xff\x0a", "JPEG XL"),
-        (b"\0\0\0\x0cJXL ", "JPEG XL"),
-        (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-        (b"\0\0\x01\0", "an icon"),
-    ):
-        if start.startswith(magic):
-            return f"{kind}, which is not supported", CONVERT
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page", "save the picture that it shows"
-    if b"<svg" in text:
-        return "SVG, which is not supported", "export it as PNG"
-    return "not a picture", "name a picture"
-
-
 # --- pixels ---------------------------------------------------------------------
 
 
-def _read(name: str, content: bytes, framing: Framing) -> Picture:
-    from PIL import Image, ImageOps
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A decoded picture, perhaps at a fraction of its size.
 
-    with Image.open(BytesIO(content), formats=FORMATS) as opened:
-        _check_size(name, opened.size, framing)
-        notes = list(_findings(name, opened))
-        whole = opened.height, opened.width
-        large = opened.width * opened.height > DRAFT_PIXELS
-        if large and framing.size and opened.format in SUFFIXES[".jpg"]:
-            side = DRAFT_TIMES * max(framing.size)
-            opened.draft(None, (side, side))
-        opened.load()
-        picture = ImageOps.exif_transpose(opened)
+    Attributes:
+        image: As it is stored: not turned, in its own mode.
+        size: (height, width) of the whole, not turned.
+        notes: Of the file, not of the pixels.
+        deep: Whether colours were stored with 16 bits, of which 8 are left.
+        depth: Bits of its greys, where the file says it; else 0.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+    deep: bool = False
+    depth: int = 0
+
+
+def _read(name: str, content: bytes, framing: Framing) -> Picture:
+    from PIL import ImageOps
+
+    if kind := camera_raw(name, content):
+        raise BadPicture(name, f"a camera's raw file ({kind})", DEVELOP)
+    try:
+        loaded = _loaded(name, content, framing)
+    except BadPicture:
+        raise
+    except Exception as error:  # whatever the bytes drive a decoder to
+        loaded = _mended(name, content, framing, error)
+    notes, whole = list(loaded.notes), loaded.size
+    picture = ImageOps.exif_transpose(loaded.image)
     if (picture.height > picture.width) != (whole[0] > whole[1]):
         whole = whole[::-1]  # it has been turned
+    if loaded.deep and _brightest(picture) < DIM:
+        notes.append(
+            f"colours of 16 bits, the brightest {_brightest(picture)} of 255: dark, "
+            "or of fewer bits; if so save it with 8"
+        )
+    depth = 0
+    if picture.mode.startswith("I;16"):
+        depth = _depth(picture, max(framing.depth, loaded.depth), notes)
+        picture = _eight_bits(picture, depth)
+    if loaded.image.format == "BMP" and picture.mode == "RGBA":
+        picture = _shown(picture, notes)
     picture = _flat(name, picture, framing.colour, notes)
     if framing.channels is not None:
         picture = picture.convert("RGB" if framing.channels == 3 else "L")
@@ -326,15 +353,103 @@ def _read(name: str, content: bytes, framing: Framing) -> Picture:
     if (pixels == pixels[0, 0]).all():
         notes.append("one colour all over")
     solid = pixels if pixels.ndim == 3 else pixels[..., None]
-    return Picture(solid, whole, tuple(notes))
+    return Picture(solid, whole, tuple(notes), depth)
+
+
+def _loaded(name: str, content: bytes, framing: Framing) -> _Loaded:
+    """The picture in bytes, decoded."""
+    if size := raster.netpbm_size(content):
+        _check_size(name, size, framing)
+        _check_pixels(name, size, MAX_PIXELS)
+        picture = raster.netpbm(content)
+        return _Loaded(picture, size[::-1], tuple(_findings(name, picture)))
+    opened = _opened(content)
+    _check_size(name, opened.size, framing)
+    whole = opened.height, opened.width
+    _draft(name, opened, framing)
+    deep = any(DEEP.search(str(tile[3])) for tile in opened.tile)
+    notes = tuple(_findings(name, opened))  # which decodes a PNG
+    opened.load()
+    grey = opened.mode.startswith("I;16")
+    return _Loaded(opened, whole, notes, deep and not grey, _said_depth(opened))
+
+
+def _said_depth(opened: ImageFile.ImageFile) -> int:
+    """Bits of a value where a TIFF says fewer than 16, else 0."""
+    said = getattr(opened, "tag_v2", {}).get(BITS_PER_SAMPLE)
+    bits = said[0] if isinstance(said, tuple) and said else 0
+    return bits if bits in DEPTHS[:-1] else 0
+
+
+def _opened(content: bytes) -> ImageFile.ImageFile:
+    """The picture in bytes, its header read."""
+    from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+
+    if not content.startswith(mend.JPEG):
+        return Image.open(BytesIO(content), formats=FORMATS)
+    try:  # `open` would count pixels that are never decoded
+        return JpegImagePlugin.jpeg_factory(BytesIO(content))
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:
+        raise UnidentifiedImageError(str(error)) from error
+
+
+def _draft(name: str, opened: ImageFile.ImageFile, framing: Framing) -> None:
+    """Have a large JPEG decoded at a fraction; refuse what is still too large."""
+    w, h = opened.size
+    jpeg = opened.format in JPEGS
+    if not jpeg or not framing.size:
+        or_fitted = ", or name the size to fit it into" if jpeg else ""
+        _check_pixels(name, (w, h), MAX_PIXELS, f"save it smaller{or_fitted}")
+        return
+    progressive = "progressive" in opened.info
+    _check_pixels(name, (w, h), MAX_PROGRESSIVE if progressive else MAX_DRAFTED)
+    if w * h > DRAFT_PIXELS:
+        for times in (DRAFT_TIMES, DRAFT_TIMES // 2, 1):
+            side = times * max(framing.size)
+            scale = next((s for s in (8, 4, 2) if min(w, h) // side >= s), 1)
+            if w * h <= MAX_PIXELS * scale**2:
+                break
+        opened.draft(None, (side, side))
+    _check_pixels(name, opened.size, MAX_PIXELS)
+
+
+def _check_pixels(
+    name: str, size: tuple[int, int], most: int, advice: str = "save it smaller"
+) -> None:
+    """Refuse a picture (width, height) of more pixels than that."""
+    w, h = size
+    if w * h > most:
+        found = f"{w:,} x {h:,} pixels, of at most {most:,}"
+        raise BadPicture(name, found, advice)
+
+
+def _mended(name: str, content: bytes, framing: Framing, error: Exception) -> _Loaded:
+    """The picture in bytes that were refused for something beside the pixels.
+
+    Raises:
+        Exception: `error`, where it is the pixels.
+    """
+    if freed := mend.without_texts(content):
+        bare, missed = freed
+        loaded = _loaded(name, bare, framing)
+        told = ("a text of over 1 MiB in it is not read",) if missed else ()
+        return replace(loaded, notes=(*loaded.notes, *told))
+    if picture := raster.bit_fields(content, MAX_PIXELS):
+        _check_size(name, picture.size, framing)
+        size = picture.height, picture.width
+        return _Loaded(picture, size, tuple(_findings(name, picture)))
+    if both := mend.ended(content):
+        one, other = (_loaded(name, whole, framing) for whole in both)
+        if one.image.tobytes() == other.image.tobytes():
+            return replace(one, notes=(*one.notes, CUT))
+        found = "damaged: its end is missing, and rows with it"
+        raise BadPicture(name, found, "get the file again")
+    raise error
 
 
 def _check_size(name: str, size: tuple[int, int], framing: Framing) -> None:
-    """Refuse a picture that is too large, or of which nothing would be left."""
+    """Refuse a picture (width, height) of which nothing would be left."""
     w, h = size
-    if w * h > MAX_PIXELS:
-        found = f"{w:,} x {h:,} pixels, of at most {MAX_PIXELS:,}"
-        raise BadPicture(name, found, "save it smaller")
     if framing.size is None:
         return
     # Before EXIF has turned it, so both ways must leave something.
@@ -365,9 +480,7 @@ def _flat(
     """The picture in mode L if it has no colours, else RGB; nothing transparent."""
     from PIL import Image
 
-    grey = picture.mode in GREY_MODES or picture.mode.startswith("I;16")
-    if picture.mode.startswith("I;16"):
-        picture = _eight_bits(picture)
+    grey = picture.mode in GREY_MODES
     if picture.mode in ("I", "F"):
         found = f"pixels of mode {picture.mode}, whose range is not known"
         raise BadPicture(name, found, "save it with 8 or 16 bits")
@@ -382,12 +495,48 @@ def _flat(
     return picture if picture.mode == wanted else picture.convert(wanted)
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """The high byte of 16; `convert` would clip all above 255 to white."""
+def _shown(picture: Image.Image, notes: list[str]) -> Image.Image:
+    """A bitmap without the transparency that its writer left at zero, as viewers do."""
+    if picture.getchannel("A").getextrema() != (0, 0):
+        return picture
+    notes.append("its empty transparency is not used")
+    return picture.convert("RGB")
+
+
+def _brightest(picture: Image.Image) -> int:
+    """The largest value of any colour, 0 to 255."""
+    colours = picture.split()
+    colours = colours[:-1] if picture.mode in ("RGBA", "LA") else colours
+    return max(int(one.getextrema()[1]) for one in colours)  # type: ignore[arg-type]
+
+
+def _depth(picture: Image.Image, least: int, notes: list[str]) -> int:
+    """Bits that greys stored with 16 are taken to have, of DEPTHS; a guess is noted.
+
+    Cameras, scanners and microscopes of 10, 12 or 14 bits write their values as they
+    are: read as 16 bits they would be almost black.
+    """
+    top = int(np.asarray(picture).max())
+    depth = max(least, next(bits for bits in DEPTHS if top < 1 << bits))
+    if depth < DEPTHS[-1] and top and not least:
+        notes.append(taken_as(depth, top))
+    return depth
+
+
+def taken_as(depth: int, top: int) -> str:
+    """What is said of greys of 16 bits that use fewer."""
+    return (
+        f"greys of 16 bits up to {top:,} of 65,535: taken as {depth} bits, 0 to "
+        f"{(1 << depth) - 1:,}"
+    )
+
+
+def _eight_bits(picture: Image.Image, depth: int) -> Image.Image:
+    """The high 8 of `depth` bits; `convert` would clip all above 255 to white."""
     from PIL import Image
 
     values = np.asarray(picture)
-    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    grey = Image.fromarray((values >> (depth - 8)).astype(np.uint8))
     clear = picture.info.get("transparency")
     if clear is not None:  # one of the 65,536 greys stands for "nothing here"
         alpha = np.where(values == clear, 0, 255).astype(np.uint8)

@@ -20,6 +20,7 @@ from common.photos.decode import (
     printable,
     read,
 )
+from common.photos.hidden import is_ignored, is_system
 
 # Photos whose small copies differ by less on average, of 255, show the same picture,
 # saved again or resized.  FIDS30's 38 apples, saved at half their size and quality 40,
@@ -29,20 +30,40 @@ SMALL = 16  # pixels a side of those copies
 LARGE = 64  # of what they are made from: narrow photos must not vanish first
 
 
-def files(paths: Sequence[Path]) -> Iterator[Path | BadPicture]:
+DEEPEST = 64  # folders in one another
+
+
+def files(
+    paths: Sequence[Path], ignored: list[str] | None = None
+) -> Iterator[Path | BadPicture]:
     """Every file of `paths`, folders walked in the order of their names.
 
-    Hidden files are not looked at.  What cannot be walked comes as a BadPicture.
+    What cannot be walked comes as a BadPicture.
+
+    Args:
+        paths: Photos, and folders of them.
+        ignored: Given the names of hidden files and of those of systems, which are not
+            looked at; a hidden file that is named itself is.
     """
+    left = [] if ignored is None else ignored
     for path in paths:
+        if is_system(path.name):  # a shell's photos/* names them too
+            left.append(printable(path))
+            continue
         # pathlib's is_dir raises for names that are too long and for closed folders.
         if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises)
-            yield from _inside(path)
+            yield from _inside(path, left, DEEPEST)
         else:
             yield path
 
 
-def _inside(folder: Path) -> Iterator[Path | BadPicture]:
+def _inside(
+    folder: Path, ignored: list[str], levels: int
+) -> Iterator[Path | BadPicture]:
+    if not levels:
+        told = f"a folder more than {DEEPEST} deep"
+        yield BadPicture(printable(folder), told, "name the folder itself")
+        return
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -51,7 +72,8 @@ def _inside(folder: Path) -> Iterator[Path | BadPicture]:
         yield BadPicture(printable(folder), told, "correct its permissions")
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        if is_ignored(entry.name):
+            ignored.append(printable(entry.path))
             continue
         path = Path(entry.path)
         if entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112 (pathlib's raises)
@@ -59,7 +81,7 @@ def _inside(folder: Path) -> Iterator[Path | BadPicture]:
             told = "a link to a folder, which is not followed"
             yield BadPicture(printable(path), told, "name the folder itself")
         elif entry.is_dir(follow_symlinks=False):
-            yield from _inside(path)
+            yield from _inside(path, ignored, levels - 1)
         else:
             yield path
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
+from common.data.dataset import Found as Met
+from common.data.dataset import few
 from common.report.figures import NONE, count, listed, percent, percent_range
 from common.report.table import Table, columns
 
@@ -128,8 +131,22 @@ def data(result: Found) -> list[Table]:
             title=result.get("title", ""),
             columns=(*columns(words, figured), *rest),
             rows=tuple(tuple(_dataset(row)) for row in result["data"]),
+            notes=tuple(line for row in result["data"] for line in _met(row)),
         )
     ]
+
+
+def _met(row: Found) -> Iterator[str]:
+    """The classes of a prepared data set, and what was met in a folder."""
+    if names := row.get("class_names"):
+        yield f"{row['name']}: {few(names)}"
+    if row.get("layout"):
+        yield f"{row['name']} is arranged as {row['layout']}"
+        kinds = [field.name for field in fields(Met)]
+        met = Met(**{kind: row[kind] for kind in kinds})
+        yield from (f"{row['name']}: {line}" for line in met.lines())
+    if n := row.get("valid"):
+        yield f"{row['name']} has a validation part of {n:,}"
 
 
 def _dataset(row: Found) -> Iterator[str]:
