@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from common import files
 from common.errors import Refused
 from common.inception import SYMMETRIC, InceptionSpec
 
@@ -54,3 +58,20 @@ def remarks(library: str, spec: InceptionSpec) -> list[str]:
     if spec.scale != SYMMETRIC:
         return [f"not in the file: pixels go in by {spec.scale}"]
     return []
+
+
+@contextmanager
+def checked(path: Path) -> Iterator[Path]:
+    """Where to write a file, under its own name, and look at it before it appears.
+
+    Raises:
+        Refused: The disk does not take it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".twintrack-", dir=path.parent) as name:
+            place = Path(name) / path.name
+            yield place
+            files.write_atomic(path, place.read_bytes())
+    except OSError as error:
+        raise Refused(files.unwritable(path, error)) from error

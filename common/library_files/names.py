@@ -26,7 +26,7 @@ from common.inception import (
     units,
 )
 from common.library_files import keras_file, safetensors_file, torch_file
-from common.library_files.recognise import AGAIN, LIBRARY, STATE, kind_of
+from common.library_files.recognise import LIBRARY, STATE, kind_of
 from common.library_files.stored import FLOATING, Stored, parser
 from common.library_files.torch_file import Named, View
 from common.spec import Conv, Norm, Scale
@@ -76,8 +76,9 @@ SHOWN = 8  # names in a line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Where in a file each weight of a network lies."""
+    """Where in a file each weight of a network lies, and what was understood."""
 
+    library: str
     spec: InceptionSpec
     rows: dict[str, Stored]
     said: tuple[str, ...]
@@ -112,31 +113,16 @@ def read(path: Path, *, pixels: str = "half") -> Understood:
     Raises:
         Refused: It is no such file, damaged, or of another network.
     """
-    library = LIBRARY[kind_of(path)]
-    cure = (
-        f"write it with {STATE}"
-        if library == "torchvision"
-        else "use one that Keras's InceptionV3 wrote"
-    )
-    rule = {
-        "torchvision": "a torch file must be a state dict of inception_v3",
-        "keras": "a Keras file must be one of InceptionV3",
-    }[library]
-    try:
-        found = located(path)
-        _check_size(found, path)
-    except Refused:
-        raise
-    except ValueError as error:
-        raise Refused(f"{rule}, {path} is not ({error}); {cure}") from error
-    with parser(path, rule, AGAIN):
+    found = located(path)
+    rule, cure = RULES[found.library]
+    with parser(path, rule, cure):
         weights = {name: row.values(name) for name, row in found.rows.items()}
     base = "fc.kernel" not in weights
     if base:
         weights["fc.kernel"] = np.eye(FEATURES, dtype=np.float32)
         weights["fc.bias"] = np.zeros(FEATURES, np.float32)
     return Understood(
-        library=library,
+        library=found.library,
         spec=replace(found.spec, scale=PIXELS[pixels]),
         weights=weights,
         said=found.said,
@@ -144,14 +130,38 @@ def read(path: Path, *, pixels: str = "half") -> Understood:
     )
 
 
+# Library -> what is asked of its file, and what to do about one that is none.
+RULES = {
+    "torchvision": (
+        "a torch file must be a state dict of inception_v3",
+        f"write it with {STATE}",
+    ),
+    "keras": (
+        "a Keras file must be one of InceptionV3",
+        "use one that Keras's InceptionV3 wrote",
+    ),
+}
+
+
 def located(path: Path) -> Found:
     """Where in a file each weight lies.
 
     Raises:
-        ValueError: There is no Inception v3 in it.
-        Refused: It is no library's file, or damaged.
+        Refused: It is no library's file, damaged, or of another network.
     """
     kind = kind_of(path)
+    rule, cure = RULES[LIBRARY[kind]]
+    try:
+        found = _without_background(_located(path, kind))
+        _check_size(found, path)
+    except Refused:
+        raise
+    except ValueError as error:
+        raise Refused(f"{rule}, {path} is not ({error}); {cure}") from error
+    return found
+
+
+def _located(path: Path, kind: str) -> Found:
     if LIBRARY[kind] == "keras":
         found = from_keras(*keras_file.layers(path))
     elif kind == "safetensors":
@@ -164,7 +174,7 @@ def located(path: Path) -> Found:
     else:
         state, said = _state(*torch_file.contents(path))
         found = from_torch(state, said)
-    return _without_background(found)
+    return found
 
 
 def _check_size(found: Found, path: Path) -> None:
@@ -205,11 +215,8 @@ def _without_background(found: Found) -> Found:
         "1,001 classes: the first, a background that no name is for, is left out (as "
         "timm does)"
     )
-    return Found(
-        spec=replace(found.spec, classes=BACKGROUND - 1),
-        rows=rows,
-        said=(*found.said, said),
-    )
+    spec = replace(found.spec, classes=BACKGROUND - 1)
+    return replace(found, spec=spec, rows=rows, said=(*found.said, said))
 
 
 HEAD_LEAVES = ("fc.kernel", "fc.bias")
@@ -343,7 +350,12 @@ def from_torch(state: Mapping[str, Stored], said: tuple[str, ...] = ()) -> Found
     left |= {key: row for key, row in inside.items() if _first(key) not in PARTS}
     if head:
         left = {k: row for k, row in left.items() if _first(k) != head}
-    return Found(spec=spec, rows=rows, said=(*said, *_left_out(left, base=not head)))
+    return Found(
+        library="torchvision",
+        spec=spec,
+        rows=rows,
+        said=(*said, *_left_out(left, base=not head)),
+    )
 
 
 def len_of(row: Stored) -> int:
@@ -465,7 +477,10 @@ def from_keras(layers: list[keras_file.Layer], beside: list[str]) -> Found:
     words = [f"taken from the model {model!r}"] if model.strip("/") not in OUTER else []
     words += [f"also there: {listed(beside)}"] if beside else []
     return Found(
-        spec=spec, rows=rows, said=(*words, *_left_out(left, base=head is None))
+        library="keras",
+        spec=spec,
+        rows=rows,
+        said=(*words, *_left_out(left, base=head is None)),
     )
 
 

@@ -69,9 +69,7 @@ def _refusal(path: Path, what: str, cure: str) -> Refused:
 def _missing(path: Path) -> Refused:
     if path.with_name(f"{path.name}.index").is_file():
         return _refusal(path, *CHECKPOINT)
-    return Refused(
-        f"--from must be torchvision, keras or a file, got {path}; check the path"
-    )
+    return Refused(f"a weights file must exist, got {path}; check the path")
 
 
 CHECKPOINT = (
