@@ -124,11 +124,18 @@ def export_weights(
     outcome.check_told(out)
     check_choice("to", to, list(TRACK))
     form = form_of(to, Path(output))
-    spec, _, _ = model_file.load(Path(file))
+    check_writable(Path(output), "--output")
+    spec, _, about = model_file.load(Path(file))
+    base = bool(about.facts.get("base"))
     if not isinstance(spec, InceptionSpec):
         raise Refused(
             f"weights to export must be Inception v3's, {file} has those of a "
             f"{type(spec).__name__}; both tracks open it with load()"
+        )
+    if base and form == ".keras":
+        raise Refused(
+            f"a whole Keras model ends in probabilities, {file} has {BASE} and so no "
+            "classes; name a .weights.h5 or an .h5"
         )
     if spec.border != BORDER[to] and not other_border:
         raise Refused(
@@ -228,7 +235,10 @@ def write(values: Values, tell: Tell) -> Values:
     track = load_extra(TRACK[values["to"]], Official)
     said = track.write_native(Path(values["output"]), spec, weights)
     if about.facts.get("base"):
-        said.append(f"{BASE}: it is the identity, answers are features")
+        said.append(
+            f"{BASE}: the identity stands for it; build with {spec.classes:,} classes "
+            "(in Keras with classifier_activation=None), answers are the features"
+        )
     return {"output": values["output"], "said": said}
 
 

@@ -8,10 +8,11 @@ another.
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,23 @@ def layers(path: Path) -> tuple[list[Layer], list[str]]:
             archive = stack.enter_context(zipfile.ZipFile(path))
             first = _checked(path, archive)
             source = io.BytesIO(archive.read(WEIGHTS))
-        file = stack.enter_context(h5py.File(source))
+        file = stack.enter_context(_opened(source))
         groups = [name for name, _ in _members(file)]
         beside = [name for name in groups if name in BESIDE and len(file[name])]
         read = _numbered if set(ROOTS) & set(groups) else _named
         return list(read(Arrays(path, first), file)), beside
+
+
+def _opened(source: Any) -> h5py.File:
+    try:
+        return h5py.File(source)
+    except OSError as error:
+        if found := re.search(
+            r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(error)
+        ):
+            has, needs = (f"{int(n):,}" for n in found.groups())
+            raise ValueError(f"it is cut off: {has} of {needs} bytes") from error
+        raise
 
 
 def _checked(path: Path, archive: zipfile.ZipFile) -> int:
@@ -123,7 +136,7 @@ def _named(arrays: Arrays, file: h5py.File) -> Iterator[Layer]:
             leaf = parts[-1].partition(":")[0]
             if leaf in row:
                 raise ValueError(f"{name[:60]!r} has two arrays of one name")
-            row[leaf] = arrays.stored(leaf, dataset)
+            row[leaf] = arrays.stored(parts[-1], dataset)
         for owner, row in owners.items():
             if len(owners) == 1:
                 yield Layer(model="", place=name, arrays=row)
@@ -156,18 +169,19 @@ class Arrays:
 
     path: Path
     first: int
+    seen: set[object] = field(default_factory=set)
 
     def below(
         self, group: object, place: Parts
     ) -> Iterator[tuple[Parts, h5py.Dataset]]:
         """Every array in a group and its groups, and its place; each is once."""
-        waiting, seen = [(place, group)], set()
+        waiting = [(place, group)]
         while waiting:
             parts, one = waiting.pop()
             for name, member in _members(one):
-                if member in seen:
+                if member in self.seen:
                     raise ValueError(f"{name[:60]!r} is in it twice")
-                seen.add(member)
+                self.seen.add(member)
                 if isinstance(member, h5py.Group):
                     waiting.append(((*parts, name), member))
                 else:

@@ -498,7 +498,9 @@ def _model(layers: list[keras_file.Layer], n: int) -> str:
         if _number(layer.place, KINDS[0]) is not None:
             counts[layer.model] = counts.get(layer.model, 0) + 1
     if len(whole := [model for model, count in counts.items() if count == n]) > 1:
-        raise ValueError(f"it has {len(whole)} networks: {listed(whole)}; save one")
+        raise ValueError(
+            f"it has {len(whole)} networks: {listed(sorted(whole))}; save one"
+        )
     return max(counts, key=lambda model: counts[model], default="")
 
 

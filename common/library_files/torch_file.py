@@ -46,7 +46,7 @@ PARAMETERS = (
 )
 DICTS = ("collections.OrderedDict", "collections.defaultdict")
 Order = Literal["<", ">"]
-CURE = f"write it with {STATE}"
+CURE = f"download or copy it again, or write it with {STATE}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
