@@ -6,6 +6,7 @@ The files are in the real formats, made by the official builders with random wei
 import json
 import pickle
 import re
+import shlex
 import shutil
 import zipfile
 from collections import OrderedDict
@@ -16,21 +17,25 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 from sklearn.datasets import load_sample_images
 
 import pt_track
 import tf_track
-from benchmarks.engine.chosen import imported
+from benchmarks.engine.chosen import FRAMING, SHOWN, from_file, imported
+from benchmarks.transfer import base_of
 from benchmarks.weights import convert, export_weights, import_weights
 from common import codec, library_files, model_file
 from common.errors import Refused
+from common.heads import base_for, headless
 from common.inception import InceptionSpec, folded, units
-from common.library_files.forms import remarks
+from common.library_files.forms import FORMS, remarks
 from common.library_files.recognise import kind_of
 from common.photos.decode import Framing, read
 from common.recipe import Recipe, Staircase
+from common.results import Store
 from common.spec import CNNSpec, Conv, Dense, Flatten, MLPSpec, Norm, Pool, Scale
 from common.weights import digest, random_weights
 
@@ -94,10 +99,8 @@ def torch_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def keras_file(tmp_path_factory):
-    """An .h5 in Keras's old layout, written by Keras itself, every tensor random."""
-    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-
+def keras_model():
+    """InceptionV3 by Keras's own builder, every tensor random."""
     model = official_keras()
     rng = np.random.default_rng(1)
     for layer in model.layers:
@@ -107,9 +110,17 @@ def keras_file(tmp_path_factory):
             if len(shape) > 1:
                 low, high = (x * (30 / np.prod(shape[:-1])) ** 0.5 for x in (-1, 1))
             variable.assign(rng.uniform(low, high, shape).astype(np.float32))
+    return model
+
+
+@pytest.fixture(scope="module")
+def keras_file(keras_model, tmp_path_factory):
+    """An .h5 in Keras's old layout, written by Keras itself."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
     path = tmp_path_factory.mktemp("keras") / "inception_v3_weights.h5"
     with h5py.File(path, "w") as file:
-        save_weights_to_hdf5_group(file, model)
+        save_weights_to_hdf5_group(file, keras_model)
     return path
 
 
@@ -187,26 +198,83 @@ def test_the_header_says_what_the_network_is(ours):
     assert about.source == "keras, inception_v3_weights.h5"
 
 
-def test_torchs_file_comes_back_bit_for_bit(ours, torch_file, tmp_path):
-    output = tmp_path / "back.pth"
-    export_weights(ours["torchvision"], to="torchvision", output=output)
+@pytest.mark.parametrize("suffix", FORMS["torchvision"])
+def test_torchs_file_comes_back_bit_for_bit(suffix, ours, torch_file, tmp_path):
+    """As each suffix promises; one of them through the whole command."""
+    output = tmp_path / f"back{suffix}"
+    if suffix == ".pth":
+        export_weights(ours["torchvision"], to="torchvision", output=output)
+    else:
+        spec, weights, _ = model_file.load(ours["torchvision"])
+        pt_track.write_native(output, spec, weights)
     before = torch.load(torch_file, weights_only=True)
-    after = torch.load(output, weights_only=True)
+    load = safetensors.torch.load_file if suffix == ".safetensors" else torch.load
+    after = load(output)
     assert before.keys() == after.keys()
     assert all(
         torch.equal(before[k], after[k]) for k in before if not k.endswith("_tracked")
     )
     official_torch().load_state_dict(after)
+    output.unlink()
 
 
-def test_kerass_file_comes_back_bit_for_bit(ours, keras_file, tmp_path):
-    output = tmp_path / "back.h5"
-    export_weights(ours["keras"], to="keras", output=output)
-    model, again = official_keras(), official_keras()
-    model.load_weights(keras_file)
-    again.load_weights(output)
-    pairs = zip(model.get_weights(), again.get_weights(), strict=True)
+def loaded(suffix, path):
+    """What Keras's own functions make of a file, as the documentation has it."""
+    if suffix == ".h5":
+        return keras.applications.InceptionV3(weights=path, classes=CLASSES)
+    if suffix == ".keras":
+        return keras.models.load_model(path)
+    model = official_keras()
+    model.load_weights(path)
+    return model
+
+
+@pytest.mark.parametrize("suffix", FORMS["keras"])
+def test_kerass_file_comes_back_bit_for_bit(suffix, ours, keras_model, tmp_path):
+    """As each suffix promises; one of them through the whole command."""
+    output = tmp_path / f"back{suffix}"
+    spec, weights, _ = model_file.load(ours["keras"])
+    if suffix == ".weights.h5":
+        export_weights(ours["keras"], to="keras", output=output)
+    else:
+        tf_track.write_native(output, spec, weights)
+    again = loaded(suffix, output)
+    pairs = zip(keras_model.get_weights(), again.get_weights(), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
+    assert again.layers[-1].activation is keras.activations.softmax or (
+        suffix == ".weights.h5"
+    )
+    read_back = library_files.read(output)
+    assert (read_back.spec, digest(read_back.weights)) == (spec, digest(weights))
+    output.unlink()
+
+
+def test_a_base_in_a_model_of_the_users_own_is_found(keras_model, ours, tmp_path):
+    """As Keras writes it: nested in a Sequential, in each form, with an optimizer."""
+    inside = keras.Model(keras_model.input, keras_model.layers[-2].output, name="base")
+    model = keras.Sequential([inside, keras.layers.Dropout(0.2), keras.layers.Dense(5)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    _, weights, _ = model_file.load(ours["keras"])
+    for name, save in (
+        ("a.keras", model.save),
+        ("a.weights.h5", model.save_weights),
+        ("a.h5", model.save),
+        ("bare.weights.h5", inside.save_weights),
+    ):
+        save(tmp_path / name)
+        found = library_files.read(tmp_path / name)
+        (tmp_path / name).unlink()
+        assert found.base
+        assert all(
+            np.array_equal(value, found.weights[key])
+            for key, value in weights.items()
+            if not key.startswith("fc.")
+        )
+        said = " ".join(found.said)
+        whole = name != "bare.weights.h5"
+        assert ("left out: dense" in said) is whole
+        assert ("also there: optimizer" in said) is whole
 
 
 def test_factors_are_folded_for_keras(ours, tmp_path, capsys):
@@ -232,6 +300,94 @@ def test_a_keras_file_goes_to_torch_as_ones(ours, tmp_path, capsys):
     assert "no auxiliary head: build with aux_logits=False" in said
     assert "factors are ones" in said
     official_torch(aux=False).load_state_dict(torch.load(output, weights_only=True))
+
+
+def test_pixels_of_another_scaling_are_stored_in_the_file(torch_file, tmp_path, capsys):
+    """ImageNet's mean and deviation, which timm's gluon_in1k is shown."""
+    output = tmp_path / "own.safetensors"
+    import_weights("inception-v3", source=torch_file, output=output, pixels="imagenet")
+    assert "pixels go in by ImageNet's mean and deviation" in capsys.readouterr().out
+    spec, weights, about = model_file.load(output)
+    output.unlink()
+    assert about.preprocessing == SHOWN["imagenet"]
+    assert all(words.startswith(FRAMING) for words in SHOWN.values())
+    images = photos(75)
+    model = official_torch()
+    model.load_state_dict(torch.load(torch_file, weights_only=True))
+    x = torch.from_numpy(images).permute(0, 3, 1, 2)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    shown = torchvision.transforms.functional.normalize(x / 255, mean, std)
+    with torch.inference_mode():
+        expected = model.eval()(shown).numpy()
+    own = pt_track.predictor(pt_track.build(spec, weights=weights))(images)
+    assert far(own, expected) < FLOAT32
+    with pytest.raises(Refused, match="--pixels must be one of half, imagenet"):
+        import_weights("inception-v3", source=torch_file, output=output, pixels="1")
+
+
+def test_the_line_that_refuses_a_librarys_file_has_the_command_that_works(
+    torch_file, tmp_path
+):
+    path = tmp_path / "my weights.pth"
+    path.symlink_to(torch_file)
+    asked = (Store(tmp_path), None, None, ["torch"])
+    with pytest.raises(Refused, match="is torchvision's; import it: ") as refusal:
+        from_file(path, *asked)
+    words = shlex.split(str(refusal.value).partition("import it: ")[2])
+    assert words[:4] == ["twintrack", "weights", "import", "inception-v3"]
+    given = dict(zip(words[4::2], words[5::2], strict=True))
+    import_weights(words[3], source=given["--from"], output=given["--output"])
+    assert from_file(Path(given["--output"]), *asked).spec.classes == CLASSES
+    Path(given["--output"]).unlink()
+
+
+def test_a_base_gives_features_and_no_classes(torch_file, tmp_path, capsys):
+    """What its file answers are the features that transfer learns from."""
+    state = torch.load(torch_file, weights_only=True)
+    bare = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    path, output = tmp_path / "base.pth", tmp_path / "base.safetensors"
+    torch.save({"model_state_dict": bare, "epoch": 1}, path)
+    convert_here(path, output)
+    path.unlink()
+    with pytest.raises(Refused, match="a base without a last layer; teach it some"):
+        from_file(output, Store(tmp_path), None, None, ["torch"])
+    with pytest.raises(Refused, match=r"no last layer .* name a \.weights\.h5"):
+        export_weights(output, to="keras", output=tmp_path / "a.keras")
+    base = base_of("features", output)
+    spec, weights, _ = model_file.load(output)
+    output.unlink()
+    model = official_torch()
+    model.load_state_dict(state)
+    model.fc = torch.nn.Identity()
+    images = photos(75)
+    with torch.inference_mode():
+        x = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
+        expected = model.eval()(x).numpy()
+    seen = base_for(base.spec, (75, 75, 3), 2)
+    assert seen.classes == 2
+    for given in ((spec, weights), headless(spec, weights)):
+        own = pt_track.predictor(pt_track.build(given[0], weights=given[1]))(images)
+        assert far(own, expected) < FLOAT32
+
+
+def test_a_thousand_classes_are_taken_for_imagenets_and_said(torch_file, tmp_path):
+    """The first files of timm's tf_ networks have a background before them."""
+    state = torch.load(torch_file, weights_only=True)
+    path, output = tmp_path / "tf_inception_v3.pth", tmp_path / "own.safetensors"
+    state["fc.weight"] = torch.zeros(1001, 2048)
+    state["fc.bias"] = torch.arange(1001.0)
+    torch.save(state, path)
+    found = convert_here(path, output)
+    _, weights, about = model_file.load(output)
+    path.unlink()
+    output.unlink()
+    assert (weights["fc.bias"] == np.arange(1, 1001)).all()
+    assert about.classes[0] == "tench"
+    said = "; ".join(found["said"])
+    assert "the auxiliary head is left out: it is for 7 classes" in said
+    assert "1,001 classes: the first, a background" in said
+    assert "taken for ImageNet's" in said
+    assert "needs --pixels imagenet" in said
 
 
 class Bomb:
@@ -273,7 +429,7 @@ def convert_here(path, output):
     """What the command has its child do, in this process: a child takes seconds."""
     kind_of(path)  # the command looks at its beginning before it starts a child
     values = {"library": "", "file": str(path), "output": str(output)}
-    convert(values | {"named": True, "pixels": "half"}, lambda *_, **__: None)
+    return convert(values | {"named": True, "pixels": "half"}, lambda *_, **__: None)
 
 
 def import_in_a_child(path, output):
