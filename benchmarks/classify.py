@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks import options, outcome
 from benchmarks.engine.chosen import (
-    PREPROCESSING,
+    FRAMING,
     SYSTEM,
     Choice,
     from_file,
@@ -112,7 +112,7 @@ def classify(
     labels = [*between_commas(classes), *several(one_class)]
     chosen = choose(Store(out["store"]), system, path_of(weights), labels, names)
     # ImageNet's networks are judged on the middle of a picture, not on all of it.
-    imagenet = chosen.preprocessing == PREPROCESSING
+    imagenet = chosen.preprocessing.startswith(FRAMING)
     own = ("centre", "bilinear") if imagenet else ("fit", "bicubic")
     framing = framing_for(chosen.spec.image, how or own[0], filter or own[1], colour)
     print(f"asked: {chosen.about}")

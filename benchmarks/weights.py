@@ -1,8 +1,8 @@
 """Inception v3's weights: from either library's file to one for both, and back.
 
     twintrack weights import inception-v3 --from torchvision
-    twintrack weights import inception-v3 --from inception_v3_weights.h5
-    twintrack weights export FILE --to keras --output weights.h5
+    twintrack weights import inception-v3 --from checkpoint.pth --output own.safetensors
+    twintrack weights export FILE --to keras --output inception.weights.h5
 
 The file in between is safetensors with spec (the pools' border, batch norm, scaling),
 preprocessing and class names in its header; either track opens it.
@@ -10,6 +10,7 @@ preprocessing and class names in its header; either track opens it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -17,22 +18,25 @@ import typer
 
 from benchmarks import options, outcome
 from benchmarks.engine.call import call
-from benchmarks.engine.chosen import PREPROCESSING, check_system, default_path
+from benchmarks.engine.chosen import SHOWN, check_system, default_path
 from benchmarks.engine.process import Tell, Values
 from benchmarks.request import check_choice
-from common import model_file
+from common import library_files, model_file
 from common.errors import Refused
 from common.extras import ClassNames, Official, load_extra
+from common.files import check_writable
 from common.inception import InceptionSpec
+from common.library_files import BASE, PIXELS, Understood
+from common.library_files.forms import FORMS, form_of
+from common.library_files.recognise import LIBRARY, kind_of
 from common.model_file import About
 from common.weights import digest
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-# Where weights come from -> the track that reads them, the border its pools have.
+# Where weights come from -> the track that has them, the border its pools have.
 TRACK = {"torchvision": "torch", "keras": "tensorflow"}
 BORDER = {"torchvision": "include", "keras": "exclude"}
-ZIP, PICKLE, HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n"
-BACKGROUND = 1001  # classes of TensorFlow's 2016 graph: every name is off by one
+IMAGENET = 1000  # classes
 
 
 @options.command
@@ -41,18 +45,27 @@ def import_weights(
     *,
     source: Annotated[
         str | Path,
-        options.option(str, "torchvision, keras, or a file of either.", "--from"),
+        options.option(
+            str, "torchvision, keras, or a file of torch, timm or Keras.", "--from"
+        ),
     ],
     output: Annotated[
         str | Path | None,
         options.option(Path | None, "The file to write.  [in the cache]"),
     ] = None,
+    pixels: Annotated[
+        str,
+        options.option(
+            str, "What the network was shown: half (-1 to 1) or imagenet (.485/.229)."
+        ),
+    ] = "half",
     **rest: Unpack[options.Told],
 ) -> dict[str, Any]:
     """Turn a library's weights into one file that both tracks open.
 
     Returns:
-        What --json writes: {"output", "source", "classes", "border", ...}.
+        What --json writes: {"output", "source", "classes", "border", "pixels", "base",
+        "said", ...}.
 
     Raises:
         Refused: There is no such file, or it is not one of Inception v3.
@@ -60,18 +73,23 @@ def import_weights(
     out = options.filled(options.Told, rest)
     outcome.check_told(out)
     check_system(system)
-    named = str(source)
-    kind = named if named in TRACK else kind_of(Path(named))
-    path = Path(output) if output else default_path(kind)
-    values = {"kind": kind, "output": str(path), "named": output is not None}
-    values["file"] = None if named in TRACK else named
-    if kind == "keras":  # it would download ImageNet's names, torchvision has them
+    check_choice("pixels", pixels, list(PIXELS))
+    file = None if str(source) in TRACK else Path(source)
+    library = library_of(file) if file else str(source)
+    path = Path(output) if output else default_path(library)
+    check_writable(path, "--output")
+    values = {"library": library, "output": str(path), "named": output is not None}
+    values |= {"file": str(file) if file else None, "pixels": pixels}
+    if library == "keras" and not file:  # its names, torchvision has them
         values |= call(f"{__name__}:names", {}, threads=1, device="cpu")
     found = call(f"{__name__}:convert", values, threads=1, device="cpu")
+    named = "no last layer" if found["base"] else f"{found['classes']:,} classes"
     print(
-        f"{path}: {system} from {found['source']}, {found['classes']:,} classes, pools "
-        f"{found['border']} their padding"
+        f"{path}: {system} from {found['source']}, {named}, pools {found['border']} "
+        "their padding"
     )
+    for line in found["said"]:
+        print(f"  {line}")
     outcome.written(found, out)
     return found
 
@@ -81,7 +99,12 @@ def export_weights(
     file: Annotated[str | Path, options.argument(Path, "A file of Inception v3.")],
     *,
     to: Annotated[str, options.option(str, "torchvision or keras.")],
-    output: Annotated[str | Path, options.option(Path, "The file to write.")],
+    output: Annotated[
+        str | Path,
+        options.option(
+            Path, "The file: .pth, .pt, .safetensors; .h5, .weights.h5, .keras."
+        ),
+    ],
     other_border: Annotated[
         bool,
         options.option(bool, "Even if the pools will differ.", "--other-border"),
@@ -94,16 +117,25 @@ def export_weights(
         What --json writes: {"output", "said"}.
 
     Raises:
-        Refused: The file is not one of Inception v3, or the library's pools differ.
+        Refused: The file is not one of Inception v3, the library's pools differ, or the
+            suffix promises none of the library's files.
     """
     out = options.filled(options.Told, rest)
     outcome.check_told(out)
     check_choice("to", to, list(TRACK))
-    spec, _, _ = model_file.load(Path(file))
+    form = form_of(to, Path(output))
+    check_writable(Path(output), "--output")
+    spec, _, about = model_file.load(Path(file))
+    base = bool(about.facts.get("base"))
     if not isinstance(spec, InceptionSpec):
         raise Refused(
             f"weights to export must be Inception v3's, {file} has those of a "
             f"{type(spec).__name__}; both tracks open it with load()"
+        )
+    if base and form == ".keras":
+        raise Refused(
+            f"a whole Keras model ends in probabilities, {file} has {BASE} and so no "
+            "classes; name a .weights.h5 or an .h5"
         )
     if spec.border != BORDER[to] and not other_border:
         raise Refused(
@@ -113,7 +145,9 @@ def export_weights(
         )
     values = {"file": str(file), "to": to, "output": str(output)}
     found = call(f"{__name__}:write", values, threads=1, device="cpu")
-    print("; ".join([f"{output}: for {to}", *found["said"]]))
+    print(f"{output}: for {to}, by {FORMS[to][form]}")
+    for line in found["said"]:
+        print(f"  {line}")
     outcome.written(found, out)
     return found
 
@@ -122,26 +156,20 @@ app.command("import")(options.spread(import_weights))
 app.command("export")(options.spread(export_weights))
 
 
-def kind_of(path: Path) -> str:
+def library_of(path: Path) -> str:
     """Whose file it is, by its first bytes.
 
     Raises:
-        Refused: There is no such file, or it is neither's.
+        Refused: There is no such file, or it is something else.
     """
-    if not path.is_file():
+    try:
+        return LIBRARY[kind_of(path)]
+    except Refused as refusal:
+        if path.exists() or "must exist" not in str(refusal):
+            raise
         raise Refused(
             f"--from must be torchvision, keras or a file, got {path}; check the path"
-        )
-    with path.open("rb") as file:
-        start = file.read(8)
-    if start.startswith((ZIP, PICKLE)):
-        return "torchvision"
-    if start == HDF5:
-        return "keras"
-    raise Refused(
-        f"a weights file must be torch's or Keras's .h5, {path} begins as neither; use "
-        "one that torch.save or Keras wrote"
-    )
+        ) from refusal
 
 
 # --- in a child -------------------------------------------------------------------
@@ -153,44 +181,64 @@ def names(values: Values, tell: Tell) -> Values:
 
 
 def convert(values: Values, tell: Tell) -> Values:
-    """Read a native file, downloaded if none is given; write ours."""
-    kind = values["kind"]
-    track = load_extra(TRACK[kind], Official)
-    path = Path(values["file"]) if values["file"] else track.download()
-    spec, weights = track.read_native(path)
-    if spec.classes == BACKGROUND:
+    """Read a library's file, downloaded if none is given; write ours."""
+    given = values["file"]
+    track = None if given else load_extra(TRACK[values["library"]], Official)
+    path = track.download() if track else Path(given)
+    found = library_files.read(path, pixels=values["pixels"])
+    if not values["named"] and (found.base or found.spec.classes != IMAGENET):
+        has = "no last layer" if found.base else f"{found.spec.classes:,}"
         raise Refused(
-            f"ImageNet's weights must have 1,000 classes, {path} has 1,001: its first "
-            "is a background, which would shift every name by one; use weights "
-            "without it"
+            f"what is imported without --output stands for ImageNet's {IMAGENET:,} "
+            f"classes, {path} has {has}; name a file with --output"
         )
-    known = tuple(values.get("names") or names({}, tell)["names"])
-    if spec.classes != len(known) and not values["named"]:
-        raise Refused(
-            f"what is imported without --output stands for ImageNet's {len(known):,} "
-            f"classes, {path} has {spec.classes:,}; name a file with --output"
-        )
+    known: Sequence[str] = ()
+    if found.spec.classes == IMAGENET:
+        known = values.get("names") or names({}, tell)["names"]
     about = About(
-        classes=known if len(known) == spec.classes else (),
-        source=f"{kind}, {path.name}",
-        preprocessing=PREPROCESSING,
-        facts={"digest": digest(weights)},
+        classes=tuple(known),
+        source=f"{found.library}, {path.name}",
+        preprocessing=SHOWN[values["pixels"]],
+        facts={"digest": digest(found.weights), "base": found.base},
     )
-    model_file.save(Path(values["output"]), spec, weights, about)
+    model_file.save(Path(values["output"]), found.spec, found.weights, about)
     return {
         "output": values["output"],
         "source": about.source,
-        "classes": spec.classes,
-        "border": spec.border,
-        "weights_sha256": digest(weights),
+        "classes": found.spec.classes,
+        "border": found.spec.border,
+        "pixels": values["pixels"],
+        "base": found.base,
+        "weights_sha256": digest(found.weights),
+        "said": [*found.said, *assumed(found, values["pixels"], given=bool(given))],
     }
+
+
+def assumed(found: Understood, pixels: str, *, given: bool) -> list[str]:
+    """What a file of the user's does not say, and what was taken for it."""
+    words = []
+    if given and found.spec.classes == IMAGENET:
+        words.append("1,000 classes: taken for ImageNet's, in the usual order")
+    if given and found.library == "torchvision" and pixels == "half":
+        words.append(
+            "pixels go in as -1 to 1; one trained on ImageNet's mean and deviation "
+            "(timm's gluon_in1k) needs --pixels imagenet"
+        )
+    if pixels == "imagenet":
+        words.append("pixels go in by ImageNet's mean and deviation")
+    return words
 
 
 def write(values: Values, tell: Tell) -> Values:
     """Write a native file from ours."""
-    spec, weights, _ = model_file.load(Path(values["file"]))
+    spec, weights, about = model_file.load(Path(values["file"]))
     track = load_extra(TRACK[values["to"]], Official)
     said = track.write_native(Path(values["output"]), spec, weights)
+    if about.facts.get("base"):
+        said.append(
+            f"{BASE}: the identity stands for it; build with {spec.classes:,} classes "
+            "(in Keras with classifier_activation=None), answers are the features"
+        )
     return {"output": values["output"], "said": said}
 
 

@@ -67,18 +67,13 @@ class Official(Protocol):
             Refused: Without a network; the line says where to put the file by hand.
         """
 
-    def read_native(self, path: Path) -> tuple[Any, Weights]:
-        """Spec and canonical weights of the framework's own file of Inception v3.
-
-        Raises:
-            Refused: The file is damaged or of another network; nothing in it is run.
-        """
-
     def write_native(self, path: Path, spec: Any, weights: Weights) -> list[str]:
         """Write a file that the framework's own builder loads; what was lost.
 
+        Its suffix says which of the framework's files it is.
+
         Raises:
-            Refused: The disk does not take it.
+            Refused: The suffix promises none of them, or the disk does not take it.
         """
 
     def official(self, path: Path, side: int, *, device: str = "cpu") -> Predict:

@@ -7,12 +7,14 @@ it here, without a framework.
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common import codec
 from common.errors import Refused
+from common.library_files.recognise import kind_of
 from common.spec import Spec
 from common.weights import Weights, check_names, read, write
 
@@ -56,14 +58,45 @@ def load(path: str | Path) -> tuple[Any, Weights, About]:
     Raises:
         Refused: The file is damaged, or its parts do not fit each other.
     """
-    weights, header = read(path)
-    if "spec" not in header:
-        raise Refused(
-            f"a weights file must say what network it is of, {path} does not; import "
-            "it with twintrack weights import"
-        )
+    weights, header = opened(Path(path))
     spec, about = said(Path(path), weights, header)
     return spec, weights, about
+
+
+def opened(path: Path) -> tuple[Weights, dict[str, str]]:
+    """Weights and header of a file that `save` wrote.
+
+    Raises:
+        Refused: It is damaged or somebody else's; if it is a library's file of
+            Inception v3, the line is the command that imports it.
+    """
+    if kind_of(path) != "safetensors":
+        raise foreign(path)
+    weights, header = read(path)
+    if "spec" not in header:
+        raise foreign(path)
+    return weights, header
+
+
+def foreign(path: Path) -> Refused:
+    """The refusal of a library's file."""
+    # Imported late: what a file of ours never needs.
+    from common.library_files.names import located
+
+    try:
+        library = located(path).library
+    except Refused as refusal:
+        return refusal
+    name = path.name
+    for suffix in (".weights.h5", *path.suffixes[-1:]):
+        name = name.removesuffix(suffix)
+    given = shlex.quote(str(path))
+    output = shlex.quote(str(path.with_name(f"{name}.twintrack.safetensors")))
+    return Refused(
+        f"a weights file must say what network it is of, {path} is {library}'s; import "
+        f"it: twintrack weights import inception-v3 --from {given} --output "
+        f"{output}"
+    )
 
 
 def said(path: Path, weights: Weights, header: dict[str, str]) -> tuple[Any, About]:

@@ -29,7 +29,6 @@ from pt_track.official import (
     download,
     imagenet_names,
     official,
-    read_native,
     write_native,
 )
 from pt_track.predict import predictor
@@ -52,7 +51,6 @@ __all__ = [
     "official",
     "peak_gpu_memory",
     "predictor",
-    "read_native",
     "replace_head",
     "save",
     "set_weights",

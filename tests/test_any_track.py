@@ -397,7 +397,7 @@ def test_modules_are_found_as_python_finds_them_but_without_an_import():
         (
             NUMPY,
             Official,
-            "a library's own Inception v3 needs download, read_native, write_native "
+            "a library's own Inception v3 needs download, write_native "
             f"and official, the track {NUMPY} has none of them; choose from torch, "
             "tensorflow",
         ),

@@ -22,7 +22,6 @@ from tf_track.native import PLACES, build_native, train_native
 from tf_track.official import (
     download,
     official,
-    read_native,
     write_native,
 )
 from tf_track.predict import predictor
@@ -44,7 +43,6 @@ __all__ = [
     "official",
     "peak_gpu_memory",
     "predictor",
-    "read_native",
     "replace_head",
     "save",
     "set_weights",

@@ -22,12 +22,17 @@ from common.model_file import About
 from common.results import WEIGHTS, Run, Store, asked, repeats_of
 from common.spec import Spec
 from common.systems import resolve
-from common.weights import read
 
 SYSTEM = "inception-v3"  # the one that has official weights
 IMPORTED = ".weights"  # of the cache; hidden, because it is no data set
 LIBRARIES = ("torchvision", "keras")  # whose files can be imported
-PREPROCESSING = "Pillow: short side to 342 bilinear, centre crop 299; then -1 to 1"
+FRAMING = "Pillow: short side to 342 bilinear, centre crop 299"
+PREPROCESSING = f"{FRAMING}; then -1 to 1"
+# What a network was shown, a key of common.library_files.PIXELS -> the same in words.
+SHOWN = {
+    "half": PREPROCESSING,
+    "imagenet": f"{FRAMING}; then ImageNet's mean and deviation",
+}
 FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's folds
 BUILT_IN = {kind.__name__ for kind in codec.OURS}
 # Of two runs that only the track tells apart.
@@ -148,10 +153,15 @@ def from_file(
     """One weights file in every track; the store may know where it comes from.
 
     Raises:
-        Refused: It is no such file, does not fit its own spec, is not of `system`, or
-            has another number of classes.
+        Refused: It is no such file, does not fit its own spec, is not of `system`, has
+            no last layer, or another number of classes.
     """
     spec, about, content = _checked(path)
+    if about.facts.get("base"):
+        raise Refused(
+            f"classify asks networks that name classes, {path} is a base without a "
+            f"last layer; teach it some: twintrack transfer --weights {path}"
+        )
     if system:
         expected = resolve(system, image=spec.image, classes=spec.classes).spec
         # Inception v3's border, constants and heads are the file's to say.
@@ -194,17 +204,12 @@ def from_file(
 def _checked(path: Path) -> tuple[Spec, About, bytes]:
     """The spec in a weights file, which its tensors must fit, and the file's bytes."""
     try:
-        weights, header = read(path)
+        weights, header = model_file.opened(path)
     except OSError as error:
         raise Refused(
             f"a weights file must be readable, got '{error.strerror}' for {path}; "
             "correct its permissions"
         ) from error
-    if "spec" not in header:
-        raise Refused(
-            f"a weights file must say what network it is of, {path} does not; "
-            "use one that twintrack saved"
-        )
     spec, about = model_file.said(path, weights, header)
     if bad := [name for name, w in weights.items() if not np.isfinite(w).all()]:
         raise Refused(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
-from benchmarks.measures.official_networks import in_tracks
+from benchmarks.measures.official_networks import in_tracks, native_name
 from common import model_file
 from common.data import DataRequest, open_data, pictures
 from common.evaluate import Predict
@@ -83,7 +83,7 @@ def measure(values: Values, tell: Tell) -> Values:
     track.configure(threads=values["threads"], device=values["device"], mode="aligned")
     spec, weights, _ = model_file.load(Path(values["file"]))
     images = shown(values, spec.image)
-    native = Path(values["file"]).with_name(f"{values['track']}.h5")
+    native = Path(values["file"]).with_name(native_name(values["track"]))
     own = load_extra(values["track"], Official)
     own.write_native(native, spec, weights)
     place = values["device"]

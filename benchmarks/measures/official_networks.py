@@ -17,7 +17,7 @@ from common import model_file
 from common.errors import Refused
 from common.extras import Official, load_extra
 from common.files import unpack
-from common.inception import UNSCALED, InceptionSpec, folded
+from common.inception import SYMMETRIC, UNSCALED, InceptionSpec, folded
 from common.model_file import About
 from common.photos import decode
 from common.photos.decode import Framing
@@ -39,7 +39,7 @@ def photos(size: int) -> NDArray[np.uint8]:
 def subject(file: Path, weights: Path | None, size: int, *, seed: int = 0) -> str:
     """Write the network as both libraries can have it; where its weights are from.
 
-    It has no factors and no auxiliary head.
+    It has no factors and no auxiliary head, and pixels go from -1 to 1.
 
     Raises:
         Refused: The size is too small, or the weights are not Inception v3's.
@@ -50,7 +50,9 @@ def subject(file: Path, weights: Path | None, size: int, *, seed: int = 0) -> st
         if not isinstance(spec, InceptionSpec):
             raise Refused(f"weights must be Inception v3's, got {weights}; name others")
     try:
-        bare = replace(spec, image=(size, size, 3), aux=False, norm=UNSCALED)
+        bare = replace(
+            spec, image=(size, size, 3), aux=False, norm=UNSCALED, scale=SYMMETRIC
+        )
     except ValueError as error:
         raise Refused(str(error)) from error
     drawn = folded(given) if given else random_weights(bare.weights, seed)
@@ -72,6 +74,11 @@ def compared(a: str, b: str) -> bool:
     return a.rpartition(" ")[2] == b.rpartition(" ")[2]
 
 
+def native_name(track: str) -> str:
+    """What a track's own file is called: by its suffix the library knows it."""
+    return {"torch": "torch.pth"}.get(track, f"{track}.h5")
+
+
 def ask(values: Values, tell: Tell) -> None:
     """In a child: logits of the official network and of ours with either border."""
     track = load_track(values["track"])
@@ -79,7 +86,7 @@ def ask(values: Values, tell: Tell) -> None:
     folder, library = Path(values["folder"]), values["library"]
     spec, weights, _ = model_file.load(folder / "ours")
     shown = unpack((folder / "images").read_bytes())[0]["images"]
-    native = folder / f"{library}.h5"
+    native = folder / native_name(values["track"])
     own = load_extra(values["track"], Official)
     own.write_native(native, spec, weights)
     border = {"torchvision": "include", "keras": "exclude"}[library]

@@ -24,7 +24,7 @@ from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
 from benchmarks.measures.features import HEAD, in_batches
-from benchmarks.measures.official_networks import in_tracks
+from benchmarks.measures.official_networks import in_tracks, native_name
 from common import codec, model_file, stats
 from common.data import DataRequest, Dataset, hold_out, open_data, pictures
 from common.data.features import Key, ensure, open_features
@@ -108,7 +108,7 @@ def measure(values: Values, tell: Tell) -> Values:
     ours = Ours(track, values, spec, weights, data)
     ours.once()  # graphs are traced
     peak = peak_memory()
-    native = Path(values["file"]).with_name(f"{name}.h5")
+    native = Path(values["file"]).with_name(native_name(name))
     load_extra(name, Official).write_native(native, spec, weights)
     loop, predict = load_extra(name, Yardsticks).tutorial(
         native,
