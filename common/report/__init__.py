@@ -32,6 +32,7 @@ KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "pretrain": findings.pretrain,
     "catalogue": findings.catalogue,
     "data": findings.data,
+    "removed": findings.removed,
     "findings": findings.kept,
 }
 COMPARED = ("compare", "transfer")  # those with runs in a summary
