@@ -37,6 +37,7 @@ IDX = (
 IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.(gz|bz2|xz))?")
 BATCHES = (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch")
 BATCH_NAME = re.compile(r"(data_batch_[1-5]|test_batch)(\.bin)?")
+STEPS = 150_000  # of a pickle's machine; a batch takes 50,000
 RECORD_NAME = re.compile(
     r"(mnist|cifar10)-(train|test)\.tfrecord-(\d{5})-of-(\d{5})(\.gz)?"
 )
@@ -250,6 +251,9 @@ class _Data(pickle._Unpickler):
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
+        self.steps = 0
+        counted = {code: self._counted(do) for code, do in self.dispatch.items()}
+        vars(self)["dispatch"] = counted
         # Made anew for each file: a pickle may set attributes of what it is given.
         made = _stand_ins()
         self.given = {
@@ -262,6 +266,15 @@ class _Data(pickle._Unpickler):
         }
         self.given |= {("numpy", name): made[name] for name in ("ndarray", "dtype")}
         self.given["_codecs", "encode"] = made["encode"]
+
+    def _counted(self, do: Callable[[Any], None]) -> Callable[[Any], None]:
+        def step(machine: Any) -> None:
+            self.steps += 1
+            if self.steps > STEPS:
+                raise Refused(f"takes more than {STEPS:,} steps to read")
+            do(machine)
+
+        return step
 
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for NumPy's names; nothing for any other."""
