@@ -321,13 +321,10 @@ def _named_row(name: str, folders: tuple[Path, ...]) -> Row:
 
 def _row(path: Path, facts: Row) -> Row:
     """What is known of the entry at `path`; `facts` where there is none."""
-    unknown = {"classes": None, "class_names": None, "train": None, "test": None}
-    unknown |= {"image": None, "fingerprint": None, "note": ""}
-    row = {"name": path.name} | unknown | facts
-    row |= {
-        "bytes": bytes_of(path) if is_folder(path) else 0,
-        "cache": str(path.parent),
-    }
+    unknown = ("classes", "class_names", "train", "test", "image", "fingerprint")
+    row: Row = dict.fromkeys(unknown, None)
+    row |= {"name": path.name, "note": "", "bytes": 0, "cache": str(path.parent)}
+    row |= facts
     if not is_folder(path):
         return row | {"prepared": False}
     row |= {"bytes": bytes_of(path)}

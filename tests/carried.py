@@ -14,7 +14,7 @@ from PIL import Image
 from common.data.canonical import by_content, content
 from common.data.carriers import BATCHES, IDX, SHAPES
 
-COUNTS = {"mnist": (20, 8), "cifar10": (10, 4)}  # to train and to test
+COUNTS = {"mnist": (20, 10), "cifar10": (10, 10)}  # to train and to test
 
 
 def arrays(name, seed=0):

@@ -43,16 +43,12 @@ PICTURES = ("pngs of digits", "pngs")
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch):
-    """The stand-ins are what was published; their pictures have only ten classes."""
+    """The stand-ins are what was published."""
     for name in CONTENT:
         monkeypatch.setitem(CONTENT, name, carried.published(name))
-    # In the test part of so few pictures not every class is.
-    monkeypatch.setattr(
-        "common.data.folder._check_counts", lambda listing, counts: None
-    )
 
 
-def files_of(form, name=None):
+def files_of(form):
     own, make = FORMS[form]
     return make(arrays(own))
 
@@ -133,13 +129,10 @@ def test_both_spellings_put_it_into_the_cache(command, tmp_path, capsys):
         prepare("cifar10", at_hand=folder, **told)
     found = open_data(DataRequest(source="cifar10"), cache=cache)
     assert (found.name, found.classes) == ("cifar10", CLASSES["cifar10"])
-    assert (len(found.train), len(found.test)) == COUNTS["cifar10"]
+    assert (len(found.train), len(found.test)) == carried.COUNTS["cifar10"]
     (row,) = json.loads((tmp_path / "told.json").read_text())["data"]
     assert row["read"] == f"cifar10 read from {folder}: the binary version, 6 files"
     assert row["read"] in capsys.readouterr().err
-
-
-COUNTS = carried.COUNTS
 
 
 # --- refused, and why ---------------------------------------------------------------
