@@ -51,7 +51,7 @@ FACTS: dict[str, dict[str, Any]] = {
 
 Row = dict[str, Any]
 
-app = typer.Typer(help="List, prepare and verify data sets.")
+app = typer.Typer(help="List, prepare, import, verify and remove data sets.")
 
 NAME = Annotated[
     str | Path, options.argument(str, "digits, mnist, cifar10, or a folder.")
