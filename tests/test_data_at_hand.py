@@ -97,6 +97,21 @@ def test_archives_of_any_packing_in_a_folder_are_opened(mode, tmp_path):
     taken("binary", tmp_path)
 
 
+def test_an_archive_is_known_by_its_content(tmp_path):
+    """And a compressed file with .t in its name is none."""
+    taken("python", tarred(files_of("python"), tmp_path / "cifar10"))
+    laid(files_of("idx packed anew"), tmp_path / "x.train")
+    taken("idx packed anew", tmp_path / "x.train/t10k-labels.idx1-ubyte.gz")
+
+
+def test_folders_are_followed_through_links_but_not_round_in_circles(tmp_path):
+    laid(files_of("idx"), tmp_path / "disk")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/data").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/home").symlink_to(tmp_path / "home")
+    taken("idx", tmp_path / "home")
+
+
 @pytest.mark.parametrize("form", ["idx", "python", "binary", "npz", "records"])
 def test_one_file_stands_for_those_beside_it(form, tmp_path):
     files = files_of(form)
@@ -154,6 +169,26 @@ def test_one_changed_pixel_is_refused(form, tmp_path):
     assert "must be the published one" in said or "test pictures" in said
 
 
+@pytest.mark.parametrize("form", ["idx", "records"])
+def test_pictures_of_another_shape_are_refused(form, tmp_path, monkeypatch):
+    x, y, u, v = arrays("mnist")
+    monkeypatch.setitem(carried.SHAPES, "mnist", (14, 28, 1))
+    files = FORMS[form][1]([x[:, :14], y, u[:, :14], v])
+    monkeypatch.setitem(carried.SHAPES, "mnist", (28, 28, 1))
+    said = refusal("mnist", laid(files, tmp_path))
+    assert "20 of 14 x 28 x 1" in said or "(28, 14) pixels" in said
+
+
+@pytest.mark.parametrize("shape", [(10, 28, 28), (2**32 - 1, 0, 0), (0, 28, 28)])
+def test_labels_of_other_pictures_are_refused(shape, tmp_path):
+    """As where the two parts were mixed up, or sizes are nonsense that adds up."""
+    files = files_of("idx")
+    head = bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape)
+    n = int(np.prod(shape, dtype=object))
+    files["train-images-idx3-ubyte"] = head + bytes(n)
+    assert "and 20 labels to train" in refusal("mnist", laid(files, tmp_path))
+
+
 def test_a_checksum_that_differs_is_named_with_the_file_and_the_known_one(
     tmp_path, monkeypatch
 ):
@@ -206,6 +241,15 @@ def test_where_nothing_is_known_the_forms_are_listed_and_what_is_there(tmp_path)
     assert "the Python or the binary version" in said
     assert f"has {tmp_path}/train-00000-of-00001.parquet" in said
     assert "has none of them" in refusal("mnist", laid({"a.txt": b""}, tmp_path / "b"))
+
+
+def test_what_cannot_be_opened_does_not_hide_what_can(tmp_path):
+    laid(files_of("idx"), tmp_path / "raw")
+    (tmp_path / "mnist.zip").symlink_to(tmp_path / "none")
+    laid({"mnist.tar.gz": b"\x1f\x8bno archive"}, tmp_path / "a")
+    taken("idx", tmp_path)
+    (tmp_path / "raw/t10k-labels-idx1-ubyte").unlink()
+    assert "2 other places were tried" in refusal("mnist", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +410,7 @@ def test_damage_is_refused_in_one_line_or_makes_no_difference(
         if pack:
             path.write_bytes(spoilt[victim])
         lies = [packed.File("F", n, partial(bytes, c)) for n, c in spoilt.items()]
-        monkeypatch.setattr(at_hand, "files_below", lambda root, lies=lies: lies)
+        monkeypatch.setattr(at_hand, "files_below", lambda root, closed, f=lies: f)
         start = time.process_time()
         try:
             taken(plain, path)

@@ -9,6 +9,7 @@ have downloaded, in the same order.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.cache import is_folder, listed
 from common.data.canonical import (
     CLASSES,
     CONTENT,
@@ -86,10 +88,10 @@ def read_at_hand(name: str, path: Path) -> AtHand:
     if name not in PUBLIC:
         raise unknown(name)
     path = path.expanduser()
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110, Path.exists raises where it may not look
         raise Refused(
-            f"what is to be imported must be a file or a folder that is there, got "
-            f"{path}; check the path"
+            "what is to be imported must be a file or a folder that is there and may "
+            f"be looked at, got {path}; check the path"
         )
     refused: list[Refused] = []
     seen: list[str] = []
@@ -116,35 +118,53 @@ def _found(
         seen: Gets what is recognised and not read.
         refused: Gets archives that cannot be read.
     """
-    if path.is_dir():
-        files = list(files_below(path))
-        packed = [Path(f.folder, f.name) for f in files if _may_pack(name, f.name)]
-        plain = [file for file in files if is_known(file.name)]
-    else:
-        packed = [path] if is_archive(path) else []
-        plain = [] if packed else _lone(path)
-    seen += [file.path for file in plain if OTHERS.fullmatch(file.name)]
-    yield from carriers(name, plain)
+    inner = path.is_dir()
+    plain, packed = _below(name, path, seen, refused) if inner else _named(path)
+    yield from _carriers(name, plain, seen)
     for archive in packed:
         try:
-            if path.is_dir() and not is_archive(archive):
-                continue
             inside = list(archived(archive, is_known))
         except Refused as refusal:
             refused.append(refusal)
             continue
         if not inside:
-            seen.append(f"{archive} (none of its files is known)")
-        seen += [file.path for file in inside if OTHERS.fullmatch(file.name)]
-        yield from carriers(name, inside)
-    for folder in _pictured(path) if path.is_dir() else ():
+            seen.append(f"{archive} (no file that is known; pictures must be unpacked)")
+        yield from _carriers(name, inside, seen)
+    for folder in _pictured(path) if inner else ():
         yield Carrier(PICTURES, str(folder), {}, partial(_pictures, folder, name))
+
+
+def _carriers(name: str, files: list[File], seen: list[str]) -> Iterator[Carrier]:
+    seen += [file.path for file in files if OTHERS.fullmatch(file.name)]
+    return carriers(name, files)
+
+
+def _below(
+    name: str, path: Path, seen: list[str], refused: list[Refused]
+) -> tuple[list[File], list[Path]]:
+    """Files of a folder that may belong to a carrier, and archives of this name."""
+    closed: list[str] = []
+    files = list(files_below(path, closed))
+    seen += [f"{folder} (which cannot be read)" for folder in closed]
+    packed = []
+    for file in files:
+        if _may_pack(name, file.name):
+            try:
+                packed += [Path(file.path)] if is_archive(Path(file.path)) else []
+            except Refused as refusal:
+                refused.append(refusal)
+    return [file for file in files if is_known(file.name)], packed
+
+
+def _named(path: Path) -> tuple[list[File], list[Path]]:
+    """The same of one file."""
+    return ([], [path]) if is_archive(path) else (_lone(path), [])
 
 
 def _lone(path: Path) -> list[File]:
     """A file that was named itself, with those that belong to it beside it."""
     whole = path.suffix == ".npz" or not is_known(path.name)
-    beside = [path] if whole else sorted(path.parent.iterdir())
+    beside = [path] if whole else listed(path.parent) or [path]
     found = (File(str(p.parent), p.name, partial(content_of, p)) for p in beside)
     return [file for file in found if is_known(file.name)]
 
@@ -157,12 +177,8 @@ def _may_pack(name: str, file: str) -> bool:
 
 def _pictured(path: Path) -> Iterator[Path]:
     """Folders with train/ and test/: this one, or one in it."""
-    try:
-        inner = sorted(p for p in path.iterdir() if p.is_dir())
-    except OSError:
-        inner = []
-    for folder in (path, *inner):
-        if (folder / "train").is_dir() and (folder / "test").is_dir():
+    for folder in (path, *listed(path)):
+        if is_folder(folder / "train") and is_folder(folder / "test"):
             yield folder
 
 
@@ -190,6 +206,8 @@ def judged(name: str, carrier: Carrier) -> Canonical:
         Refused: It is not, or cannot be read.
     """
     arrays = carrier.read(carrier.files)
+    _check_fit(name, carrier, *arrays[:2], "train")
+    _check_fit(name, carrier, *arrays[2:], "test")
     parts = [by_content(*arrays[:2]), by_content(*arrays[2:])]
     for part, wanted, split in zip(
         parts, CONTENT[name], ("train", "test"), strict=True
@@ -212,6 +230,23 @@ def judged(name: str, carrier: Carrier) -> Canonical:
             "or use a folder of pictures under its own name as --data FOLDER"
         )
     return Canonical.of(*parts[0], *parts[1], classes=CLASSES[name])
+
+
+def _check_fit(
+    name: str,
+    carrier: Carrier,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    split: str,
+) -> None:
+    """Refuse pictures of another shape, or labels of other pictures."""
+    if images.shape != (len(labels), *SHAPES[name]):
+        shape = " x ".join(f"{n:,}" for n in images.shape[1:])
+        raise Refused(
+            f"{name} has pictures of {' x '.join(map(str, SHAPES[name]))} and a label "
+            f"for each, {carrier.where} has {len(images):,} of {shape} and "
+            f"{len(labels):,} labels to {split}; get it again"
+        )
 
 
 def _md5(file: File) -> str:

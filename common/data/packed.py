@@ -11,11 +11,13 @@ import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -34,6 +36,7 @@ COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+TAR_NAME = re.compile(r"\.(tar(\.\w+)?|t[gbx]z2?)$", re.I)  # older ones say it nowhere
 ZIP = b"PK\x03\x04"
 # What damaged bytes drive the readers of archives to.
 UNREADABLE = (
@@ -102,14 +105,20 @@ def bounded(file: IO[bytes], most: int = LARGEST) -> bytes:
     return content
 
 
-def files_below(root: Path) -> Iterator[File]:
+def files_below(root: Path, closed: list[str]) -> Iterator[File]:
     """The files below a folder, by name, to a depth of DEPTH; hidden ones are not.
+
+    Args:
+        root: The folder.
+        closed: Gets the folders that cannot be read.
 
     Raises:
         Refused: There are too many to look at.
     """
     seen = 0
-    for folder, folders, names in os.walk(root, onerror=_refuse_unreadable):
+    for folder, folders, names in os.walk(
+        root, onerror=lambda error: closed.append(str(error.filename)), followlinks=True
+    ):
         inner = len(Path(folder).relative_to(root).parts)
         shown = sorted(name for name in folders if not name.startswith("."))
         folders[:] = shown if inner < DEPTH else []
@@ -122,13 +131,6 @@ def files_below(root: Path) -> Iterator[File]:
         for name in sorted(name for name in names if not name.startswith(".")):
             path = Path(folder, name)
             yield File(folder, name, partial(content_of, path))
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    raise Refused(
-        f"a folder to import from must be readable, {error.filename} is not "
-        f"({error.strerror}); change its mode, or name one beside it"
-    ) from error
 
 
 def content_of(path: Path) -> bytes:
@@ -162,9 +164,11 @@ def is_archive(path: Path) -> bool:
         ) from error
     if head.startswith(ZIP):
         return path.suffix.lower() != ".npz"  # NumPy's are zip archives too
-    if head.startswith(tuple(COMPRESSED)):
-        return ".t" in path.name.lower()  # .tar.gz, .tgz, .tbz: else one file
-    return head[257:262] == b"ustar"
+    for magic, opened in COMPRESSED.items():
+        if head.startswith(magic):
+            with suppress(*UNREADABLE), opened(path) as file:
+                head = file.read(512)
+    return head[257:262] == b"ustar" or bool(TAR_NAME.search(path.name))
 
 
 def archived(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
