@@ -127,6 +127,11 @@ def prepare(
         )
     source, place = str(name), path_of(cache)
     if at_hand is not None:
+        if size is not None or skip_bad or track != "torch":
+            raise Refused(
+                "files at hand are taken whole and as they are, got --from with "
+                "--size, --skip-bad or --track; leave those out"
+            )
         return import_data(source, at_hand, cache=cache, format=format, json=json)
     text = None if size is None else str(size)
     request = DataRequest(source=source, skip_bad=skip_bad, **framing_of(text))
@@ -199,12 +204,11 @@ def remove(
             + "; twintrack data lists what there is"
         )
     folder = cache_folder(path_of(cache))
-    held = [*entries(folder), *parts(folder)]
+    held = [*entries(folder), *(part for part in parts(folder) if part.files())]
     chosen = held if name is None else _chosen(str(name), held, path_of(cache))
     rows: list[Row] = [
         {"name": h.name, "source": h.source, "bytes": h.bytes, "path": str(h.path)}
         for h in chosen
-        if h.files()
     ]
     for holding in () if dry_run else chosen:
         holding.remove()

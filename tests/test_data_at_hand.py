@@ -150,6 +150,12 @@ def test_both_spellings_put_it_into_the_cache(command, tmp_path, capsys):
     assert row["read"] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("also", [{"size": 32}, {"skip_bad": True}, {"track": "both"}])
+def test_what_an_import_does_not_do_is_not_taken_without_a_word(also, tmp_path):
+    with pytest.raises(Refused, match="taken whole and as they are"):
+        prepare("cifar10", at_hand=tmp_path, cache=tmp_path, **also)
+
+
 # --- refused, and why ---------------------------------------------------------------
 
 

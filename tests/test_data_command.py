@@ -315,7 +315,9 @@ def test_removing_needs_a_name_or_all(words, full):
         remove(**words, cache=full)
 
 
-@pytest.mark.parametrize("name", ["mnis", "digits", "thesis", ".bashrc", "linked", "."])
+@pytest.mark.parametrize(
+    "name", ["mnis", "digits", "thesis", "Downloads", ".bashrc", "linked", "."]
+)
 def test_what_is_not_in_the_cache_is_not_removed(name, full, monkeypatch):
     monkeypatch.chdir(full)
     before = left(full)
