@@ -2,8 +2,9 @@
 
     twintrack data                           # what there is, and what is prepared
     twintrack data prepare cifar10 --track both
-    twintrack data prepare mnist --from FOLDER   # files at hand, their content checked
+    twintrack data import mnist PATH         # files at hand, their content checked
     twintrack data verify
+    twintrack data remove cifar10 --dry-run
 
 A public data set is downloaded by a track, in a process of its own; the command
 itself imports no framework.
@@ -11,6 +12,7 @@ itself imports no framework.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,27 +21,39 @@ import typer
 
 from benchmarks import options
 from benchmarks.engine import download
-from benchmarks.engine.download import DOWNLOADS, TRACKS
-from benchmarks.request import path_of, size_of
+from benchmarks.engine.download import TRACKS
+from benchmarks.engine.holdings import PARTS, Holding, clear, entries, parts
+from benchmarks.request import framing_of, path_of
 from common import files, report
 from common.data import DataRequest
 from common.data.at_hand import read_at_hand
-from common.data.cache import DamagedEntry, cache_folder, found_in, load, read_meta
-from common.data.canonical import PUBLIC
+from common.data.cache import (
+    DamagedEntry,
+    Entry,
+    bytes_of,
+    cache_folder,
+    cache_folders,
+    found_in,
+    is_folder,
+    load,
+    read_meta,
+    shared_folders,
+)
+from common.data.canonical import CLASSES, PUBLIC
 from common.data.folder import scan
 from common.data.sources import NAMED, entry_path, open_entry, store_canonical
 from common.errors import Failed, Refused
 
 # What the named data sets are, for those that are not prepared yet.
 FACTS: dict[str, dict[str, Any]] = {
-    "digits": {"classes": 10, "train": 1000, "test": 797, "image": [8, 8, 1]},
-    "mnist": {"classes": 10, "train": 60000, "test": 10000, "image": [28, 28, 1]},
-    "cifar10": {"classes": 10, "train": 50000, "test": 10000, "image": [32, 32, 3]},
+    "digits": {"train": 1000, "test": 797, "image": [8, 8, 1]},
+    "mnist": {"train": 60000, "test": 10000, "image": [28, 28, 1]},
+    "cifar10": {"train": 50000, "test": 10000, "image": [32, 32, 3]},
 }
 
 Row = dict[str, Any]
 
-app = typer.Typer(help="List, prepare and verify data sets.")
+app = typer.Typer(help="List, prepare, import, verify and remove data sets.")
 
 NAME = Annotated[
     str | Path, options.argument(str, "digits, mnist, cifar10, or a folder.")
@@ -67,13 +81,20 @@ def data_list(
         What --json writes: {"data": [{"name", "classes", "train", "test", "image",
         "fingerprint" (or none), "prepared"}]}; of what is prepared also "class_names",
         "valid", and of a folder "layout", "skipped", "left_out", "ignored", "remarks".
+        What --json writes: {"data": [{"name", "classes", "class_names", "train",
+        "test", "image", "fingerprint" (or none), "prepared", "bytes", "cache"}, and of
+        a folder "valid", "layout", "skipped", "left_out", "ignored", "remarks"],
+        "cache": {"folder", "bytes", "parts": [{"name", "bytes"}], "shared"}}.
     """
     if context is not None and context.invoked_subcommand:
         return {"data": []}
-    folder = cache_folder(path_of(cache))
-    rows = [_row(folder / name, FACTS[name] | {"name": name}) for name in NAMED]
-    rows += [_row(path, {}) for path in _entries(folder) if path.name not in NAMED]
-    return _told(rows, f"Data sets (cache: {folder})", format, json)
+    place = path_of(cache)
+    folders = cache_folders(place)
+    rows = [_named_row(name, folders) for name in NAMED]
+    for folder in folders:
+        found = (h for h in entries(folder) if h.path.name not in NAMED)
+        rows += [_row(holding.path, {}) for holding in found]
+    return _told(rows, "Data sets", format, json, _caches(place))
 
 
 def prepare(
@@ -87,8 +108,7 @@ def prepare(
         str | Path | None,
         options.option(
             str | None,
-            "Folder of files at hand, instead of a download: MNIST's four idx files, "
-            "or CIFAR-10's lossless pictures in train/ and test/.",
+            "Files at hand, instead of a download: the same as data import.",
             "--from",
         ),
     ] = None,
@@ -112,16 +132,101 @@ def prepare(
             f"a track must be {', '.join(TRACKS)} or both, got {track}; choose one"
         )
     source, place = str(name), path_of(cache)
-    shape = size_of(None if size is None else str(size))
-    request = DataRequest(source=source, skip_bad=skip_bad, size=shape)
     if at_hand is not None:
-        store_canonical(source, read_at_hand(source, Path(at_hand)), cache=place)
-    elif source in PUBLIC:
+        if size is not None or skip_bad or track != "torch":
+            raise Refused(
+                "files at hand are taken whole and as they are, got --from with "
+                "--size, --skip-bad or --track; leave those out"
+            )
+        return import_data(source, at_hand, cache=cache, format=format, json=json)
+    text = None if size is None else str(size)
+    request = DataRequest(source=source, skip_bad=skip_bad, **framing_of(text))
+    if source in PUBLIC:
         download.prepare(source, track, place)
-    else:
-        open_entry(request, cache=place)
-    row = _row(entry_path(request, cache=place), {})
+    row = _taken(open_entry(request, cache=place), request)
     return _told([row], "Prepared", format, json)
+
+
+def import_data(
+    name: Annotated[str, options.argument(str, "mnist or cifar10.")],
+    path: Annotated[
+        str | Path,
+        options.argument(str, "A folder with its files or one above, or an archive."),
+    ],
+    *,
+    cache: options.Cache = None,
+    format: options.Format = "text",
+    json: options.Json = None,
+) -> Row:
+    """Take a public data set from files at hand, judged by their content.
+
+    Returns:
+        What --json writes: {"data": [...]}, as of `data_list`, of this one, and
+        "read", which says what was read.
+
+    Raises:
+        Refused: No form of it is there, or none has the published content.
+    """
+    found = read_at_hand(str(name), Path(path))
+    print(found.said, file=sys.stderr)
+    entry = store_canonical(str(name), found.data, cache=path_of(cache))
+    row = _row(entry.path, {}) | {"read": found.said}
+    return _told([row], "Imported", format, json)
+
+
+def remove(
+    name: Annotated[
+        str | Path | None,
+        options.argument(
+            str | None,
+            "A data set or folder, or downloads, features, weights or classes.",
+        ),
+    ] = None,
+    *,
+    everything: Annotated[
+        bool, options.option(bool, "All that the cache holds.", "--all", default=False)
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        options.option(bool, "Say what it would free, and leave it.", "--dry-run"),
+    ] = False,
+    cache: options.Cache = None,
+    format: options.Format = "text",
+    json: options.Json = None,
+) -> Row:
+    """Remove things from your own cache; the folders they came from are not touched.
+
+    Returns:
+        What --json writes: {"removed": [{"name", "source", "bytes", "path"}],
+        "bytes", "dry_run"}.
+
+    Raises:
+        Refused: Nothing of this name is in the cache, or it is another user's.
+    """
+    if (name is None) is not everything:
+        raise Refused(
+            "what is removed must be named, or be --all, got "
+            + ("neither" if name is None else f"{name} and --all")
+            + "; twintrack data lists what there is"
+        )
+    folder = cache_folder(path_of(cache))
+    held = [*entries(folder), *(part for part in parts(folder) if part.files())]
+    chosen = held if name is None else _chosen(str(name), held, path_of(cache))
+    rows: list[Row] = [
+        {"name": h.name, "source": h.source, "bytes": h.bytes, "path": str(h.path)}
+        for h in chosen
+    ]
+    for holding in () if dry_run else chosen:
+        holding.remove()
+    if everything and not dry_run:
+        clear(folder)
+    total = sum(row["bytes"] for row in rows)
+    found = {"removed": rows, "bytes": total, "dry_run": dry_run}
+    title = "Would be removed" if dry_run else "Removed"
+    print(report.shown("removed", found | {"title": title}, format).rstrip())
+    if path := path_of(json):
+        files.write_atomic(path, files.readable(found))
+    return found
 
 
 def verify(
@@ -140,10 +245,12 @@ def verify(
         Refused: The data set is not in the cache.
         CheckFailed: Something is damaged; what to do is said.
     """
-    folder = cache_folder(path_of(cache))
-    paths = _entries(folder) if name is None else _entries_of(str(name), folder)
-    rows = [_row(path, {}) | {"state": _state(path)} for path in paths]
-    found = _told(rows, f"Verified (cache: {folder})", format, json)
+    place = path_of(cache)
+    held = [holding for folder in cache_folders(place) for holding in entries(folder)]
+    if name is not None:
+        held = _entries_of(str(name), held, place)
+    rows = [_row(h.path, {}) | {"state": _state(h.path)} for h in held]
+    found = _told(rows, "Verified", format, json)
     bad = [row for row in rows if row["state"].startswith("damaged")]
     damaged = [row.get("source") or row["name"] for row in bad]
     if damaged:
@@ -156,50 +263,81 @@ def verify(
 
 app.callback(invoke_without_command=True)(options.spread(data_list))
 app.command("prepare")(options.spread(prepare))
+app.command("import")(options.spread(import_data))
 app.command("verify")(options.spread(verify))
+app.command("remove")(options.spread(remove))
 
 
-def _entries(folder: Path) -> list[Path]:
-    """The entries of a cache, by name."""
-    if not folder.is_dir():
-        return []
-    found = (path for path in folder.iterdir() if path.is_dir())
-    kept = (p for p in found if not p.name.startswith(".") and p.name != DOWNLOADS)
-    return sorted(kept)
+def _of(name: str, held: list[Holding], place: Path | None) -> list[Holding]:
+    """What is called so: a public name, a folder at any size, an entry, a part."""
+    if name in NAMED:
+        return [holding for holding in held if holding.path.name == name]
+    source = str(Path(name).expanduser().resolve())
+    if found := [h for h in held if source in (h.source, str(h.path.resolve()))]:
+        return found
+    found = [h for h in held if name in (h.name, h.path.name)]
+    if (
+        len({holding.path if name in PARTS else holding.source for holding in found})
+        > 1
+    ):
+        told = " and ".join(sorted({str(h.source or h.path) for h in found}))
+        raise Refused(
+            f"a name must be that of one thing, {name} is that of {told}; name the path"
+        )
+    return found
 
 
-def _entries_of(name: str, folder: Path) -> list[Path]:
+def _entries_of(name: str, held: list[Holding], place: Path | None) -> list[Holding]:
     """The entries of one data set: a folder has one per size it was fitted into.
 
     Raises:
         Refused: There is none.
     """
-    path = entry_path(DataRequest(source=name), cache=folder)
-    paths = [path] if path.is_dir() else []
-    if name not in NAMED:
-        source = str(Path(name).expanduser().resolve())
-        paths = [p for p in _entries(folder) if _source(p) == source] or paths
-    if not paths:
-        raise Refused(
-            f"only what is in the cache can be verified, {name} is not in {folder}; "
-            f"run twintrack data prepare {name}"
-        )
-    return paths
+    if found := _of(name, held, place):
+        return found
+    entry_path(DataRequest(source=name), cache=place)  # refuses a name that is none
+    places = " or ".join(map(str, cache_folders(place)))
+    raise Refused(
+        f"only what is in the cache can be verified, {name} is not in {places}; "
+        f"run twintrack data prepare {name}"
+    )
 
 
-def _source(path: Path) -> str | None:
-    try:
-        return str(read_meta(path)["source"])
-    except DamagedEntry:
-        return None
+def _chosen(name: str, held: list[Holding], place: Path | None) -> list[Holding]:
+    """What is to be removed.
+
+    Raises:
+        Refused: The user's own cache has nothing of this name.
+    """
+    if found := _of(name, held, place):
+        return found
+    folder, shared = cache_folder(place), shared_folders(place)
+    lent = [f for f in shared if _of(name, [*entries(f), *parts(f)], place)]
+    raise Refused(
+        f"only what is in your own cache can be removed, {name} is not in {folder}"
+        + (f" but in {lent[0]}, which is shared" if lent else "")
+        + "; twintrack data lists what there is"
+    )
+
+
+def _named_row(name: str, folders: tuple[Path, ...]) -> Row:
+    """A public data set, where it is found first."""
+    paths = [folder / name for folder in folders]
+    path = next((p for p in paths if is_folder(p)), paths[0])
+    names = list(CLASSES.get(name, "0123456789"))
+    facts = {"name": name, "classes": len(names), "class_names": names}
+    return _row(path, facts | FACTS[name])
 
 
 def _row(path: Path, facts: Row) -> Row:
     """What is known of the entry at `path`; `facts` where there is none."""
-    unknown = {"classes": None, "train": None, "test": None, "image": None}
-    row = {"name": path.name} | unknown | {"fingerprint": None, "note": ""} | facts
-    if not path.is_dir():
+    unknown = ("classes", "class_names", "train", "test", "image", "fingerprint")
+    row: Row = dict.fromkeys(unknown, None)
+    row |= {"name": path.name, "note": "", "bytes": 0, "cache": str(path.parent)}
+    row |= facts
+    if not is_folder(path):
         return row | {"prepared": False}
+    row |= {"bytes": bytes_of(path)}
     try:
         meta = read_meta(path)
     except DamagedEntry:
@@ -208,6 +346,31 @@ def _row(path: Path, facts: Row) -> Row:
     told = {key: meta[key] for key in kept} | {"valid": meta.get("valid", 0)}
     names = {"classes": len(meta["classes"]), "class_names": meta["classes"]}
     return row | told | names | asdict(found_in(meta)) | {"prepared": True}
+
+
+def _taken(entry: Entry, request: DataRequest) -> Row:
+    """The entry of a request, with the size that its pictures are taken at."""
+    row = _row(entry.path, {})
+    side = request.side
+    if side is None or row["image"][:2] == [side, side]:
+        return row
+    h, w, c = row["image"]
+    note = f"kept as {h}x{w}, resized to {side}x{side} with --size {side}"
+    said = "; ".join(part for part in (row["note"], note) if part)
+    return row | {"image": [side, side, c], "note": said}
+
+
+def _caches(place: Path | None) -> Row:
+    """How large the caches are: the user's own with its parts, and shared ones."""
+    own = cache_folder(place)
+    held: list[Row] = [{"name": h.name, "bytes": h.bytes} for h in parts(own)]
+    total = sum(h.bytes for h in entries(own)) + sum(part["bytes"] for part in held)
+    shared = []
+    for folder in shared_folders(place):
+        size = sum(h.bytes for h in [*entries(folder), *parts(folder)])
+        found = {"folder": str(folder), "bytes": size, "there": is_folder(folder)}
+        shared.append(found)
+    return {"folder": str(own), "bytes": total, "parts": held, "shared": shared}
 
 
 def _state(path: Path) -> str:
@@ -228,11 +391,15 @@ def _state(path: Path) -> str:
 
 
 def _told(
-    rows: list[Row], title: str, format: str, json: str | Path | None
+    rows: list[Row],
+    title: str,
+    format: str,
+    json: str | Path | None,
+    caches: Row | None = None,
 ) -> dict[str, Any]:
     """The rows on the screen, and in the file that --json names."""
-    print(report.shown("data", {"data": rows, "title": title}, format).rstrip())
-    found = {"data": rows}
+    found: Row = {"data": rows} | ({"cache": caches} if caches else {})
+    print(report.shown("data", found | {"title": title}, format).rstrip())
     if path := path_of(json):
         files.write_atomic(path, files.readable(found))
     return found

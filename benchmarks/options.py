@@ -118,9 +118,7 @@ Save = Annotated[
 ]
 Cache = Annotated[
     str | Path | None,
-    option(
-        Path | None, "Folder of the cache; TWINTRACK_CACHE, else ~/.cache/twintrack."
-    ),
+    option(Path | None, "The cache, alone; TWINTRACK_CACHE, else ~/.cache/twintrack."),
 ]
 SkipBad = Annotated[
     bool,

@@ -40,6 +40,7 @@ DECIDES_NOTHING = {
     "common.overrides": "its result is the spec and the recipe",
     "common.photos": "how pictures are resized is in their fingerprint (RESIZED)",
     "common.precision": "its result is in the identity",
+    "common.quiet": "it holds back what a library prints while it loads",
     "common.record": "it writes",
     "common.report": "it shows",
     "common.results": "it writes",

@@ -1,6 +1,7 @@
 """The commands as a user types them: exit codes, one-line errors, start-up."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from benchmarks.cli import COMMANDS
 from benchmarks.measures.ladder import STAGES, measure
 from benchmarks.measures.rungs import compare_stage
 from benchmarks.parity import plan_climbs
+from common.quiet import LEVEL, quiet_loading
 from common.track import load_track
 
 ROOT = Path(__file__).parent.parent
@@ -21,8 +23,6 @@ SLOW |= {"torch", "torchvision", "tensorflow", "keras", "safetensors"}
 
 
 def twintrack(*words, cwd=ROOT, module="benchmarks.cli", **env):
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", module, *words],
         capture_output=True,
@@ -177,16 +177,42 @@ def test_the_library_example_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     example = tmp_path / "example.py"
     example.write_text(blocks[0])
+    user = {k: v for k, v in os.environ.items() if k != LEVEL}  # has not set it
     found = subprocess.run(
         [sys.executable, str(example)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+        env=user | {"PYTHONPATH": str(ROOT)},
     )
     assert found.returncode == 0, found.stderr
+    assert found.stderr == ""  # nor any log of TensorFlow's C++
     assert found.stdout.count("accuracy=0.9") == 2
     assert "True" in found.stdout
+
+
+LOGGED = (
+    "WARNING: All log messages before absl::InitializeLog() is called are written\n"
+    "I0000 00:00:1795739085.215299    9447 port.cc:153] oneDNN custom operations are\n"
+    "2026-11-27 00:20:01.123456: W external/local_xla/xla/cuda.cc:9] no cuda drivers\n"
+    "To enable the following instructions: AVX2 FMA, in other operations, rebuild\n"
+)
+
+
+@pytest.mark.parametrize("level", [None, "0", "2"])
+def test_what_is_logged_while_a_library_loads_is_shown_to_who_asks(
+    level, monkeypatch, capfd
+):
+    """And everything else is always, in its order."""
+    monkeypatch.delenv(LEVEL, raising=False)
+    if level:
+        monkeypatch.setenv(LEVEL, level)
+    with quiet_loading():
+        os.write(2, f"before\n{LOGGED}F0000 00:00:1 what ends it\n".encode())
+        print("a warning", file=sys.__stderr__)
+    told = f"before\n{LOGGED if level else ''}F0000 00:00:1 what ends it\na warning\n"
+    assert capfd.readouterr().err == told
+    assert os.environ[LEVEL] == (level or "3")
 
 
 def test_the_wrong_import_order_is_refused_instead_of_ending_the_process():

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.data import CheckFailed, data_list, prepare, verify
+from benchmarks.data import CheckFailed, data_list, prepare, remove, verify
 from benchmarks.request import opened, size_of
-from common.data import DataRequest
+from common.data import DataRequest, open_data
 from common.data.canonical import Canonical
 from common.data.sources import store_canonical
 from common.errors import Refused
@@ -114,9 +114,226 @@ def test_a_size_is_two_numbers(text):
         size_of(text)
 
 
-def test_a_size_must_be_positive(cache):
+@pytest.mark.parametrize("size", ["0x4", "0", 0])
+def test_a_size_must_be_positive(size, cache):
     with pytest.raises(Refused, match="height x width in pixels"):
-        prepare("digits", size="0x4", cache=cache)
+        prepare("digits", size=size, cache=cache)
+
+
+@pytest.mark.parametrize("size", ["2", 2, "2x2"])
+def test_a_size_is_fitted_or_resized_to(size, photos, cache, tmp_path):
+    """HxW fits, N resizes, as everywhere; and it is said which."""
+    (row,) = prepare(photos, size=size, cache=cache)["data"]
+    assert row["image"] == [2, 2, 1]
+    wanted = "fitted into 2x2" if size == "2x2" else "kept as 4x4, resized to 2x2"
+    assert wanted in row["note"]
+
+
+def test_pictures_of_several_sizes_are_fitted_into_one_number(photos, cache):
+    Image.new("L", (6, 5)).save(photos / "cat" / "other.png")
+    (row,) = prepare(photos, size="3", cache=cache)["data"]
+    assert row["image"] == [3, 3, 1]
+    assert "fitted into 3x3" in row["note"]
+
+
+def test_public_pictures_are_not_fitted_without_a_word(cache):
+    with pytest.raises(Refused, match="only a folder's photos are fitted into 4x4"):
+        prepare("digits", size="4x4", cache=cache)
+    assert prepare("digits", size="4", cache=cache)["data"][0]["image"] == [4, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        *[
+            (name, "cifar10")
+            for name in ("CIFAR10", "cifar-10", "CIFAR_10", "Cifar 10")
+        ],
+        *[("MNIST", "mnist"), ("mnits", "mnist"), ("Digits", "digits")],
+    ],
+)
+def test_a_name_spelt_otherwise_suggests_the_right_one(given, meant, cache, tmp_path):
+    for ask in (open_data, opened):
+        with pytest.raises(Refused, match=f"got {given}; did you mean {meant}\\?"):
+            ask(DataRequest(source=given))
+    with pytest.raises(Refused, match=f"did you mean {meant}"):
+        prepare(given, cache=cache)
+
+
+def test_class_names_are_shown(photos, cache, tmp_path, capsys):
+    """A few on the screen, all in the JSON."""
+    for name in "efghijklmn":
+        (photos / name).mkdir()
+        for i in range(2):
+            Image.new("L", (4, 4)).save(photos / name / f"{i}.png")
+    names = ["cat", "dog", *"efghijklmn"]
+    told = tmp_path / "told.json"
+    for ask in (lambda **to: prepare(photos, **to), data_list, verify):
+        ask(cache=cache, json=told)
+        row = json.loads(told.read_text())["data"][-1]
+        assert (row["class_names"], row["classes"]) == (names, 12)
+        assert "photos: cat, dog, e, f, g, h, i, j, k, l and 2 more" in capsys.readouterr().out
+
+
+def test_sizes_are_shown_of_each_and_of_all(photos, cache, tmp_path, capsys):
+    prepare(photos, cache=cache)
+    store(cache, "mnist")
+    (cache / "downloads").mkdir()
+    (cache / "downloads/cifar-10-python.tar.gz").write_bytes(bytes(2_000_000))
+    capsys.readouterr()
+    found = data_list(cache=cache)
+    sizes = {row["name"]: row["bytes"] for row in found["data"]}
+    files = (p.stat().st_size for p in (cache / "mnist").iterdir())
+    assert sizes["mnist"] == sum(files) > 0
+    assert sizes["cifar10"] == 0
+    whole = found["cache"]
+    assert whole["bytes"] == sum(sizes.values()) + 2_000_000
+    assert {"name": "downloads", "bytes": 2_000_000} in whole["parts"]
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"Cache: {cache}, 2.0 MB; of it downloads 2.0 MB" in said
+
+
+def test_a_shared_cache_is_listed_as_what_it_is(photos, tmp_path, monkeypatch, capsys):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    store(shared, "mnist")
+    prepare(photos, cache=shared)
+    monkeypatch.setenv("TWINTRACK_CACHE", str(own))
+    monkeypatch.setenv("TWINTRACK_SHARED_CACHE", f"{shared}{os.pathsep}{tmp_path}/none")
+    found = data_list()
+    rows = {row["name"]: row for row in found["data"]}
+    assert rows["mnist"]["prepared"]
+    assert rows["mnist"]["cache"] == rows["photos"]["cache"] == str(shared)
+    assert [one["there"] for one in found["cache"]["shared"]] == [True, False]
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"Shared, and only read: {tmp_path}/none, which is not there" in said
+    assert prepare("mnist")["data"][0]["cache"] == str(shared)  # not downloaded again
+    assert [row["state"] for row in verify()["data"]] == ["sound", "sound"]
+    with pytest.raises(Refused, match=f"but in {shared}, which is shared"):
+        remove("mnist")
+    assert not own.exists()
+
+
+@pytest.fixture
+def full(photos, cache):
+    """A cache with some of everything, and files of others in it."""
+    prepare(photos, cache=cache)
+    prepare(photos, size="2x2", cache=cache)
+    for name in ("mnist", "cifar10"):
+        store(cache, name)
+    for name in (
+        *("downloads/cifar-10-batches-py/data_batch_1", "downloads/mine.pdf"),
+        *(".weights/inception-v3-keras.safetensors", ".classes/ab.safetensors"),
+        *(".features/torch-ab/about.json", ".features/torch-ab/features.bin"),
+        *("thesis/chapter.tex", "thesis/images.npy", ".bashrc", ".work.lock"),
+        *(".mnist.tmp-12345678/images.npy", ".photos-0123456789abcdef.lock"),
+    ):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_text("what it holds")
+    (cache / "linked").symlink_to(photos)
+    return cache
+
+
+def left(cache):
+    return {p.relative_to(cache).as_posix() for p in cache.rglob("*") if p.is_file()}
+
+
+THEIRS = {"downloads/mine.pdf", ".bashrc", ".work.lock", "thesis/chapter.tex"}
+THEIRS |= {"thesis/images.npy"}
+
+
+def test_all_is_removed_and_nothing_of_the_users(full, photos, tmp_path, capsys):
+    before, pictures = left(full), left(photos)
+    whole = data_list(cache=full)["cache"]["bytes"]
+    would = remove(everything=True, dry_run=True, cache=full)
+    assert "This would free" in capsys.readouterr().out
+    assert left(full) == before
+    found = remove(everything=True, cache=full, json=tmp_path / "told.json")
+    assert found["removed"] == would["removed"]
+    assert found["bytes"] == would["bytes"] == whole
+    assert json.loads((tmp_path / "told.json").read_text()) == found
+    assert "This freed" in capsys.readouterr().out
+    assert left(full) == THEIRS
+    assert left(photos) == pictures
+    assert (full / "linked").is_symlink()
+
+
+def test_an_empty_cache_leaves_no_folder(photos, cache):
+    prepare(photos, cache=cache)
+    remove(everything=True, cache=cache)
+    assert not cache.exists()
+    assert remove(everything=True, cache=cache)["removed"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        *[("mnist", "mnist/"), ("photos", "photos-"), ("downloads", "downloads/cifar")],
+        *[("weights", ".weights"), ("classes", ".classes"), ("features", ".features")],
+    ],
+)
+def test_what_is_named_is_removed_and_nothing_else(name, gone, full):
+    before = left(full)
+    named = {path for path in before if path.startswith(gone)}
+    found = remove(name, cache=full)
+    assert named
+    after = {path for path in left(full) if not path.endswith(".lock")}
+    locks = {path for path in before if path.endswith(".lock")}
+    assert after == {p for p in before - named - locks if ".mnist.tmp" not in p} | (
+        set() if name == "mnist" else {".mnist.tmp-12345678/images.npy"}
+    )
+    assert found["bytes"] > 0
+
+
+def test_a_folder_is_removed_by_its_path_at_every_size(full, photos):
+    assert len(remove(photos, cache=full)["removed"]) == 2
+    assert len(left(photos)) == 10
+    prepare(photos, cache=full)  # and can be had again
+
+
+def test_a_name_that_two_folders_have_is_refused(full, photos, tmp_path):
+    other = tmp_path / "other" / "photos"
+    other.parent.mkdir()
+    photos.rename(other)
+    prepare(other, cache=full)
+    with pytest.raises(
+        Refused, match=f"is that of {other} and {photos}; name the path"
+    ):
+        remove("photos", cache=full)
+    assert len(remove(other, cache=full)["removed"]) == 1
+
+
+def test_a_damaged_entry_is_removed_by_its_name(full):
+    (full / "mnist/meta.json").write_text("{")
+    (full / "cifar10/meta.json").unlink()
+    assert len(remove("mnist", cache=full)["removed"]) == 1
+    assert len(remove("cifar10", cache=full)["removed"]) == 1
+
+
+@pytest.mark.parametrize("words", [{}, {"name": "mnist", "everything": True}])
+def test_removing_needs_a_name_or_all(words, full):
+    with pytest.raises(Refused, match="must be named, or be --all"):
+        remove(**words, cache=full)
+
+
+@pytest.mark.parametrize(
+    "name", ["mnis", "digits", "thesis", "Downloads", ".bashrc", "linked", "."]
+)
+def test_what_is_not_in_the_cache_is_not_removed(name, full, monkeypatch):
+    monkeypatch.chdir(full)
+    before = left(full)
+    if name == "linked":  # what it leads to is the user's; its entries are ours
+        assert len(remove(name, dry_run=True, cache=full)["removed"]) == 2
+    else:
+        with pytest.raises(Refused, match=f"can be removed, {name} is not in"):
+            remove(name, cache=full)
+    assert left(full) == before
+
+
+def test_open_data_outlive_their_removal(photos, cache):
+    data = open_data(DataRequest(source=str(photos)), cache=cache)
+    before = data.train.take(slice(None))
+    remove(photos, cache=cache)
+    assert (data.train.take(slice(None)) == before).all()
 
 
 def test_a_child_that_cannot_download_refuses_for_its_parent(cache, monkeypatch):

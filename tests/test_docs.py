@@ -27,7 +27,7 @@ PAGES += sorted((ROOT / "docs").glob("*.md"))
 RESULTS = sorted((ROOT / "docs/results").glob("*.json"))
 NAMES = {
     *("results", "mlp", "photos", "inception", "records", "parity", "speed"),
-    *("verdict", "commands", "adding-a-system", "design", "fractional"),
+    *("verdict", "commands", "adding-a-system", "design", "fractional", "installing"),
     *("ledger", "reports"),
 }
 LONGEST = 150  # lines of the README

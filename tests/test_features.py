@@ -110,6 +110,30 @@ def test_nothing_is_computed_twice(key, data, tmp_path):
     assert kept.bytes == 750 * WIDTH * 4
 
 
+def test_reading_writes_nothing_and_takes_no_lock(key, data, tmp_path):
+    """So a cache may be read-only."""
+    kept, _ = made(key, data, tmp_path)
+    (kept.path.parent / f".{kept.path.name}.lock").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    made(key, data, tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_features_in_a_shared_cache_are_used(key, data, tmp_path, monkeypatch):
+    made(key, data, tmp_path / "shared")
+    monkeypatch.setenv("TWINTRACK_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("TWINTRACK_SHARED_CACHE", str(tmp_path / "shared"))
+    kept, counting = made(key, data, None)
+    assert (counting.seen, kept.computed) == (0, 0)
+    assert kept.path.is_relative_to(tmp_path / "shared")
+    assert not (tmp_path / "own").exists()
+    blocks = (kept.path / BLOCKS).read_bytes()
+    (kept.path / BLOCKS).write_bytes(blocks[:-20])  # no longer whole: computed here
+    kept, counting = made(key, data, None)
+    assert counting.seen == 750
+    assert kept.path.is_relative_to(tmp_path / "own")
+
+
 def test_what_was_cut_off_goes_on_after_its_last_whole_block(key, data, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         made(key, data, tmp_path, Counting(dies_after=256))

@@ -862,6 +862,9 @@ def test_what_was_imported_is_found(monkeypatch, tmp_path, ours):
     path = tmp_path / ".weights/inception-v3-keras.safetensors"
     path.write_bytes(ours["keras"].read_bytes())
     assert imported("inception-v3") == path
+    monkeypatch.setenv("TWINTRACK_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("TWINTRACK_SHARED_CACHE", str(tmp_path))
+    assert imported("inception-v3") == path
     with pytest.raises(Refused, match="only inception-v3 has official weights"):
         imported("small-cnn")
 

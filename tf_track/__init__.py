@@ -6,8 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from common.keras_backend import keras_on
+from common.quiet import quiet_loading
 
-with keras_on("tensorflow"):
+with quiet_loading(), keras_on("tensorflow"):
     import keras
 import numpy as np
 import tensorflow as tf

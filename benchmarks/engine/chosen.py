@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.engine.machine import available_cores
 from benchmarks.engine.networks import Trained
 from common import codec, model_file
-from common.data.cache import cache_folder
+from common.data.cache import cache_folder, shared_folders
 from common.errors import Refused
 from common.inception import InceptionSpec
 from common.model_file import About
@@ -237,7 +237,7 @@ def imported(system: str, weights: Path | None = None) -> Path:
         Refused: Nothing was.
     """
     check_system(system)
-    paths = [weights] if weights else [default_path(kind) for kind in LIBRARIES]
+    paths = [weights] if weights else default_paths()
     for path in paths:
         if weights or path.exists():
             return path
@@ -251,6 +251,13 @@ def imported(system: str, weights: Path | None = None) -> Path:
 def default_path(kind: str) -> Path:
     """Where an import goes."""
     return cache_folder() / IMPORTED / f"{SYSTEM}-{kind}.safetensors"
+
+
+def default_paths() -> list[Path]:
+    """Where imports are looked for: the user's own first, then shared ones."""
+    own = [default_path(kind) for kind in LIBRARIES]
+    shared = shared_folders()
+    return own + [folder / IMPORTED / path.name for folder in shared for path in own]
 
 
 def check_system(system: str) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from benchmarks.engine.call import call
 from benchmarks.engine.process import Event, Tell, Values
-from common.data.cache import DamagedEntry, cache_folder, load, locked
+from common.data.cache import (
+    DamagedEntry,
+    bytes_of,
+    cache_folder,
+    cache_folders,
+    find,
+    load,
+    locked,
+)
 from common.data.sources import store_canonical
 from common.errors import Failed
 from common.extras import Datasets, load_extra
@@ -38,11 +46,12 @@ def prepare(name: str, track: str, cache: Path | None) -> None:
     """
     folder = cache_folder(cache)
     first = TRACKS[0] if track == "both" else track
-    entry = None
-    try:
-        entry = load(folder / name)
-    except DamagedEntry as damage:
-        print(f"{name} in {folder} is damaged ({damage}): again", file=sys.stderr)
+    entry, damaged = find(place / name for place in cache_folders(cache))
+    for path, damage in damaged.items():
+        instead = "again" if entry is None else f"{entry.path.parent} has it too"
+        print(
+            f"{name} in {path.parent} is damaged ({damage}): {instead}", file=sys.stderr
+        )
     if entry is None:
         told = fetched(name, first, folder, keep=True)
     else:
@@ -101,9 +110,9 @@ def _telling(folder: Path, tell: Tell) -> Iterator[None]:
     over = threading.Event()
 
     def watch() -> None:
-        said = _size(folder)
+        said = bytes_of(folder)
         while not over.wait(SAID_EVERY):
-            if (size := _size(folder)) != said:
+            if (size := bytes_of(folder)) != said:
                 tell("downloaded", size=size)
                 said = size
 
@@ -112,12 +121,3 @@ def _telling(folder: Path, tell: Tell) -> Iterator[None]:
         yield
     finally:
         over.set()
-
-
-def _size(folder: Path) -> int:
-    """Bytes of the files below a folder, some of which may be on their way."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.stat().st_size
-    return total

@@ -1,96 +1,261 @@
 """A public data set from files that lie on this machine, whatever packed them.
 
-What is published are the contents: of MNIST four unpacked files, of CIFAR-10 60,000
-pictures with labels and a split.  Archives, and folders of lossless pictures, are ways
-to carry them, and each carries its own checksum.  So contents are checked, and then
-the data set is the one that a track would have downloaded, in the same order.
+What is published are the contents: pictures with labels and a split.  Files, archives,
+arrays and folders of lossless pictures are ways to carry them, each with a checksum of
+its own.  So the content is judged, and then the data set is the one that a track would
+have downloaded, in the same order.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.canonical import PUBLIC, Canonical, by_content, unknown
+from common.data.cache import is_folder, listed
+from common.data.canonical import (
+    CLASSES,
+    CONTENT,
+    PUBLIC,
+    Canonical,
+    by_content,
+    content,
+    unknown,
+)
+from common.data.carriers import (
+    OTHERS,
+    SHAPES,
+    Arrays,
+    Carrier,
+    Files,
+    carriers,
+    is_known,
+)
 from common.data.folder import scan
 from common.data.layout import TEST, TRAIN
+from common.data.packed import File, archived, content_of, files_below, is_archive
 from common.errors import Refused
 
-# MD5 of the unpacked files that yann.lecun.com published; torchvision's list has that
-# of the archives.
-MNIST_FILES = {
+# MD5 of the unpacked files that were published, to say which one is another.
+FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-HEADERS = {"images": 16, "labels": 8}  # bytes: a magic number and the sizes, idx format
-# SHA-256 of CIFAR-10's pixels and labels, sorted by content: train, then test.
-CIFAR10_CONTENT = (
-    "bfbd3c6d167103e4499b78ba4a039aac2fbb5398063c62f7e8d12d634b9403f1",
-    "47f2aa745c2b3013bcaf9eb392c973b4e860cdae9e8db4f57ec3d966af8f5699",
-)
+OWN_FORMS = ("IDX files", "the Python version")  # whose files these are
+FORMS = {
+    "mnist": "four IDX files (train-images-idx3-ubyte and so on, packed or not)",
+    "cifar10": "the Python or the binary version (data_batch_1 and so on)",
+}
+PICTURES = "lossless pictures in folders"
 
 
-def read_at_hand(name: str, folder: Path) -> Canonical:
-    """Both splits of `name` from `folder`, checked, in canonical order.
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """A data set that was found.
+
+    Attributes:
+        data: What it holds, checked.
+        said: What was read, and where.
+    """
+
+    data: Canonical
+    said: str
+
+
+def read_at_hand(name: str, path: Path) -> AtHand:
+    """Both splits of `name` from what lies at `path`, checked, in canonical order.
 
     Args:
-        name: "mnist": four idx files, gzipped or not; or "cifar10": lossless pictures
-            as {train,test}/<class>/*.
-        folder: Where they are.
+        name: "mnist" or "cifar10".
+        path: A folder with its files, one above it, an archive of them, or one file.
 
     Raises:
-        Refused: Files are missing, or are not what was published.
+        Refused: No form of it is there, or none has the published content.
     """
     if name not in PUBLIC:
         raise unknown(name)
-    if not folder.is_dir():
-        raise Refused(f"--from names a folder that is there, got {folder}; check it")
-    return _mnist(folder) if name == "mnist" else _cifar10(folder)
-
-
-def _mnist(folder: Path) -> Canonical:
-    arrays = [_idx(folder, file) for file in MNIST_FILES]
-    train = by_content(arrays[0].reshape(-1, 28, 28, 1), arrays[1])
-    test = by_content(arrays[2].reshape(-1, 28, 28, 1), arrays[3])
-    return Canonical.of(*train, *test, classes="0123456789")
-
-
-def _idx(folder: Path, name: str) -> NDArray[np.uint8]:
-    """The values of an idx file, flat."""
-    # Some unpack "train-images-idx3-ubyte" as "train-images.idx3-ubyte".
-    names = [name, name.replace("-idx", ".idx")]
-    there = [folder / f"{n}{end}" for n in names for end in ("", ".gz")]
-    path = next((p for p in there if p.exists()), None)
-    if path is None:
+    path = path.expanduser()
+    if not os.path.exists(path):  # noqa: PTH110, Path.exists raises where it may not look
         raise Refused(
-            f"MNIST is {', '.join(MNIST_FILES)}, each with .gz or without, {folder} "
-            f"has no {name}; put all four there"
+            "what is to be imported must be a file or a folder that is there and may "
+            f"be looked at, got {path}; check the path"
         )
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
+    refused: list[Refused] = []
+    seen: list[str] = []
+    for carrier in _found(name, path, seen, refused):
+        try:
+            data = judged(name, carrier)
+        except Refused as refusal:
+            refused.append(refusal)
+            continue
+        files = f"{len(carrier.files)} file" + "s" * (len(carrier.files) != 1)
+        what = PICTURES if carrier.form == PICTURES else f"{carrier.form}, {files}"
+        return AtHand(data, f"{name} read from {carrier.where}: {what}")
+    raise _none(name, path, seen, refused)
+
+
+def _found(
+    name: str, path: Path, seen: list[str], refused: list[Refused]
+) -> Iterator[Carrier]:
+    """What may carry `name`, files before archives, archives before pictures.
+
+    Args:
+        name: Of the data set.
+        path: Where to look.
+        seen: Gets what is recognised and not read.
+        refused: Gets archives that cannot be read.
+    """
+    inner = path.is_dir()
+    plain, packed = _below(name, path, seen, refused) if inner else _named(path)
+    yield from _carriers(name, plain, seen)
+    for archive in packed:
+        try:
+            inside = list(archived(archive, is_known))
+        except Refused as refusal:
+            refused.append(refusal)
+            continue
+        if not inside:
+            seen.append(f"{archive} (no file that is known; pictures must be unpacked)")
+        yield from _carriers(name, inside, seen)
+    for folder in _pictured(path) if inner else ():
+        yield Carrier(PICTURES, str(folder), {}, partial(_pictures, folder, name))
+
+
+def _carriers(name: str, files: list[File], seen: list[str]) -> Iterator[Carrier]:
+    seen += [file.path for file in files if OTHERS.fullmatch(file.name)]
+    return carriers(name, files)
+
+
+def _below(
+    name: str, path: Path, seen: list[str], refused: list[Refused]
+) -> tuple[list[File], list[Path]]:
+    """Files of a folder that may belong to a carrier, and archives of this name."""
+    closed: list[str] = []
+    files = list(files_below(path, closed))
+    seen += [f"{folder} (which cannot be read)" for folder in closed]
+    packed = []
+    for file in files:
+        if _may_pack(name, file.name):
+            try:
+                packed += [Path(file.path)] if is_archive(Path(file.path)) else []
+            except Refused as refusal:
+                refused.append(refusal)
+    return [file for file in files if is_known(file.name)], packed
+
+
+def _named(path: Path) -> tuple[list[File], list[Path]]:
+    """The same of one file."""
+    return ([], [path]) if is_archive(path) else (_lone(path), [])
+
+
+def _lone(path: Path) -> list[File]:
+    """A file that was named itself, with those that belong to it beside it."""
+    whole = path.suffix == ".npz" or not is_known(path.name)
+    beside = [path] if whole else listed(path.parent) or [path]
+    found = (File(str(p.parent), p.name, partial(content_of, p)) for p in beside)
+    return [file for file in found if is_known(file.name)]
+
+
+def _may_pack(name: str, file: str) -> bool:
+    """Whether a file in a folder is worth opening as an archive."""
+    plain = file.lower().replace("-", "").replace("_", "")
+    return name in plain and any(end in plain for end in (".zip", ".t"))
+
+
+def _pictured(path: Path) -> Iterator[Path]:
+    """Folders with train/ and test/: this one, or one in it."""
+    for folder in (path, *listed(path)):
+        if is_folder(folder / "train") and is_folder(folder / "test"):
+            yield folder
+
+
+def _none(name: str, path: Path, seen: list[str], refused: list[Refused]) -> Refused:
+    """What to say where nothing could be taken: why not, else what was looked for."""
+    if refused:
+        others = len(refused) - 1
+        more = f" ({others} other places were tried, and are not it)" if others else ""
+        return Refused(f"{refused[0]}{more}")
+    known = (
+        f"{FORMS[name]}, an archive of them, keras's {name}.npz, TFDS's records, or "
+        f"{PICTURES} train/<class>/ and test/<class>/"
+    )
+    there = f" and has {', '.join(seen[:3])}" if seen else ""
+    return Refused(
+        f"{name} is imported from {known}; {path} has none of them{there}; name the "
+        "folder or the archive that has"
+    )
+
+
+def judged(name: str, carrier: Carrier) -> Canonical:
+    """The content of a carrier, if it is what was published.
+
+    Raises:
+        Refused: It is not, or cannot be read.
+    """
+    arrays = carrier.read(carrier.files)
+    _check_fit(name, carrier, *arrays[:2], "train")
+    _check_fit(name, carrier, *arrays[2:], "test")
+    parts = [by_content(*arrays[:2]), by_content(*arrays[2:])]
+    for part, wanted, split in zip(
+        parts, CONTENT[name], ("train", "test"), strict=True
+    ):
+        found = content(*part)
+        if found == wanted:
+            continue
+        for file, known in FILES.items() if carrier.form in OWN_FORMS else ():
+            if file in carrier.files and (other := _md5(carrier.files[file])) != known:
+                raise Refused(
+                    f"a file of {name} must be the published one, "
+                    f"{carrier.files[file].path} has unpacked the MD5 {other} instead "
+                    f"of {known}; get it again"
+                )
+        lossy = " (a copy as JPEG has)" if carrier.form == PICTURES else ""
         raise Refused(
-            f"a file of MNIST must be readable, {path} is not ({error}); get it again"
-        ) from error
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != MNIST_FILES[name]:
-        raise Refused(
-            f"a file of MNIST must be the published one, {path} has unpacked the MD5 "
-            f"{found} instead of {MNIST_FILES[name]}; get it again"
+            f"{name} must have the published pixels and labels, {carrier.where} has "
+            f"others in its {len(part[1]):,} {split} pictures{lossy}: SHA-256 of the "
+            f"sorted content {found[:12]} instead of {wanted[:12]}; get a true copy, "
+            "or use a folder of pictures under its own name as --data FOLDER"
         )
-    kind = "images" if "images" in name else "labels"
-    return np.frombuffer(content, np.uint8, offset=HEADERS[kind])
+    return Canonical.of(*parts[0], *parts[1], classes=CLASSES[name])
 
 
-def _cifar10(folder: Path) -> Canonical:
+def _check_fit(
+    name: str,
+    carrier: Carrier,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    split: str,
+) -> None:
+    """Refuse pictures of another shape, or labels of other pictures."""
+    if images.shape != (len(labels), *SHAPES[name]):
+        shape = " x ".join(f"{n:,}" for n in images.shape[1:])
+        raise Refused(
+            f"{name} has pictures of {' x '.join(map(str, SHAPES[name]))} and a label "
+            f"for each, {carrier.where} has {len(images):,} of {shape} and "
+            f"{len(labels):,} labels to {split}; get it again"
+        )
+
+
+def _md5(file: File) -> str:
+    return hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
+
+
+def _pictures(folder: Path, name: str, files: Files) -> Arrays:
+    """Lossless pictures as {train,test}/<class>/*."""
     listing = scan(folder)
     if [part for part, _ in listing.arranged.tops] != [TRAIN, TEST]:
         raise Refused(
@@ -100,45 +265,31 @@ def _cifar10(folder: Path) -> Canonical:
     images: tuple[list[NDArray[np.uint8]], ...] = ([], [])
     labels: tuple[list[int], ...] = ([], [])
     for split, label, path in listing.files():
-        images[split].append(_pixels(path))
+        images[split].append(_pixels(path, name))
         labels[split].append(label)
-    parts = [
-        by_content(np.stack(found), np.array(known))
-        for found, known in zip(images, labels, strict=True)
-    ]
-    for part, wanted, name in zip(
-        parts, CIFAR10_CONTENT, ("train", "test"), strict=True
-    ):
-        if content(*part) != wanted:
-            raise Refused(
-                f"CIFAR-10 must have the published pixels, {folder / name} has others "
-                f"in its {len(part[1]):,} pictures (a copy as JPEG has); use it under "
-                f"its own name as --data {folder}, or get a lossless copy"
-            )
-    return Canonical.of(*parts[0], *parts[1], classes=listing.classes)
+    train, test = (np.stack(part) for part in images)
+    return train, np.array(labels[0]), test, np.array(labels[1])
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
+def _pixels(path: Path, name: str) -> NDArray[np.uint8]:
     from PIL import Image  # not for `twintrack data` alone
 
+    shape = SHAPES[name]
+    found: NDArray[np.uint8]
     try:
         with Image.open(path) as image:
-            found = np.asarray(image)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+            size, kind = image.size, image.mode
+            fits = size == (shape[1], shape[0]) and kind == ("L", "RGB")[shape[2] == 3]
+            found = np.asarray(image) if fits else np.empty(0, np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Refused(
-            f"every file of CIFAR-10 must be a picture, {path} is none ({error}); get "
+            f"every file of {name} must be a picture, {path} is none ({error}); get "
             "it again"
         ) from error
-    if found.shape != (32, 32, 3) or found.dtype != np.uint8:
+    if not fits:
+        colours = "three 8-bit colours" if shape[2] == 3 else "8-bit grey"
         raise Refused(
-            "a picture of CIFAR-10 has 32 x 32 pixels of three 8-bit colours, "
-            f"{path} has {found.shape} of {found.dtype}; get the data again"
+            f"a picture of {name} has {shape[0]} x {shape[1]} pixels of {colours}, "
+            f"{path} has {size[1]} x {size[0]} of kind {kind}; get the data again"
         )
-    return found
-
-
-def content(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """SHA-256 (hex) of examples in the order of `by_content`."""
-    total = hashlib.sha256(np.ascontiguousarray(images).tobytes())
-    total.update(labels.astype("<i8").tobytes())
-    return total.hexdigest()
+    return found.reshape(shape)

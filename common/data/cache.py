@@ -7,6 +7,10 @@
 
 An entry is built beside its place and renamed into it.  What is read back must have
 the fingerprint that was written, else it is damaged and never used.
+
+One folder is the user's own, and written to.  Others may be shared: they are looked in
+and never written to, and reading takes no lock, so they may be read-only.  What is
+written has the modes that the umask gives, so that other users can read it.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import stat
+import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from glob import escape
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
@@ -40,6 +46,8 @@ META = "meta.json"
 IMAGES = "images.npy"
 LABELS = "labels.npy"
 SPLIT = "split.npy"
+OWN = "TWINTRACK_CACHE"  # the user's own folder
+SHARED = "TWINTRACK_SHARED_CACHE"  # folders that are read, as in PATH
 
 # No folder to write in: not ours, read-only, or a file.
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
@@ -104,11 +112,49 @@ class Entry:
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """`cache`, or $TWINTRACK_CACHE, or ~/.cache/twintrack."""
+    """The user's own: `cache`, or $TWINTRACK_CACHE, or ~/.cache/twintrack."""
     if cache is not None:
         return Path(cache)
-    told = os.environ.get("TWINTRACK_CACHE")
+    told = os.environ.get(OWN)
     return Path(told) if told else Path.home() / ".cache" / "twintrack"
+
+
+def shared_folders(cache: str | Path | None = None) -> tuple[Path, ...]:
+    """Folders of $TWINTRACK_SHARED_CACHE; none where a `cache` is given by itself."""
+    if cache is not None:
+        return ()
+    own = cache_folder()
+    told = os.environ.get(SHARED, "").split(os.pathsep)
+    found = dict.fromkeys(Path(folder) for folder in told if folder)
+    return tuple(folder for folder in found if folder != own)
+
+
+def cache_folders(cache: str | Path | None = None) -> tuple[Path, ...]:
+    """Where things are looked for, in this order: the user's own, the shared ones."""
+    return cache_folder(cache), *shared_folders(cache)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is one that we may look at."""
+    return os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises where it may not
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def bytes_of(path: Path) -> int:
+    """Bytes of a file or of the files below a folder; some may be on their way."""
+    total = 0
+    for found in (path, *path.rglob("*")) if is_folder(path) else (path,):
+        with suppress(OSError):
+            told = found.lstat()
+            total += told.st_size if stat.S_ISREG(told.st_mode) else 0
+    return total
 
 
 def load(path: Path) -> Entry | None:
@@ -117,7 +163,7 @@ def load(path: Path) -> Entry | None:
     Raises:
         DamagedEntry: It is there but incomplete, unreadable or changed.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         return None
     meta = read_meta(path)
     if (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
@@ -212,44 +258,94 @@ def find_or_build(
     *,
     source: str,
     stamp: str = "",
+    shared: Iterable[Path] = (),
 ) -> Entry:
     """The entry at `path`, built if it is missing, damaged or of another stamp.
 
     Several processes may ask at once: one builds, the others wait for it.
 
+    Args:
+        path: Where it is, or goes.
+        build: As in `write`.
+        source: As in `write`.
+        stamp: What the source looks like; an entry of another is not used.
+        shared: Where else it may be, to be read; looked at if it is not at `path`.
+
     Raises:
         Refused: As in `write`.
     """
-    found = _usable(path, stamp)
-    if isinstance(found, Entry):
-        return found
+    entry, damage = find((path, *shared), stamp)
+    if entry is not None:
+        warn_of(damage, f"{entry.path} is used")
+        return entry
     with locked(path):
-        found = _usable(path, stamp)
-        if isinstance(found, Entry):
-            return found
-        if found is not None:
-            told = f"the cached {source} was damaged ({found}) and is built again"
-            warnings.warn(told, CacheWarning, stacklevel=2)
+        entry, _ = find((path,), stamp)
+        if entry is not None:
+            return entry
+        warn_of(damage, f"{source} is built again")
         return write(path, build, source=source, stamp=stamp)
 
 
-def _usable(path: Path, stamp: str) -> Entry | DamagedEntry | None:
-    try:
-        entry = load(path)
-    except DamagedEntry as damage:
-        return damage
-    return entry if entry is not None and entry.stamp == stamp else None
+def find(
+    paths: Iterable[Path], stamp: str | None = None
+) -> tuple[Entry | None, dict[Path, DamagedEntry]]:
+    """The first sound entry among `paths`, and the damaged ones before it.
+
+    Args:
+        paths: Where it may be.
+        stamp: What its source looks like; an entry of another is passed over.
+    """
+    damaged = {}
+    for path in paths:
+        try:
+            entry = load(path)
+        except DamagedEntry as damage:
+            damaged[path] = damage
+            continue
+        if entry is not None and stamp in (None, entry.stamp):
+            return entry, damaged
+    return None, damaged
+
+
+def warn_of(damaged: dict[Path, DamagedEntry], instead: str) -> None:
+    """Warn of damaged entries, and say what is done instead."""
+    for path, damage in damaged.items():
+        told = f"the cached {path} was damaged ({damage}); {instead}"
+        warnings.warn(told, CacheWarning, stacklevel=3)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the one right to write the entry at `path`; waits for it."""
-    with refusing_a_full_disk(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = (path.parent / f".{path.name}.lock").open("w")
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    name = path.parent / f".{path.name}.lock"
+    while True:
+        with refusing_a_full_disk(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = _opened_lock(name)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is(name, lock):  # and not one that was removed while we waited
+                yield
+                return
+        finally:
+            os.close(lock)
+
+
+def _opened_lock(name: Path) -> int:
+    """A file to lock: ours, or another user's, which may be locked without writing."""
+    try:
+        return os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        if not name.exists():
+            raise
+    return os.open(name, os.O_RDONLY)
+
+
+def _is(name: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(name.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -261,13 +357,13 @@ def refusing_a_full_disk(cache: Path) -> Iterator[None]:
         if error.errno in FULL:
             raise Refused(
                 f"the cache needs room for what it keeps, {cache} has none left "
-                f"({error.strerror}); free some, or set TWINTRACK_CACHE to another "
-                "folder"
+                f"({error.strerror}); free some, or set {OWN} to another folder"
             ) from error
         if error.errno in CLOSED:
             raise Refused(
                 f"the cache must be a folder that can be written to, got {cache} "
-                f"({error.strerror}); set TWINTRACK_CACHE to another folder"
+                f"({error.strerror}); set {OWN} to a folder of yours, and {SHARED} to "
+                "one that is only to be read"
             ) from error
         raise
 
@@ -358,12 +454,11 @@ def _checksum(meta: object) -> str:
 def _building(path: Path) -> Iterator[Path]:
     """A new folder beside `path`, gone afterwards unless it was moved to its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whoever holds the lock is alone, so these are of builders that were killed.
-    for stale in path.parent.glob(f".{path.name}.tmp-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent)
+    _clear_stale(path)
+    folder = _aside(path)
+    folder.mkdir()  # not tempfile's, which nobody else may read
     try:
-        yield Path(folder)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -371,12 +466,60 @@ def _building(path: Path) -> Iterator[Path]:
 def _replace(folder: Path, path: Path) -> None:
     """Move `folder` to `path`; what was there goes (open memory maps stay valid)."""
     if path.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
-        path.rename(old / "old")
-        folder.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(path)
+        _set_aside(path)
+    folder.rename(path)
+
+
+def _clear_stale(path: Path) -> None:
+    """Whoever holds the lock is alone, so these are of builders that were killed."""
+    for stale in path.parent.glob(f".{escape(path.name)}.tmp-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Take the entry at `path` away, all at once, and delete it; its lock is held."""
+    old = _aside(path)  # beside it: a folder of another user may be renamed, not moved
+    path.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def delete(path: Path) -> None:
+    """Delete what the cache keeps at `path`, and its lock; open maps stay valid.
+
+    Raises:
+        Refused: It is another user's.
+    """
+    with removing(path), locked(path):
+        if path.is_dir():
+            _set_aside(path)
+        else:
+            path.unlink(missing_ok=True)
+        _clear_stale(path)
+        (path.parent / f".{path.name}.lock").unlink()
+
+
+@contextmanager
+def removing(path: Path) -> Iterator[None]:
+    """Say in one line why something cannot be removed."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            f"only what is yours can be removed, got '{error.strerror}' for "
+            f"{error.filename or path}; ask its owner"
+        ) from error
+
+
+def is_entry(path: Path) -> bool:
+    """Whether there is a data set of ours at `path`, sound or not, by its files."""
+    if path.name.startswith(".") or path.is_symlink() or not is_folder(path):
+        return False
+    names = {found.name for found in listed(path)}
+    return bool(names) and names <= {IMAGES, LABELS, SPLIT, META}
+
+
+def _aside(path: Path) -> Path:
+    return path.parent / f".{path.name}.tmp-{uuid.uuid4().hex[:8]}"
 
 
 def _one_line(error: BaseException) -> str:

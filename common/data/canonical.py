@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,37 @@ from common.data.fingerprint import fingerprint
 from common.errors import Refused
 
 PUBLIC = ("mnist", "cifar10")
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "cifar10": (
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    ),
+}
+# SHA-256 of what was published, pixels and labels sorted by content: train, test.
+CONTENT = {
+    "mnist": (
+        "0b5cd76aaead97b7c2947ec3ece583c2caeb23080e732c77d900cfc0ea8dd915",
+        "356c0d4cf6d4b6251a227c84e3df3f9e645b68913909ae3cb824d5229452ad62",
+    ),
+    "cifar10": (
+        "bfbd3c6d167103e4499b78ba4a039aac2fbb5398063c62f7e8d12d634b9403f1",
+        "47f2aa745c2b3013bcaf9eb392c973b4e860cdae9e8db4f57ec3d966af8f5699",
+    ),
+}
+# MD5 of the archives that are downloaded, which torchvision and TFDS ask for.
+ARCHIVES = {
+    "mnist": {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    "cifar10": {
+        "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+        "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
+    },
+}
 
 # No room: the disk, the quota, or the largest file that is allowed.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -96,11 +129,26 @@ def by_content(
     return images[order], labels[order].astype(np.int64)
 
 
+def content(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+    """SHA-256 (hex) of examples in the order of `by_content`."""
+    total = hashlib.sha256(np.ascontiguousarray(images).tobytes())
+    total.update(labels.astype("<i8").tobytes())
+    return total.hexdigest()
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """The data set that is meant by `name`, however it is spelt: CIFAR-10, MNIST."""
+    plain = "".join(c for c in name.lower() if c.isalnum())
+    near = [plain] if plain in names else get_close_matches(plain, names, 1)
+    return near[0] if near else None
+
+
 def unknown(name: str) -> Refused:
     """What to say when no track can download `name`."""
+    near = nearest(name, PUBLIC)
     return Refused(
-        f"a public data set must be {' or '.join(PUBLIC)}, got {name}; choose one of "
-        "them"
+        f"a public data set must be {' or '.join(PUBLIC)}, got {name}; "
+        + (f"did you mean {near}?" if near else "choose one of them")
     )
 
 
@@ -111,8 +159,27 @@ def not_fetched(name: str, error: Exception, files: str, root: Path) -> Refused:
             f"{name} needs room for its download, {root} has none left "
             f"({error.strerror}); free some, or choose another folder"
         )
+    for file, known in ARCHIVES[name].items():
+        if (found := _md5(root / file)) not in (known, None):
+            return Refused(
+                f"{name} is downloaded as archives with known checksums, {file} in "
+                f"{root} has the MD5 {found} and the published one {known}; if its "
+                f"content is right all the same, run twintrack data import {name} "
+                f"{root}, else delete it"
+            )
     why = " ".join(str(error).split())[:200] or type(error).__name__
     return Refused(
         f"{name} must be downloaded once and pass its checksum, got: {why}; check the "
-        f"network, or put {files} into {root} by hand, and prepare it again"
+        f"network, or put {files} into {root} by hand, and prepare it again; files of "
+        f"another form are taken by twintrack data import {name} PATH"
     )
+
+
+def _md5(path: Path) -> str | None:
+    """Of a file that is there."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.md5(usedforsecurity=False)
+        ).hexdigest()

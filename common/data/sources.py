@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,19 @@ from common.data.addition import Addition, add
 from common.data.cache import (
     IMAGES,
     Content,
-    DamagedEntry,
     Entry,
     cache_folder,
+    cache_folders,
+    find,
     find_or_build,
-    load,
+    is_folder,
     locked,
+    shared_folders,
+    warn_of,
     write,
     write_images,
 )
-from common.data.canonical import PUBLIC, Canonical
+from common.data.canonical import PUBLIC, Canonical, nearest
 from common.data.dataset import Dataset
 from common.data.digits import build_digits
 from common.data.features import open_features
@@ -162,12 +163,19 @@ def open_entry(request: DataRequest, *, cache: str | Path | None = None) -> Entr
         Refused: As in `open_data`.
     """
     path = entry_path(request, cache=cache)
+    if request.source in NAMED and request.size:
+        h, w = request.size
+        raise Refused(
+            f"only a folder's photos are fitted into {h}x{w}, {request.source} has "
+            "pictures of one size; resize them with --size N, for N x N"
+        )
+    shared = [folder / path.name for folder in shared_folders(cache)]
     if request.source == "digits":
-        return find_or_build(path, build_digits, source="digits")
+        return find_or_build(path, build_digits, source="digits", shared=shared)
     if request.source in PUBLIC:
-        return _prepared(path, request.source)
+        return _prepared([path, *shared], request.source)
     try:
-        return _open_folder(request, path)
+        return _open_folder(request, path, shared)
     except SizesDiffer:
         if request.side is None:
             raise
@@ -185,10 +193,10 @@ def entry_path(request: DataRequest, *, cache: str | Path | None = None) -> Path
         return cache_folder(cache) / request.source
     root = Path(request.source).expanduser()
     if not root.exists() and len(root.parts) == 1:
-        near = get_close_matches(request.source, NAMED, 1)
+        near = nearest(request.source, NAMED)
         raise Refused(
             f"data must be {', '.join(NAMED)} or a folder, got {request.source}"
-            + (f"; did you mean {near[0]}?" if near else "; check the name")
+            + (f"; did you mean {near}?" if near else "; check the name")
         )
     root = root.resolve()
     asked = f"{root}\n{request.size}"
@@ -198,8 +206,9 @@ def entry_path(request: DataRequest, *, cache: str | Path | None = None) -> Path
 
 
 def is_prepared(request: DataRequest, *, cache: Path | None = None) -> bool:
-    """Whether `open_data` would find the source in the cache, undamaged or not."""
-    return entry_path(request, cache=cache).is_dir()
+    """Whether `open_data` would find the source in a cache, undamaged or not."""
+    name = entry_path(request, cache=cache).name
+    return any(is_folder(folder / name) for folder in cache_folders(cache))
 
 
 def store_canonical(name: str, data: Canonical, *, cache: Path | None = None) -> Entry:
@@ -227,38 +236,42 @@ def _build_canonical(name: str, data: Canonical, folder: Path) -> Content:
     )
 
 
-def _prepared(path: Path, name: str) -> Entry:
-    try:
-        entry = load(path)
-    except DamagedEntry as damage:
+def _prepared(paths: list[Path], name: str) -> Entry:
+    entry, damaged = find(paths)
+    if entry is not None:
+        warn_of(damaged, f"{entry.path} is used")
+        return entry
+    if damaged:
+        path, damage = next(iter(damaged.items()))
         raise Refused(
             f"a cached data set must be as it was written, {name} in {path.parent} is "
             f"damaged ({damage}); run twintrack data prepare {name}"
         ) from damage
-    if entry is None:
-        raise Refused(
-            f"{name} must be prepared once, it is not in {path.parent}; run twintrack "
-            f"data prepare {name}"
-        )
-    return entry
+    places = " or ".join(str(path.parent) for path in paths)
+    raise Refused(
+        f"{name} must be prepared once, it is not in {places}; run twintrack data "
+        f"prepare {name}, or twintrack data import {name} PATH where files of it lie "
+        "at PATH"
+    )
 
 
-def _open_folder(request: DataRequest, path: Path) -> Entry:
+def _open_folder(request: DataRequest, path: Path, shared: list[Path]) -> Entry:
     root = Path(request.source).expanduser().resolve()
     # Checking the cache is hashing, which leaves Python free to look at the folder.
     with ThreadPoolExecutor(1) as pool:
-        cached = pool.submit(load, path)
+        cached = pool.submit(find, [path, *shared])
         listing = scan(root)
-    with suppress(DamagedEntry):
-        entry = cached.result()
-        if entry is not None and entry.stamp == listing.stamp:
-            return _unless_bad(entry, request)
+    entry, damaged = cached.result()
+    if entry is not None and entry.stamp == listing.stamp and not damaged:
+        return _unless_bad(entry, request)
     # A folder that is called like a public data set is not that data set.
     name = f"{root.name} (folder)" if root.name in NAMED else printable(root.name)
     build = partial(
         _build_folder, listing, name=name, size=request.size, skip_bad=request.skip_bad
     )
-    entry = find_or_build(path, build, source=str(root), stamp=listing.stamp)
+    entry = find_or_build(
+        path, build, source=str(root), stamp=listing.stamp, shared=shared
+    )
     return _unless_bad(entry, request)
 
 

@@ -36,6 +36,7 @@ KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "catalogue": findings.catalogue,
     "data": findings.data,
     "ledger": ledger,
+    "removed": findings.removed,
     "findings": findings.kept,
 }
 COMPARED = ("compare", "transfer", "contrast")  # those with runs in a summary

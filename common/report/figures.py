@@ -67,6 +67,15 @@ def rate(per_second: float | None) -> str:
     return NONE if per_second is None else f"{per_second:,.0f}"
 
 
+def disk(size: float) -> str:
+    """Bytes of files as "180.0 MB", in the largest unit that leaves a whole one."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
 def megabytes(size: float | None) -> str:
     """Bytes as "512 MB"."""
     return NONE if size is None else f"{size / MEGABYTE:,.0f} MB"

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.data.dataset import Found as Met
 from common.data.dataset import few
-from common.report.figures import NONE, count, listed, percent, percent_range
+from common.report.figures import NONE, count, disk, listed, percent, percent_range
 from common.report.table import Table, columns
 
 Found = Mapping[str, Any]
@@ -125,13 +125,16 @@ def pretrain(result: Found) -> list[Table]:
 def data(result: Found) -> list[Table]:
     """The result of `twintrack data` and its subcommands."""
     words, figured = ["name"], ["classes", "train", "test"]
-    rest = columns(["image", "fingerprint", "state", "note"])
+    rest = columns(["image", "fingerprint", "state"], ["size"])
+    notes = [line for row in result["data"] for line in _met(row)]
+    if cache := result.get("cache"):
+        notes += _kept(cache)
     return [
         Table(
             title=result.get("title", ""),
-            columns=(*columns(words, figured), *rest),
+            columns=(*columns(words, figured), *rest, *columns(["note"])),
             rows=tuple(tuple(_dataset(row)) for row in result["data"]),
-            notes=tuple(line for row in result["data"] for line in _met(row)),
+            notes=tuple(notes),
         )
     ]
 
@@ -156,7 +159,35 @@ def _dataset(row: Found) -> Iterator[str]:
     yield "x".join(str(n) for n in row["image"] or ())
     yield (row["fingerprint"] or "")[:12]
     yield row.get("state") or ("prepared" if row["prepared"] else "not prepared")
+    yield disk(row["bytes"]) if row["bytes"] else ""
     yield row["note"]
+
+
+def _kept(cache: Found) -> Iterator[str]:
+    """What a cache holds in all, and where else is looked."""
+    kept = (f"{p['name']} {disk(p['bytes'])}" for p in cache["parts"] if p["bytes"])
+    told = (
+        "; of it " + ", ".join(kept) if any(p["bytes"] for p in cache["parts"]) else ""
+    )
+    yield f"Cache: {cache['folder']}, {disk(cache['bytes'])}{told}."
+    for one in cache["shared"]:
+        size = disk(one["bytes"]) if one["there"] else "which is not there"
+        yield f"Shared, and only read: {one['folder']}, {size}."
+
+
+def removed(result: Found) -> list[Table]:
+    """The result of `twintrack data remove`."""
+    rows = result["removed"]
+    where = [(r["name"], disk(r["bytes"]), r["source"] or "", r["path"]) for r in rows]
+    frees = "would free" if result["dry_run"] else "freed"
+    return [
+        Table(
+            title=result.get("title", ""),
+            columns=columns(["name"], ["size"]) + columns(["from", "kept at"]),
+            rows=tuple(where),
+            notes=(f"This {frees} {disk(result['bytes'])}.",),
+        )
+    ]
 
 
 def catalogue(result: Found) -> list[Table]:
