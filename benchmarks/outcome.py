@@ -106,7 +106,7 @@ def kept(
 ) -> None:
     """The finding as a record in the store, and as the file that --json names.
 
-    A store that only others may write to can be asked; that is said, and no record left.
+    A store that only others may write to can be asked: no record is left, as is said.
     """
     written(result, out)
     place = Store(out["store"]).path

@@ -207,8 +207,8 @@ def prune_store(
     among = _among(place, several(runs), wanted)
     parts = _parts(keep, drop, named=bool(runs) or any(wanted.values()))
     found = list(prune.cuts(place, parts, among=among))
-    done = [yes and _pruned(cut) for cut in found]
-    rows = [
+    done = [_pruned(cut) if yes else False for cut in found]
+    rows: list[Result] = [
         {"part": c.part, "run": c.run, "bytes": c.size, "why": c.why, "done": d}
         for c, d in zip(found, done, strict=True)
     ]
@@ -292,12 +292,10 @@ def _told(kind: str, result: Result, out: options.Told) -> Result:
 def _matches(run: Run, wanted: Mapping[str, Any]) -> bool:
     said = run.record
     of = {key: str(said[key]) for key in ("system", "mode", "precision")}
-    of["data"] = said["data"]["name"]
+    of["data"] = str(said["data"]["name"])
     given = {key: value for key, value in wanted.items() if value}
-    return all(
-        of[key] in ((value,) if isinstance(value, str) else value)
-        for key, value in given.items()
-    )
+    several = {k: (v,) if isinstance(v, str) else v for k, v in given.items()}
+    return all(of[key] in values for key, values in several.items())
 
 
 def _chosen(found: Sequence[Run], wanted: Mapping[str, Any], store: Store) -> list[Run]:
@@ -412,7 +410,8 @@ def _of_kind(
 ) -> tuple[Result, list[str]]:
     if refused := [key for key in ("data", "mode", "precision") if wanted[key]]:
         raise Refused(
-            f"--{refused[0]} chooses among runs, got it with --kind {kind}; leave it out"
+            f"--{refused[0]} chooses among runs, got it with --kind {kind}; leave it "
+            "out"
         )
     found, broken = record.scan(store.path)
     alike = [one for one in found if one.kind == kind and _about(one, wanted["system"])]

@@ -67,7 +67,14 @@ Record = dict[str, Any]
 
 NUMBER = (int, float)
 NONE = type(None)
-# What readers of a record rely on: key -> a type, several, a list of one form, or keys.
+
+
+class Absent:
+    """Stands in a form for a key that need not be there."""
+
+
+# What readers of a record rely on: key -> a type, several, a list of one form, a table
+# of one form (`str`), or keys.
 FORM: dict[str, Any] = {
     **dict.fromkeys(("system", "mode", "precision", "track", "device"), str),
     **dict.fromkeys(("spec", "recipe"), str),
@@ -86,11 +93,30 @@ FORM: dict[str, Any] = {
         "total": NUMBER,
         **dict.fromkeys(("train", "first_step", "images_per_second"), (NONE, *NUMBER)),
     },
-    "memory": {"peak": int, "gpu": (NONE, int)},
-    "environment": {"versions": (NONE, dict)},
-    "files": dict,
+    "memory": {"peak": int, "gpu": (Absent, NONE, int)},
+    "environment": {"versions": (Absent, NONE, {str: str})},
+    "identity": (
+        Absent,
+        NONE,
+        {
+            **dict.fromkeys(("spec", "recipe"), (Absent, NONE, str)),
+            **dict.fromkeys(("versions", "code"), (Absent, NONE, {str: str})),
+            "system_code": (Absent, NONE, [str]),
+        },
+    ),
+    "curve": (Absent, NONE, [NUMBER]),
+    "command": (Absent, NONE, str),
+    "files": {str: str},
+    "pruned": (Absent, {str: {"sha256": str, "bytes": int, "when": str}}),
     "weights_sha256": (NONE, str),
-    "published": (NONE, dict),
+    "published": (
+        NONE,
+        {
+            "source": str,
+            "data": (Absent, NONE, str),
+            **dict.fromkeys(("torch", "tensorflow", "other"), (Absent, NONE, *NUMBER)),
+        },
+    ),
 }
 
 
@@ -496,7 +522,7 @@ def _checked_record(folder: Path) -> Record:
         whole = False
     if not whole:
         raise _damaged(path, "content that does not match its hash or its folder")
-    if wrong := _unlike(record, FORM) or _no_files(record["files"]):
+    if wrong := _unlike(record, FORM) or _inconsistent(record):
         raise _damaged(path, f"another form than a record's at {wrong}")
     return record
 
@@ -506,7 +532,9 @@ def _unlike(value: Any, form: Any, at: str = "its top") -> str:
     if isinstance(form, dict):
         if not isinstance(value, dict):
             return at
-        parts = (_unlike(value.get(key), form[key], key) for key in form)
+        if str in form:
+            return _unlike([*value.values()], [form[str]], at)
+        parts = (_unlike(value.get(key, Absent()), form[key], key) for key in form)
         return next((wrong for wrong in parts if wrong), "")
     if isinstance(form, list):
         sound = isinstance(value, list) and not any(_unlike(v, form[0]) for v in value)
@@ -516,14 +544,19 @@ def _unlike(value: Any, form: Any, at: str = "its top") -> str:
     return "" if isinstance(value, form) else at
 
 
-def _no_files(files: dict[str, Any]) -> str:
-    """Where a table of a run's files has something else; "" if nowhere.
+def _inconsistent(record: Record) -> str:
+    """Where a record of the right form contradicts itself; "" if nowhere.
 
-    A name of another kind could lead out of the run's folder.
+    A file's name of another kind could lead out of the run's folder.
     """
-    known = {LOGITS, WEIGHTS, ANSWERS}
-    sound = files.keys() <= known and all(isinstance(h, str) for h in files.values())
-    return "" if sound else "files"
+    files, gone = record["files"].keys(), (record.get("pruned") or {}).keys()
+    if not files <= {LOGITS, WEIGHTS, ANSWERS} or not gone <= {LOGITS, WEIGHTS}:
+        return "files"
+    if record["scores"] is None:
+        return ""
+    if not files & {LOGITS, ANSWERS} or WEIGHTS not in files | gone:
+        return "files"
+    return "" if record["scores"]["n"] == record["data"]["test"] else "scores"
 
 
 def _regular(path: Path) -> Path:

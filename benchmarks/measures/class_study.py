@@ -145,7 +145,7 @@ class Study:
         return setting.job(resolved, track=track, seed=self.seed + fold)
 
     def _whole(self, runs: list[Run]) -> list[Run]:
-        """Refuse runs that diverged, or were pruned, where no figure is without them."""
+        """Refuse runs without which there is no figure: diverged ones, pruned ones."""
         for run in runs:
             run.check_has(LOGITS, WEIGHTS)
             if run.diverged:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from common.report import comparison, findings, new_class, speed, store
+from common.report import comparison, findings, mistakes, new_class, speed, store
 from common.report.contrasted import contrast, contrasted
 from common.report.findings import UNLIKE
 from common.report.ledger import ledger
@@ -37,6 +37,7 @@ KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "data": findings.data,
     "ledger": ledger,
     "findings": findings.kept,
+    "show": mistakes.tables,
     "store": store.contents,
     "record": store.run,
     "merge": store.merge,

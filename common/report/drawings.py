@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +35,10 @@ RIGHT, WRONG, MIXED = "#3a9b63", "#c0392b", "#d4a017"  # frames of photos
 # In inches: of a cell its width and its picture's height, of a picture the width, of a
 # page the least width, of a line of text its height.
 CELL, PICTURE, LEAST, LINE = (2.9, 1.3), 2.75, 4.0, 0.165
+FEW = 20  # epochs of a curve that are marked one by one
+# Most classes that are named along an axis, and whose confusions are numbers.
+LABELLED, NUMBERED = 50, 20
+MOST = 16.0  # inches that a picture is wide
 INCH = 12  # letters of a title in an inch
 
 
@@ -122,10 +126,18 @@ class Sheets:
         if not self.cells:
             return
         self.pages += 1
-        save_sheet(
-            self.cells, self.title, self.folder / f"{self.name}-{self.pages}.png"
-        )
+        save_sheet(self.cells, self.title, self._page(self.pages))
         self.cells = []
+
+    def written(self, cells: Sequence[Cell]) -> Iterator[Path]:
+        """All of these cells on as many pages as they need; the files."""
+        for one in cells:
+            self.add(one)
+        self.close()
+        yield from (self._page(k) for k in range(1, self.pages + 1))
+
+    def _page(self, number: int) -> Path:
+        return self.folder / f"{self.name}-{number}.png"
 
 
 def save_sheet(cells: Sequence[Cell], title: str, target: Path) -> None:
@@ -253,8 +265,7 @@ def save_row(
 
     with writing([title, *classes]) as (spell, note):
         figure = Figure(figsize=(9, 2.6 * len(counts) + 0.6), layout="constrained")
-        lines = [*_wrapped(spell(title), 8), *_wrapped(note, 8)]
-        figure.suptitle("\n".join(lines), fontsize=11)
+        _titled(figure, spell(title), note, 9)
         axes = figure.subplots(
             len(counts), 1, sharex=True, sharey=True, squeeze=False
         ).ravel()
@@ -262,12 +273,152 @@ def save_row(
             _bars(place, tracks, len(classes))
             place.set_ylabel(f"photos, {when}")
         axes[0].legend(frameon=False)
-        names = [_short(spell(name)) for name in classes]
-        axes[-1].set_xticks(np.arange(len(classes)), names, rotation=30, ha="right")
+        _named(axes[-1], classes, spell)
         _save(figure, target)
 
 
-def _bars(place: Axes, tracks: Mapping[str, Sequence[float]], n: int) -> None:
+def save_bars(
+    classes: Sequence[str],
+    rows: Mapping[str, Sequence[float]],
+    title: str,
+    what: str,
+    target: Path,
+) -> None:
+    """Write a figure of each class as bars, the tracks side by side.
+
+    Args:
+        classes: Name of each label.
+        rows: Track -> a figure of each class.
+        title: What is shown.
+        what: What a bar's height is.
+        target: The PNG.
+    """
+    from matplotlib.figure import Figure
+
+    with writing([title, *classes]) as (spell, note):
+        wide = min(max(6.0, 0.5 * len(classes)), MOST)
+        figure = Figure(figsize=(wide, 3.4), layout="constrained")
+        _titled(figure, spell(title), note, wide)
+        place = figure.subplots()
+        _bars(place, rows, len(classes), whole=False)
+        place.set_ylabel(what)
+        place.legend(frameon=False)
+        _named(place, classes, spell)
+        _save(figure, target)
+
+
+def save_curves(
+    tracks: Mapping[str, Sequence[Mapping[str, Any]]], title: str, target: Path
+) -> None:
+    """Write losses and accuracy after each epoch, the tracks in their colours.
+
+    Args:
+        tracks: Track -> its epochs: "epoch", "train_loss", "loss", "accuracy".
+        title: What is shown.
+        target: The PNG.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with writing([title]) as (spell, note):
+        figure = Figure(figsize=(10, 3.8), layout="constrained")
+        _titled(figure, spell(title), note, 10)
+        losses, shares = figure.subplots(1, 2)
+        for k, (track, epochs) in enumerate(tracks.items()):
+            at = [epoch["epoch"] for epoch in epochs]
+            kinds = (
+                (losses, "train_loss", f"{track}, training", "-"),
+                (losses, "loss", f"{track}, test", "--"),
+                (shares, "accuracy", track, "-"),
+            )
+            # The first are broad, so that equal curves do not hide each other.
+            style = {"linewidth": 1.5 * (len(tracks) - k), "alpha": 0.8}
+            style["markersize"] = 3.0 if len(at) < FEW else 0.0
+            for place, key, label, line in kinds:
+                unit = 100 if key == "accuracy" else 1
+                values = [np.nan if e[key] is None else unit * e[key] for e in epochs]
+                place.plot(
+                    at, values, line, marker="o", label=label, color=_colour(k), **style
+                )
+        for place, what in ((losses, "loss"), (shares, "right, %")):
+            place.set_xlabel("epoch")
+            place.set_ylabel(what)
+            place.xaxis.set_major_locator(MaxNLocator(integer=True))
+            place.spines[["top", "right"]].set_visible(False)
+            place.legend(frameon=False)
+        _save(figure, target)
+
+
+def save_confusions(
+    matrices: Mapping[str, NDArray[np.integer]],
+    classes: Sequence[str],
+    title: str,
+    target: Path,
+) -> None:
+    """Write confusion matrices side by side, on one scale.
+
+    Args:
+        matrices: Track -> pictures of each class (rows) called each class (columns).
+        classes: Name of each label.
+        title: What is shown.
+        target: The PNG.
+    """
+    from matplotlib.figure import Figure
+
+    n = len(classes)
+    side = min(max(3.6, 0.42 * n + 1.4), 9.0)
+    with writing([title, *classes]) as (spell, note):
+        wide = side * len(matrices) + 0.8
+        figure = Figure(figsize=(wide, side + 0.6), layout="constrained")
+        _titled(figure, spell(f"{title}: share of each class, row by row"), note, wide)
+        axes = figure.subplots(1, len(matrices), squeeze=False).ravel()
+        for k, (place, (track, matrix)) in enumerate(
+            zip(axes, matrices.items(), strict=True)
+        ):
+            shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+            image = place.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+            place.set_title(track, fontsize=10)
+            place.set_xlabel("called")
+            if n <= LABELLED:
+                names = [_short(spell(name), LABEL) for name in classes]
+                place.set_xticks(range(n), names, rotation=90, fontsize=7)
+                place.set_yticks(range(n), names if k == 0 else [""] * n, fontsize=7)
+            if n <= NUMBERED:
+                _numbers(place, matrix, shares)
+        axes[0].set_ylabel("is")
+        figure.colorbar(image, ax=list(axes), shrink=0.7)
+        _save(figure, target)
+
+
+def _numbers(
+    place: Axes, matrix: NDArray[np.integer], shares: NDArray[np.floating]
+) -> None:
+    """How many pictures, in each square that has some."""
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "#333333"
+        text = f"{matrix[row, column]}"
+        place.text(
+            column, row, text, ha="center", va="center", fontsize=6, color=colour
+        )
+
+
+def _titled(figure: Figure, title: str, note: str, inches: float) -> None:
+    lines = [*_wrapped(title, inches), *_wrapped(note, inches)]
+    figure.suptitle("\n".join(lines), fontsize=10)
+
+
+def _named(place: Axes, classes: Sequence[str], spell: Spelt) -> None:
+    """Names below bars, or numbers where there are too many to read."""
+    if len(classes) > LABELLED:
+        place.set_xlabel("number of the class")
+        return
+    names = [_short(spell(name), LABEL) for name in classes]
+    place.set_xticks(np.arange(len(classes)), names, rotation=30, ha="right")
+
+
+def _bars(
+    place: Axes, tracks: Mapping[str, Sequence[float]], n: int, *, whole: bool = True
+) -> None:
     """Bars of every track side by side, at 0 to n - 1."""
     from matplotlib.ticker import MaxNLocator
 
@@ -276,7 +427,8 @@ def _bars(place: Axes, tracks: Mapping[str, Sequence[float]], n: int) -> None:
         heights = [*row, *[0] * (n - len(row))]
         shift = (k - (len(tracks) - 1) / 2) * wide
         place.bar(at + shift, heights, wide, label=track, color=_colour(k))
-    place.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if whole:
+        place.yaxis.set_major_locator(MaxNLocator(integer=True))
     place.spines[["top", "right"]].set_visible(False)
 
 

@@ -247,7 +247,7 @@ def _because(row: Found) -> str:
 
 
 def prune(result: Found) -> list[Table]:
-    """The result of `twintrack store prune`: how much of each part goes, and of what."""
+    """The result of `twintrack store prune`: how much of each part goes, and whose."""
     done = [row for row in result["cuts"] if row["done"] or not result["done"]]
     parts = list(dict.fromkeys(row["part"] for row in done))
     total = sum(row["bytes"] for row in done)

@@ -258,10 +258,11 @@ def named(store: Store, wanted: str) -> tuple[Store, str]:
             "store list --runs names them all"
         )
     if len(found) > 1:
-        names = [name for _, name in found]
+        first = ", ".join(name for _, name in found[:3])
+        others = " and others" if len(found) > 3 else ""
         raise Refused(
             f"the beginning of an id must be that of one run, got {wanted!r} for "
-            f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''}; add to it"
+            f"{first}{others}; add to it"
         )
     return found[0]
 

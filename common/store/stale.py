@@ -18,6 +18,7 @@ from common.errors import Refused
 from common.job import Job, installed
 from common.own_code import closure_digest
 from common.results import JOB, Record, Run
+from common.track import check_track
 
 CURRENT, STALE, UNKNOWN = "current", "stale", "unknown"
 NAMED = 4  # modules whose code changed that are named
@@ -42,6 +43,7 @@ def age(run: Run) -> Age:
     if not isinstance(then, dict) or not then.get("code"):
         return Age(UNKNOWN, "its record is older than identities")
     try:
+        check_track(run.record["track"])
         if then.get("system_code"):
             return _of_own_system(run, then)
         now = _job(run.record, then).identity
