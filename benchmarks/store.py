@@ -81,9 +81,14 @@ def store_list(
     Raises:
         Refused: There is no store.
     """
-    if context is not None and context.invoked_subcommand:
-        return {}
     out = _out(rest)
+    if context is not None and (part := context.invoked_subcommand):
+        if all or any(out[key] != own for key, own in _out({}).items()):  # type: ignore[literal-required]
+            raise Refused(
+                f"options stand after the part of store that they are for, got some "
+                f"before {part}; write twintrack store {part} first"
+            )
+        return {}
     place = Store(out["store"])
     contents.check_store(place)
     found = [contents.listed(contents.contents(one)) for one in contents.stores(place)]

@@ -94,7 +94,7 @@ FORM: dict[str, Any] = {
         **dict.fromkeys(("train", "first_step", "images_per_second"), (NONE, *NUMBER)),
     },
     "memory": {"peak": int, "gpu": (Absent, NONE, int)},
-    "environment": {"versions": (Absent, NONE, {str: str})},
+    "environment": {"versions": (Absent, {str: str})},
     "identity": (
         Absent,
         NONE,

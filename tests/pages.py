@@ -18,7 +18,11 @@ from benchmarks.shell import alone
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/commands.md"
 # Commands that are several.
-PARTS = {"weights": ("import", "export"), "data": ("prepare", "verify")}
+PARTS = {
+    "weights": ("import", "export"),
+    "data": ("prepare", "verify"),
+    "store": ("list", "show", "merge", "prune", "export"),
+}
 HEAD = """# Commands
 
 What `twintrack COMMAND --help` prints, for every command. An option means the same in
