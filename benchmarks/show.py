@@ -43,15 +43,10 @@ def show(
         options.argument(str, "A system, or a run: its id, or a beginning of it."),
     ],
     *,
-    data: Annotated[
-        str | None,
-        options.option(str | None, "Of a system: only runs on the data of this name."),
-    ] = None,
-    mode: Annotated[
-        str | None, options.option(str | None, "Of a system: only runs in this mode.")
-    ] = None,
+    data: options.OnlyData = None,
+    mode: options.OnlyMode = None,
     seed: Annotated[
-        int | None, options.option(int | None, "Of a system: only runs of this seed.")
+        int | None, options.option(int | None, "Only runs of this seed.")
     ] = None,
     top: Annotated[
         int, options.option(int, "Mistakes of each kind that are shown.")

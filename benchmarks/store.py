@@ -55,10 +55,6 @@ OF_SYSTEM = Annotated[
         "--system",
     ),
 ]
-OF_DATA = Annotated[
-    str | None, options.option(str | None, "Only runs on the data set of this name.")
-]
-OF_MODE = Annotated[str | None, options.option(str | None, "Only runs in this mode.")]
 OF_PRECISION = Annotated[
     str | None, options.option(str | None, "Only runs in this precision.")
 ]
@@ -184,8 +180,8 @@ def prune_store(
         ),
     ] = None,
     system: OF_SYSTEM = None,
-    data: OF_DATA = None,
-    mode: OF_MODE = None,
+    data: options.OnlyData = None,
+    mode: options.OnlyMode = None,
     precision: OF_PRECISION = None,
     yes: Annotated[
         bool, options.option(bool, "Do it; else only say what would go.", "--yes")
@@ -227,8 +223,8 @@ def export_store(
     file: TARGET,
     *,
     system: OF_SYSTEM = None,
-    data: OF_DATA = None,
-    mode: OF_MODE = None,
+    data: options.OnlyData = None,
+    mode: options.OnlyMode = None,
     precision: OF_PRECISION = None,
     kind: Annotated[
         str | None,
