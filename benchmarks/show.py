@@ -10,7 +10,8 @@ Nothing is trained, and nothing is asked: all of it was stored.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -20,7 +21,7 @@ from benchmarks import options, outcome
 from benchmarks.engine.chosen import pair_of
 from benchmarks.request import check_folder, check_positive
 from common.data import DataRequest, open_data
-from common.data.cache import DamagedEntry, cache_folder, read_meta
+from common.data.cache import DamagedEntry, cache_folder, load, read_meta
 from common.data.dataset import Part
 from common.data.folder import scan
 from common.data.sources import NAMED, entry_path, is_prepared
@@ -71,9 +72,9 @@ def show(
     check_folder(save)
     place = Store(out["store"])
     contents.check_store(place)
-    runs = chosen(place, what, {"data": data, "mode": mode, "seed": seed})
+    runs, left_out = chosen(place, what, {"data": data, "mode": mode, "seed": seed})
     result = mistakes.found(runs, top=top)
-    result["missing"] = list(_missing(runs))
+    result["missing"] = [*_missing(runs), *left_out]
     result["saved"] = []
     if save:
         found = test_pictures(next(iter(runs.values())))
@@ -91,8 +92,10 @@ def show(
 # --- which runs ---------------------------------------------------------------------
 
 
-def chosen(store: Store, what: str, wanted: Mapping[str, Any]) -> dict[str, Run]:
-    """Track -> the run that is meant; one of each track for the name of a system.
+def chosen(
+    store: Store, what: str, wanted: Mapping[str, Any]
+) -> tuple[dict[str, Run], list[str]]:
+    """Track -> the run that is meant, one of each for a system; and what is left out.
 
     Raises:
         Refused: There is none.
@@ -106,7 +109,8 @@ def chosen(store: Store, what: str, wanted: Mapping[str, Any]) -> dict[str, Run]
                 f"of which {store.path} has none; leave it out, or name a system"
             )
         run = contents.matching(store, what)
-        return {run.record["track"]: run}
+        other = f"another track: twintrack show {run.record['system']} has both"
+        return {run.record["track"]: run}, [other]
     for error in damaged:
         print(f"left out: {error}", file=sys.stderr)
     alike = [run for run in own if _is(run, wanted)]
@@ -119,14 +123,22 @@ def chosen(store: Store, what: str, wanted: Mapping[str, Any]) -> dict[str, Run]
     return _newest_pair(alike)
 
 
-def _newest_pair(runs: list[Run]) -> dict[str, Run]:
-    """The newest run and those of the other tracks that belong to it."""
-    newest = sorted(runs, key=_written, reverse=True)
-    pair: dict[str, Run] = {}
-    for run in newest:
-        if pair_of(run) == pair_of(newest[0]):
-            pair.setdefault(run.record["track"], run)
-    return {track: pair[track] for track in in_order(pair)}
+def _newest_pair(runs: Sequence[Run]) -> tuple[dict[str, Run], list[str]]:
+    """The newest run that has one of another track, and those; what was passed over."""
+    groups: dict[tuple[Any, ...], dict[str, Run]] = {}
+    for run in sorted(runs, key=_written, reverse=True):
+        groups.setdefault(pair_of(run), {}).setdefault(run.record["track"], run)
+    every = list(groups.values())
+    place = next((k for k, pair in enumerate(every) if len(pair) > 1), 0)
+    pair = every[place]
+    said = [
+        f"{run.id}, which is newer: no run of another track belongs to it yet"
+        for one in every[:place]
+        for run in one.values()
+    ]
+    if len(pair) == 1:
+        said = [f"another track beside {next(iter(pair))}: no run of one belongs to it"]
+    return {track: pair[track] for track in in_order(pair)}, said[:1]
 
 
 def _written(run: Run) -> int:
@@ -157,13 +169,6 @@ def _missing(runs: Mapping[str, Run]) -> list[str]:
                 f"how sure {track} is, so mistakes are not the worst but the first: "
                 f"its logits were pruned on {when}"
             )
-    if len(runs) == 1:
-        (track,) = runs
-        (only,) = runs.values()
-        found.append(
-            f"another track beside {track}: none belongs to this run, or it was asked "
-            f"for alone (twintrack show {only.record['system']})"
-        )
     return found
 
 
@@ -174,6 +179,8 @@ def test_pictures(run: Run) -> Part | str:
     """The test pictures of a run, from the cache, or why they cannot be had."""
     if run.record["data"].get("features"):
         return "it was trained on features, which are no pictures"
+    if part := _in_cache(run.record["data"]["fingerprint"]):
+        return part
     try:
         request = Job.from_json((run.path / JOB).read_bytes()).data
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -192,6 +199,18 @@ def test_pictures(run: Run) -> Part | str:
     if found.fingerprint != run.record["data"]["fingerprint"]:
         return f"{request.source} has other pictures now (another fingerprint)"
     return found.test
+
+
+def _in_cache(fingerprint: str) -> Part | None:
+    """The test part of what the cache has of this fingerprint, whatever its name."""
+    folder = cache_folder()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with suppress(DamagedEntry):
+            if path.is_dir() and not path.name.startswith("."):
+                same = read_meta(path)["fingerprint"] == fingerprint
+                if same and (entry := load(path)):
+                    return entry.dataset.test
+    return None
 
 
 def _changed(request: DataRequest) -> bool:

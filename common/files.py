@@ -72,18 +72,18 @@ def share(path: Path) -> None:
     """Let those who may write to a folder write to what we put into it.
 
     A folder whose group may write is a group's: what is made in it gets that group,
-    and the group's and the others' rights, whatever the umask of who makes it.  A
-    folder in which everybody keeps to their own files (/tmp: sticky) is nobody's.
-    Where the group cannot be given, it is not ours to give, and nothing changes.
+    and the group's rights, whatever the umask of who makes it.  A folder in which
+    everybody keeps to their own files (/tmp: sticky) is nobody's.  Where the group
+    cannot be given, it is not ours to give, and nothing changes.
     """
     folder, own = path.parent.stat(), path.stat()
     if not folder.st_mode & stat.S_IWGRP or folder.st_mode & stat.S_ISVTX:
         return
-    granted = folder.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    granted = folder.st_mode & stat.S_IRWXG
     if path.is_dir():
         granted |= folder.st_mode & stat.S_ISGID
     else:
-        granted &= ~(stat.S_IXGRP | stat.S_IXOTH)
+        granted &= ~stat.S_IXGRP
     with suppress(PermissionError):
         if own.st_gid != folder.st_gid:
             os.chown(path, -1, folder.st_gid)

@@ -67,17 +67,30 @@ def test_one_run_is_shown_by_a_beginning_of_its_id(store, capsys):
     found = show("rasbt-mlp-aligned-to", store=store.path)
     assert list(found["tracks"]) == ["torch"]
     assert found["together"] is None
-    assert "not shown: another track beside torch" in capsys.readouterr().out
+    assert "not shown: another track: twintrack show rasbt" in capsys.readouterr().out
 
 
 def test_the_newest_pair_is_shown_unless_another_is_asked_for(store):
-    add(store, "torch", 1)
-    assert show("rasbt-mlp", store=store.path)["seed"] == 1
+    alone = add(store, "torch", 1)
+    found = show("rasbt-mlp", store=store.path)  # its other half is still trained
+    assert found["seed"] == 0
+    assert found["missing"][0].startswith(f"{alone.id}, which is newer")
+    add(store, "tensorflow", 1)
+    found = show("rasbt-mlp", store=store.path)
+    assert (found["seed"], found["missing"]) == (1, [])
     assert show("rasbt-mlp", seed=0, store=store.path)["seed"] == 0
     with pytest.raises(Refused, match=r"it has digits, aligned, seed 0; .*seed 1"):
         show("rasbt-mlp", data="cifar10", store=store.path)
     with pytest.raises(Refused, match="--seed chooses among the runs of a system"):
         show("rasbt-mlp-aligned-torch-0", seed=0, store=store.path)
+
+
+def test_a_system_in_one_track_alone_says_so(tmp_path):
+    add(Store(tmp_path / "x"), "torch", 0)
+    found = show("rasbt-mlp", store=tmp_path / "x")
+    assert found["missing"] == [
+        "another track beside torch: no run of one belongs to it"
+    ]
 
 
 def test_of_a_run_that_diverged_the_curve_is_shown_and_the_rest_named(store, capsys):
@@ -155,6 +168,19 @@ def test_curves_are_drawn(store, tmp_path, monkeypatch):
     assert (tmp_path / "seen" / "curves.png").exists()
 
 
+def test_pictures_are_found_by_their_fingerprint_whatever_they_are_called(
+    digits, tmp_path
+):
+    """As of a run from a machine where the same folder lies elsewhere."""
+    for run in digits.runs():
+        job = (run.path / results.JOB).read_bytes()
+        write_atomic(
+            run.path / results.JOB, job.replace(b'"digits"', b'"/gone/digits"')
+        )
+    found = show("rasbt-mlp", store=digits.path, save=tmp_path / "seen")
+    assert found["missing"] == []
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -171,6 +197,7 @@ def test_why_there_are_no_test_pictures_is_said(
         data = dict(run.record["data"])
         if change == "no job":
             write_atomic(run.path / results.JOB, b"{")
+            data |= {"fingerprint": "0" * 64}
         data |= {"fingerprint": "0" * 64} if change == "other pictures" else {}
         data |= {"features": True} if change == "features" else {}
         digits.put_record(run.record | {"data": data})

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -438,6 +439,35 @@ def test_tables_are_the_same_without_logits_and_weights(store):
     assert all(one["when"] and one["sha256"] for one in gone.values())
 
 
+@pytest.mark.parametrize("fatal", [1, 2])
+def test_a_pruning_that_is_cut_short_leaves_a_whole_run(store, fatal):
+    """The n-th file is about to appear when the process ends."""
+    name, left = "rasbt-mlp-aligned-torch-0", fatal
+
+    def guard():
+        nonlocal left
+        left -= 1
+        if not left:
+            raise SystemExit
+
+    guarded = Store(store.path, guard=guard)
+    (part,) = prune.cuts(guarded, {"logits"}, among=[name])
+    with pytest.raises(SystemExit):
+        prune.prune(part)
+    np.testing.assert_array_equal(store.find(name).correct[:21], [False] * 20 + [True])
+
+
+def test_a_file_that_a_pruning_left_behind_goes_with_the_next(store):
+    path = store.path / "rasbt-mlp-aligned-torch-0" / results.LOGITS
+    content = path.read_bytes()
+    command.prune_store(drop="logits", yes=True, store=store.path)
+    path.write_bytes(content)  # as if it had ended before this went
+    (row,) = command.prune_store(drop="logits", yes=True, store=store.path)["cuts"]
+    assert row["why"].startswith("left by a pruning")
+    assert not path.exists()
+    assert store.find(path.parent.name)
+
+
 def test_what_is_kept_of_pruned_answers_is_checked(store):
     command.prune_store(drop="logits", yes=True, store=store.path)
     flip(store.path / "rasbt-mlp-aligned-torch-0" / results.ANSWERS)
@@ -726,6 +756,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_read_for_ever(store, name):
 GROUP, MEMBERS, STRANGER = 60_010, (60_001, 60_002), 60_003
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 SHARED = stat.S_IRGRP | stat.S_IWGRP
+OTHERS = stat.S_IRWXO
 
 
 def modes(folder):
@@ -749,12 +780,16 @@ def test_in_a_groups_folder_every_file_is_the_groups(tmp_path, umask, mode):
         place.set_aside("rasbt-mlp-aligned-torch-9")
     finally:
         os.umask(before)
-    for path, found in modes(folder).items():
-        if path.parent.name != "rasbt-mlp-aligned-torch-0" and path.name != results.JOB:
-            if path.name != "rasbt-mlp-aligned-torch-0":
-                assert found & SHARED == SHARED, path
-            if path.is_dir() and path.name != "rasbt-mlp-aligned-torch-0":
-                assert bool(found & stat.S_ISGID) == bool(mode & stat.S_ISGID), path
+    # `add` makes this folder by itself, and the job file in it.
+    ours = {p: m for p, m in modes(folder).items() if "torch-0" not in p.parts[-1]}
+    for path, found in ours.items():
+        if path.name != results.JOB:
+            assert found & SHARED == SHARED, path
+        if umask & 0o007:
+            assert not found & OTHERS & umask, path
+        if path.is_dir():
+            assert bool(found & stat.S_ISGID) == bool(mode & stat.S_ISGID), path
+    assert len(ours) > 8
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o1777])
@@ -801,13 +836,11 @@ def as_user(user, function, *args, groups=(GROUP,)):
 
 
 @pytest.fixture
-def public(tmp_path_factory):
-    """A folder that every user can reach."""
-    folder = tmp_path_factory.mktemp("public")
-    for path in (folder, *folder.parents[:3]):
-        if path.stat().st_uid == os.geteuid() and path != Path("/tmp"):
-            path.chmod(path.stat().st_mode | 0o755)
-    return folder
+def public():
+    """A folder that every user can reach; pytest's own are for one user alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 BEGUN = "begun-torch-0-x"

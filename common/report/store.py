@@ -61,7 +61,7 @@ def _systems(one: Found) -> Table:
         f"{count(findings, 'finding')}, {size(one['total'])}",
         columns=columns(
             ["system", "data", "mode", "precision", "track: seeds"],
-            ["runs", "stale", "pruned", "size"],
+            ["epochs", "runs", "stale", "pruned", "size"],
         )
         if one["systems"]
         else (),
@@ -72,8 +72,9 @@ def _systems(one: Found) -> Table:
 
 def _system(row: Found) -> tuple[str, ...]:
     tracks = (f"{name}: {seeds(own)}" for name, own in row["tracks"].items())
-    about = (row["system"], row["data"], row["mode"], row["precision"])
-    counts = (str(row[key] or NONE) for key in ("runs", "stale", "pruned"))
+    changes = "".join(f", {override}" for override in row["overrides"])
+    about = (f"{row['system']}{changes}", row["data"], row["mode"], row["precision"])
+    counts = (str(row[key] or NONE) for key in ("epochs", "runs", "stale", "pruned"))
     return *about, "; ".join(tracks), *counts, size(row["bytes"])
 
 
@@ -128,7 +129,8 @@ def run(result: Found) -> list[Table]:
     """The result of `twintrack store show`: the record, then its files."""
     record = {k: v for k, v in result["record"].items() if k not in ELSEWHERE}
     identity = record.get("identity") or {}  # what of it the record does not say itself
-    record["identity"] = {k: v for k, v in identity.items() if k in OF_IDENTITY}
+    if identity:
+        record["identity"] = {k: v for k, v in identity.items() if k in OF_IDENTITY}
     epochs = record.pop("history", [])
     return [
         Table(

@@ -45,6 +45,8 @@ KIND_OF = {
     JOB: "records",
     LOCK: "other",
 }
+# What the runs of a row of a list have in common.
+GROUP = ("system", "data", "mode", "precision", "epochs", "overrides")
 ASIDE = re.compile(r"damaged-\d+")  # folders that `Store.set_aside` makes
 
 
@@ -302,13 +304,14 @@ def size_of(folder: Path) -> int:
 
 def listed(found: Contents) -> dict[str, Any]:
     """A store's contents as plain values."""
-    groups: dict[tuple[str, ...], list[Run]] = {}
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in found.runs:
         about = run.record
         note = about["data"]["note"]
         data = about["data"]["name"] + (f" ({note})" if note else "")
         key = (about["system"], data, about["mode"], about["precision"])
-        groups.setdefault(key, []).append(run)
+        changes = (about["epochs"], tuple(about["overrides"]))
+        groups.setdefault((*key, *changes), []).append(run)
     return {
         "store": str(found.store.path),
         "systems": [_group(key, runs, found) for key, runs in sorted(groups.items())],
@@ -337,13 +340,13 @@ def _of_state(found: Contents, state: str) -> list[dict[str, str]]:
     ]
 
 
-def _group(key: tuple[str, ...], runs: list[Run], found: Contents) -> dict[str, Any]:
+def _group(key: tuple[Any, ...], runs: list[Run], found: Contents) -> dict[str, Any]:
     tracks: dict[str, list[Run]] = {}
     for run in runs:
         tracks.setdefault(run.record["track"], []).append(run)
     states = Counter(found.ages[run.id].state for run in runs)
     return {
-        **dict(zip(("system", "data", "mode", "precision"), key, strict=True)),
+        **dict(zip(GROUP, key, strict=True)),
         "tracks": {name: seeds_of(own) for name, own in tracks.items()},
         "runs": len(runs),
         "ids": [run.id for run in runs],

@@ -118,10 +118,15 @@ def _finished(store: Store, name: str, parts: Collection[str]) -> Iterator[Cut]:
         yield _whole(store, name, "stale", found.why)
     else:
         for part in ("logits", "weights"):
-            if part in parts and run.has(FILE_OF[part]):
+            if part not in parts:
+                continue
+            if run.has(FILE_OF[part]):
                 cut = _files(store, name, part, [folder / FILE_OF[part]])
                 kept = len(answers(run)) if part == "logits" else 0
                 yield replace(cut, size=cut.size - kept)
+            elif (folder / FILE_OF[part]).exists():
+                why = "left by a pruning that was cut short"
+                yield _files(store, name, part, [folder / FILE_OF[part]], why)
         if "logs" in parts and (folder / LOG).exists() and _bytes(folder / LOG):
             yield _files(store, name, "logs", [folder / LOG])
         yield from _aside(store, name, parts)
@@ -196,7 +201,10 @@ def _prune_file(store: Store, name: str, file: str) -> None:
     there before the record says so, and the file goes after.
     """
     run = store.find(name)
-    if run is None or not run.has(file):
+    if run is None:
+        return
+    if not run.has(file):
+        (run.path / file).unlink(missing_ok=True)
         return
     record = {key: value for key, value in run.record.items() if key != "sha256"}
     files = dict(record["files"])
