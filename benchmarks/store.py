@@ -250,7 +250,7 @@ def export_store(
     out = _out(rest)
     check_margin(margin)
     place, target = Store(out["store"]), Path(file)
-    files.check_writable(target, "the file")
+    files.check_writable(target, "FILE")
     contents.check_store(place)
     wanted = {"system": several(system), "data": data, "mode": mode}
     wanted["precision"] = precision

@@ -153,19 +153,19 @@ def unwritable(path: Path, error: OSError) -> str:
             f"results must fit the disk, it is full at {path}; free space and "
             "repeat the command, what is finished is kept"
         )
-    whose = _owner(path) if error.errno in (errno.EACCES, errno.EPERM) else ""
+    owner = whose(path) if error.errno in (errno.EACCES, errno.EPERM) else ""
     return (
-        f"results must be writable, got '{error.strerror}' for {path}{whose}; "
+        f"results must be writable, got '{error.strerror}' for {path}{owner}; "
         "correct that or choose another place"
     )
 
 
-def _owner(path: Path) -> str:
-    """Whose a file is, or the folder that it would be in, unless it is ours."""
-    with suppress(OSError, KeyError):
-        there = path if path.exists() else path.parent
-        if there.stat().st_uid != os.geteuid():
-            return f", which belongs to {there.owner()}"
+def whose(path: Path) -> str:
+    """Say whose a file is, or else the folder that it is in, unless that is ours."""
+    for there in (path, path.parent):
+        with suppress(OSError, KeyError):
+            ours = there.stat().st_uid == os.geteuid()
+            return "" if ours else f", which belongs to {there.owner()}"
     return ""
 
 

@@ -41,6 +41,7 @@ from common.files import (
     readable,
     seal,
     unpack,
+    whose,
     write_atomic,
 )
 from common.track import State
@@ -281,7 +282,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _damaged(folder / RECORD, f"{error.strerror}") from error
+            raise _unreadable(folder / RECORD, error) from error
         record = _checked_record(folder)
         for name, expected in record["files"].items():
             _check_hash(folder / name, expected)
@@ -511,7 +512,7 @@ def _checked_record(folder: Path) -> Record:
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"no JSON ({error})") from error
     except OSError as error:
-        raise _damaged(path, f"not readable ({error.strerror})") from error
+        raise _unreadable(path, error) from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise _damaged(path, f"no record of schema {SCHEMA}")
     if missing := sorted(KEYS - record.keys()):
@@ -572,7 +573,7 @@ def _check_hash(path: Path, expected: str) -> None:
     except FileNotFoundError as error:
         raise _damaged(path, "no file") from error
     except OSError as error:
-        raise _damaged(path, f"not readable ({error.strerror})") from error
+        raise _unreadable(path, error) from error
     if found != expected:
         raise _damaged(path, "content that does not match the record's hash")
 
@@ -581,6 +582,13 @@ def _damaged(path: Path, found: str) -> Damaged:
     return Damaged(
         f"a result must be as it was written, found {found} in {path}; "
         "repeat its compare, which sets it aside and runs it again"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> Damaged:
+    return Damaged(
+        f"a result must be readable, got '{error.strerror}' for {path}{whose(path)}; "
+        "correct that, or have it shared with you"
     )
 
 

@@ -183,7 +183,7 @@ def _cell(value: Any) -> str:
         first, last = _figure(value[0]), _figure(value[-1])
         return f"{len(value):,} values, {first} to {last}"
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
+    return text if len(text) <= LONG else f"{text[: LONG - 3]}..."
 
 
 def _figure(value: Any) -> str:
