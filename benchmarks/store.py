@@ -241,7 +241,7 @@ def export_store(
     computed again from the file alone, as `python -m common.report.pages` does.
 
     Returns:
-        What the file holds: {"kind", "command", "environment", "result", "schema",
+        What the file holds: {"kind", "command", "environment", "result", "written_by",
         "sha256"}.
 
     Raises:

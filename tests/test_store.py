@@ -602,7 +602,7 @@ def test_a_table_is_printed_again_from_the_file_alone(store, tmp_path):
     assert table_of(read) == report.shown("compare", summary, "markdown").rstrip()
     (row,) = read["result"]["systems"]
     assert judged_again(row, margin=row["margin"]) == row
-    assert content.keys() - {"schema", "sha256"} == {
+    assert content.keys() - {"written_by", "sha256"} == {
         *("kind", "command", "environment", "result")
     }
 

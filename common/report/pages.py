@@ -69,7 +69,7 @@ def content_of(path: Path) -> dict[str, Any]:
         if not path.is_file():  # a pipe would be read for ever
             raise OSError("no file")
         content = json.loads(path.read_bytes())
-        sealed = "schema" in content or "sha256" in content
+        sealed = "written_by" in content or "sha256" in content
         whole = not sealed or content["sha256"] == seal(content)
         if whole:
             table_of(content)  # its form is what can be shown

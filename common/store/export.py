@@ -1,6 +1,6 @@
 """Runs and findings of a store as one file, from which tables are printed again.
 
-    {"kind", "command", "environment", "result", "schema", "sha256"}
+    {"kind", "command", "environment", "result", "written_by", "sha256"}
 
 The form of `docs/results/*.json` (`common.report.pages`).  Of runs, the result is what
 `compare --json` writes: of each run which test pictures it got right, as packed bits,
@@ -13,12 +13,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from common import report, stats
+from common import __version__, report, stats
 from common.files import canonical, readable, seal
 from common.record import Finding
 from common.results import RECORD, Run
 
-SCHEMA = 1
 # What an environment says of a machine; the rest is of one run.
 OF_MACHINE = ("twintrack", "python", "system", "processor", "cores")
 
@@ -52,7 +51,9 @@ def of_finding(finding: Finding) -> Content:
 
 
 def _sealed(**said: Any) -> Content:
-    content: Content = json.loads(readable({**said, "schema": SCHEMA}))
+    content: Content = json.loads(
+        readable({**said, "written_by": f"twintrack {__version__}"})
+    )
     return content | {"sha256": seal(content)}
 
 
