@@ -181,7 +181,9 @@ class Seen:
         if picture:
             self.labelled.add(class_named(path.parent.name), entry["tracks"])
         if picture and self.sheets:
-            draw(self.sheets, self.number, path, picture, entry["tracks"])
+            folder = path.parent.name
+            truth = folder if folder in self.chosen.classes else None
+            draw(self.sheets, self.number, path, picture, entry["tracks"], truth)
 
     def result(self) -> dict[str, Any]:
         """What --json writes; the closing lines are printed."""
@@ -206,12 +208,14 @@ def draw(
     path: Path,
     picture: Picture,
     said: Mapping[str, Any],
+    truth: str | None,
 ) -> None:
     """Write what was seen of a photo, and put it on a contact sheet."""
     target = sheets.folder / drawings.seen_name(number, path)
     try:
         drawings.save_seen(path, picture.pixels, target)
-        sheets.add(drawings.cell(path, said))
+        seen = picture.pixels
+        sheets.add(drawings.cell(path, said, seen=seen, truth=truth))
     except BadPicture as error:  # gone since, or too narrow for a sheet
         print(f"answered but not drawn: {error}")
 

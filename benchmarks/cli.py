@@ -30,6 +30,8 @@ COMMANDS = {
     "report": ("benchmarks.report:report", "Write one page of all results."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
     "export": ("benchmarks.export:export", "Hand runs to mlflow or TensorBoard."),
+    "store": ("benchmarks.store:app", "List, merge, prune and export a store."),
+    "show": ("benchmarks.show:show", "Show a run: curves, confusions, mistakes."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
     "data": ("benchmarks.data:app", "List, prepare and verify data sets."),
 }

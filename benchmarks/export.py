@@ -54,9 +54,7 @@ def export(
     output: Annotated[
         str | Path, options.option(Path, "tensorboard's folder of event files.")
     ] = "tensorboard",
-    data: Annotated[
-        str | None, options.option(str | None, "Only runs on the data of this name.")
-    ] = None,
+    data: options.OnlyData = None,
     margin: options.Margin = MARGIN,
     store: options.Folder = None,
     json: options.Json = None,

@@ -34,7 +34,7 @@ from common.data import DataRequest, Dataset
 from common.errors import Failed, Refused
 from common.photos import hidden
 from common.photos import sort as photos
-from common.photos.decode import BadPicture, Framing, framing_for, printable
+from common.photos.decode import BadPicture, Framing, framing_for, printable, read
 from common.report import drawings
 from common.results import Store
 from common.track import DEFAULT
@@ -217,7 +217,9 @@ def draw(study: Study, result: Mapping[str, Any], folder: Path) -> None:
     sheets = drawings.Sheets(folder, f"{title} ({study.system}, {remedy})")
     by_file = {row["file"]: row["tracks"] for row in result["held_out"]}
     for photo in study.photos:
-        sheets.add(drawings.cell(photo.path, by_file[photo.name]))
+        seen = read(photo.path, study.framing).pixels
+        said = by_file[photo.name]
+        sheets.add(drawings.cell(photo.path, said, seen=seen, truth=study.name))
     sheets.close()
     row = next(r for r in result["remedies"] if r["remedy"] == remedy)
     counts = {

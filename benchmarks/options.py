@@ -139,6 +139,12 @@ Json = Annotated[
 ]
 
 
+OnlyData = Annotated[
+    str | None, option(str | None, "Only runs on the data set of this name.", "--data")
+]
+OnlyMode = Annotated[
+    str | None, option(str | None, "Only runs in this mode.", "--mode")
+]
 Folder = Annotated[
     str | Path | None,
     option(Path | None, "Folder of the results; TWINTRACK_STORE, else runs."),

@@ -104,13 +104,23 @@ def written(result: Result, out: Told) -> None:
 def kept(
     kind: str, result: Result, out: Told, *, subject: str, tracks: Sequence[str]
 ) -> None:
-    """The finding as a record in the store, and as the file that --json names."""
+    """The finding as a record in the store, and as the file that --json names.
+
+    A store that only others may write to can be asked: no record is left, as is said.
+    """
     written(result, out)
+    place = Store(out["store"]).path
+    if not files.writable(place / record.FOLDER):
+        print(
+            f"no record of this: {place} may be read only; keep it with --json",
+            file=sys.stderr,
+        )
+        return
     found: dict[str, str] = {}
     for track in tracks:
         found |= versions(track)
     record.keep(
-        Store(out["store"]).path,
+        place,
         kind,
         result,
         command=typed(),

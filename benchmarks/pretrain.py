@@ -94,6 +94,7 @@ def pretrain(
             f"a base must be trained to its end, {asked.name} was not: "
             f"{done.failure or 'it diverged'}; lower --set recipe.lr"
         )
+    done.run.check_has(WEIGHTS)
     values = {
         "weights": str(done.run.path / WEIGHTS),
         "data": request.to_dict(),

@@ -33,12 +33,8 @@ def report(
     ] = None,
     *,
     output: Annotated[str | Path, options.option(Path, "The page to write.")] = OUTPUT,
-    data: Annotated[
-        str | None, options.option(str | None, "Only runs on the data of this name.")
-    ] = None,
-    mode: Annotated[
-        str | None, options.option(str | None, "Only runs in this mode.")
-    ] = None,
+    data: options.OnlyData = None,
+    mode: options.OnlyMode = None,
     margin: options.Margin = MARGIN,
     store: options.Folder = None,
     json: options.Json = None,

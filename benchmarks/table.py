@@ -36,13 +36,8 @@ def table(
         options.argument(list[str] | None, "Only these systems; all if none."),
     ] = None,
     *,
-    data: Annotated[
-        str | None,
-        options.option(str | None, "Only runs on the data set of this name."),
-    ] = None,
-    mode: Annotated[
-        str | None, options.option(str | None, "Only runs in this mode.")
-    ] = None,
+    data: options.OnlyData = None,
+    mode: options.OnlyMode = None,
     kind: Annotated[
         str | None,
         options.option(str | None, "Findings of this kind (parity, speed, ...)."),

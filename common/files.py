@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,7 +24,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def write_atomic(
-    path: Path, content: bytes, *, guard: Callable[[], None] = lambda: None
+    path: Path,
+    content: bytes,
+    *,
+    guard: Callable[[], None] = lambda: None,
+    shared: bool = False,
 ) -> None:
     """Write a file that appears whole, checked, or not at all.
 
@@ -31,20 +36,81 @@ def write_atomic(
         path: Where; its folder is made if it is missing.
         content: What.
         guard: Called just before the file appears; may raise or end the process.
+        shared: Whether who may write to its folder may write to it: see `share`.
 
     Raises:
         Refused: The disk does not take it (full, read-only, not ours).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, shared=shared)
         _write_through(temporary, content)
+        if shared:
+            share(temporary)
         guard()
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise Refused(unwritable(path, error)) from error
+
+
+def make_folder(folder: Path, *, shared: bool = False) -> None:
+    """Make a folder, and those that it is in, where they are missing.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    missing = [folder, *folder.parents] if not folder.is_dir() else []
+    missing = [one for one in missing if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing) if shared else ():
+        share(one)
+
+
+def share(path: Path) -> None:
+    """Let those who may write to a folder write to what we put into it.
+
+    A folder whose group may write is a group's: what is made in it gets that group,
+    and the group's rights, whatever the umask of who makes it.  A folder in which
+    everybody keeps to their own files (/tmp: sticky) is nobody's.  Where the group
+    cannot be given, it is not ours to give, and nothing changes.
+    """
+    folder, own = path.parent.stat(), path.stat()
+    if not folder.st_mode & stat.S_IWGRP or folder.st_mode & stat.S_ISVTX:
+        return
+    granted = folder.st_mode & stat.S_IRWXG
+    if path.is_dir():
+        granted |= folder.st_mode & stat.S_ISGID
+    else:
+        granted &= ~stat.S_IXGRP
+    with suppress(PermissionError):
+        if own.st_gid != folder.st_gid:
+            os.chown(path, -1, folder.st_gid)
+        path.chmod(stat.S_IMODE(own.st_mode) | granted)
+
+
+def open_shared(path: Path) -> None:
+    """Make sure that a file is there and may be added to, by all who share its folder.
+
+    Raises:
+        Refused: It is another's, who keeps it to themselves, or the disk is full.
+    """
+    try:
+        make_folder(path.parent, shared=True)
+        made = not path.exists()
+        with path.open("ab"):
+            pass
+        if made:
+            share(path)
+    except OSError as error:
+        raise Refused(unwritable(path, error)) from error
+
+
+def writable(folder: Path) -> bool:
+    """Whether something can be put into a folder, which may not be there yet."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _write_through(path: Path, content: bytes) -> None:
@@ -87,10 +153,20 @@ def unwritable(path: Path, error: OSError) -> str:
             f"results must fit the disk, it is full at {path}; free space and "
             "repeat the command, what is finished is kept"
         )
+    owner = whose(path) if error.errno in (errno.EACCES, errno.EPERM) else ""
     return (
-        f"results must be writable, got '{error.strerror}' for {path}; "
+        f"results must be writable, got '{error.strerror}' for {path}{owner}; "
         "correct that or choose another place"
     )
+
+
+def whose(path: Path) -> str:
+    """Say whose a file is, or else the folder that it is in, unless that is ours."""
+    for there in (path, path.parent):
+        with suppress(OSError, KeyError):
+            ours = there.stat().st_uid == os.geteuid()
+            return "" if ours else f", which belongs to {there.owner()}"
+    return ""
 
 
 def pack(arrays: Arrays, about: dict[str, str] | None = None) -> bytes:

@@ -26,7 +26,16 @@ from common.files import readable, seal, write_atomic
 
 SCHEMA = 1
 FOLDER = "findings"
+# What bytes that are no finding drive its reader to.
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+)
 KEYS = ("schema", "kind", "id", "subject", "written", "command", "environment")
+# The type of each.
+FORM = {
+    **dict.fromkeys(("kind", "id", "subject", "written", "command"), str),
+    **dict.fromkeys(("environment", "result"), dict),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +117,7 @@ def keep(
     }
     content = json.loads(readable(told))  # sealed as it will be read
     path = store / FOLDER / f"{id}.json"
-    write_atomic(path, readable(content | {"sha256": seal(content)}))
+    write_atomic(path, readable(content | {"sha256": seal(content)}), shared=True)
     return path
 
 
@@ -131,15 +140,19 @@ def read(path: Path) -> Finding:
         Damaged: It is not as it was written.
     """
     try:
+        if not path.is_file():  # a pipe would be read for ever
+            raise OSError("no regular file")
         content = json.loads(path.read_bytes())
         told = content.pop("sha256")
         whole = told == seal(content) and content["id"] == path.stem
         whole = whole and content["schema"] == SCHEMA
         rest = {key: content[key] for key in (*KEYS, "result") if key != "schema"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, f"no whole finding ({type(error).__name__})") from error
     if not whole:
         raise _damaged(path, "content that does not match its hash, name or schema")
+    if wrong := [k for k, form in FORM.items() if not isinstance(rest[k], form)]:
+        raise _damaged(path, f"another form than a finding's at {wrong[0]}")
     return Finding(**rest)
 
 

@@ -7,9 +7,12 @@ A store is a folder with one folder per run:
     STORE/<id>/checkpoint.safetensors  where an unfinished run goes on
     STORE/<id>/logits.safetensors      "logits" (n, classes), "labels" (n,): test part
     STORE/<id>/weights.safetensors     the final weights
+    STORE/<id>/answers.safetensors     "predicted" (n,), "labels" (n,): of a run whose
+                                       logits were pruned
     STORE/<id>/record.json             written last: without it nothing is finished
 
-Every file appears whole or not at all, and is checked whenever it is read.
+Every file appears whole or not at all, and is checked whenever it is read.  In a folder
+that is a group's, every file is the group's (`common.files.share`).
 """
 
 from __future__ import annotations
@@ -24,20 +27,32 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import Damaged
-from common.files import canonical, pack, readable, seal, unpack, write_atomic
+from common.errors import Damaged, Refused
+from common.files import (
+    canonical,
+    make_folder,
+    open_shared,
+    pack,
+    readable,
+    seal,
+    unpack,
+    whose,
+    write_atomic,
+)
 from common.track import State
 from common.weights import digest
 
 SCHEMA = 2  # 1 had specs and recipes as Python writes them
 RECORD, JOB, LOG = "record.json", "job.json", "log.txt"
 LOGITS, WEIGHTS = "logits.safetensors", "weights.safetensors"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, LOCK = "checkpoint.safetensors", "lock"
+ANSWERS = "answers.safetensors"
+FOLDS = "new-class"  # subfolder of a store, itself one: networks of new-class's folds
 
 # What a record must hold to be one.
 KEYS = frozenset(
@@ -50,6 +65,60 @@ KEYS = frozenset(
 )
 
 Record = dict[str, Any]
+
+NUMBER = (int, float)
+NONE = type(None)
+
+
+class Absent:
+    """Stands in a form for a key that need not be there."""
+
+
+# What readers of a record rely on: key -> a type, several, a list of one form, a table
+# of one form (`str`), or keys.
+FORM: dict[str, Any] = {
+    **dict.fromkeys(("system", "mode", "precision", "track", "device"), str),
+    **dict.fromkeys(("spec", "recipe"), str),
+    **dict.fromkeys(("seed", "threads", "epochs", "parameters"), int),
+    "overrides": [str],
+    "losses": [(NONE, *NUMBER)],
+    "history": [{"epoch": int, "train_loss": (NONE, *NUMBER)}],
+    "data": {
+        **dict.fromkeys(("name", "fingerprint", "note"), str),
+        **dict.fromkeys(("train", "test"), int),
+        "classes": [str],
+    },
+    "scores": (NONE, {"accuracy": NUMBER, "loss": NUMBER, "n": int}),
+    "diverged_at": (NONE, int),
+    "times": {
+        "total": NUMBER,
+        **dict.fromkeys(("train", "first_step", "images_per_second"), (NONE, *NUMBER)),
+    },
+    "memory": {"peak": int, "gpu": (Absent, NONE, int)},
+    "environment": {"versions": (Absent, {str: str})},
+    "identity": (
+        Absent,
+        NONE,
+        {
+            **dict.fromkeys(("spec", "recipe"), (Absent, NONE, str)),
+            **dict.fromkeys(("versions", "code"), (Absent, NONE, {str: str})),
+            "system_code": (Absent, NONE, [str]),
+        },
+    ),
+    "curve": (Absent, NONE, [NUMBER]),
+    "command": (Absent, NONE, str),
+    "files": {str: str},
+    "pruned": (Absent, {str: {"sha256": str, "bytes": int, "when": str}}),
+    "weights_sha256": (NONE, str),
+    "published": (
+        NONE,
+        {
+            "source": str,
+            "data": (Absent, NONE, str),
+            **dict.fromkeys(("torch", "tensorflow", "other"), (Absent, NONE, *NUMBER)),
+        },
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +143,23 @@ class Run:
         """Whether its loss stopped being a number; then it has no logits."""
         return self.record["scores"] is None
 
+    @property
+    def pruned(self) -> dict[str, dict[str, Any]]:
+        """Name of a file that was pruned -> its "sha256", "bytes", and "when"."""
+        return dict(self.record.get("pruned") or {})
+
+    def has(self, *files: str) -> bool:
+        """Whether all of these files are kept."""
+        return all(name in self.record["files"] for name in files)
+
     def logits(self) -> NDArray[np.floating]:
         """Logits of the test part, (n, classes).
 
         Raises:
+            Refused: They were pruned.
             ValueError: The run diverged.
         """
-        return self._judged("logits")
+        return self._arrays(LOGITS)["logits"]
 
     def labels(self) -> NDArray[np.int64]:
         """Labels of the test part, (n,).
@@ -88,7 +167,16 @@ class Run:
         Raises:
             ValueError: The run diverged.
         """
-        return self._judged("labels")
+        return self._answers()[1]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """What it calls each test example, (n,).
+
+        Raises:
+            ValueError: The run diverged.
+        """
+        return self._answers()[0]
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -97,20 +185,44 @@ class Run:
         Raises:
             ValueError: The run diverged.
         """
-        return np.asarray(self.logits().argmax(axis=1) == self.labels())
+        predicted, labels = self._answers()
+        return np.asarray(predicted == labels)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Canonical name -> final weights.
 
         Raises:
+            Refused: They were pruned.
             ValueError: The run diverged.
         """
         return self._arrays(WEIGHTS)
 
-    def _judged(self, name: str) -> NDArray[Any]:
-        return self._arrays(LOGITS)[name]
+    def check_has(self, *files: str) -> None:
+        """Refuse a run some of whose files were pruned.
+
+        Raises:
+            Refused: They were; it says when, and how to have them again.
+        """
+        for name in files:
+            if gone := self.pruned.get(name):
+                raise Refused(
+                    f"this needs the {name.partition('.')[0]} of {self.id}, which were "
+                    f"pruned from the store on {gone['when'][:10]}; bring them back "
+                    "with twintrack store merge OTHER --restore, or remove the run "
+                    f"(twintrack store prune {self.id} --drop runs --yes) and train it "
+                    "again"
+                )
+
+    def _answers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What it calls each test example, and what each is."""
+        if self.has(ANSWERS):
+            kept = self._arrays(ANSWERS)
+            return kept["predicted"].astype(np.int64), kept["labels"].astype(np.int64)
+        found = self._arrays(LOGITS)
+        return found["logits"].argmax(axis=1), found["labels"]
 
     def _arrays(self, file: str) -> dict[str, NDArray[Any]]:
+        self.check_has(file)
         if file not in self.record["files"]:
             step = self.record["diverged_at"]
             raise ValueError(
@@ -165,25 +277,51 @@ class Store:
             Damaged: It was finished, but its files are not what was written.
         """
         folder = self.folder(run)
-        if not (folder / RECORD).exists():
+        try:
+            (folder / RECORD).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise _unreadable(folder / RECORD, error) from error
         record = _checked_record(folder)
         for name, expected in record["files"].items():
             _check_hash(folder / name, expected)
         return Run(record, folder)
 
     def scan(self) -> tuple[list[Run], list[Damaged]]:
-        """Every finished run, sorted by id, and what is wrong with the others."""
+        """Every finished run, sorted by id, and what is wrong with the others.
+
+        Raises:
+            Refused: The store may not be read.
+        """
         found: list[Run] = []
         damaged: list[Damaged] = []
-        for record in sorted(self.path.glob(f"*/{RECORD}")):
+        for name in self.folders():
             try:
-                run = self.find(record.parent.name)
+                run = self.find(name)
             except Damaged as error:
                 damaged.append(error)
             else:
                 found += [run] if run else []
         return found, damaged
+
+    def folders(self) -> list[str]:
+        """Names of what may be runs, sorted; no name that a glob would pass over.
+
+        Raises:
+            Refused: The store may not be read.
+        """
+        try:
+            with os.scandir(self.path) as there:
+                found = [entry.name for entry in there if entry.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise Refused(
+                f"a store must be readable, got '{error.strerror}' for {self.path}; "
+                "correct that or name another --store"
+            ) from error
+        return sorted(name for name in found if not name.startswith("."))
 
     def latest(self) -> Iterator[Run]:
         """Finished runs that can be trusted, the newest first, each checked in turn."""
@@ -206,7 +344,7 @@ class Store:
                 found = self.find(record.parent.name)
                 if found and found.record.get("trained_by", found.id) != found.id:
                     continue  # it was only judged itself
-                if found and not found.diverged and found.id != run:
+                if found and found.has(WEIGHTS) and found.id != run:
                     theirs = found.record.get("identity")
                     if theirs and _as_trained(theirs) == wanted:
                         return found
@@ -234,13 +372,38 @@ class Store:
         files = {LOGITS: logits, WEIGHTS: weights}
         present = {name: content for name, content in files.items() if content}
         for name, content in present.items():
-            write_atomic(folder / name, content, guard=self.guard)
+            self._put(folder / name, content)
         hashes = {name: hashlib.sha256(c).hexdigest() for name, c in present.items()}
         record = record | {"files": hashes, "weights_sha256": hashes.get(WEIGHTS)}
-        record["sha256"] = seal(record)
-        write_atomic(folder / RECORD, readable(record), guard=self.guard)
+        return self.put_record(record)
+
+    def put_record(self, record: Record) -> Run:
+        """Seal a record and put it where it belongs; the run needs no checkpoint then.
+
+        The files that it names are there already.
+        """
+        folder = self.folder(record["id"])
+        sealed = record | {"sha256": seal(record)}
+        self._put(folder / RECORD, readable(sealed))
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return Run(_checked_record(folder), folder)
+
+    def put_file(self, run: str, name: str, content: bytes) -> None:
+        """Put a file of a run where it belongs, whole or not at all."""
+        self._put(self.folder(run) / name, content)
+
+    def _put(self, path: Path, content: bytes) -> None:
+        write_atomic(path, content, guard=self.guard, shared=True)
+
+    def log(self, run: str) -> Path:
+        """The file that all goes to that a run's framework says.
+
+        Raises:
+            Refused: It cannot be written to.
+        """
+        path = self.folder(run) / LOG
+        open_shared(path)
+        return path
 
     def save_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
         """Replace the run's checkpoint by this one."""
@@ -256,7 +419,7 @@ class Store:
         }
         sealed = {"about": canonical(about).decode(), "sha256": seal(about)}
         content = pack(checkpoint.state.arrays, sealed)
-        write_atomic(self.folder(run) / CHECKPOINT, content, guard=self.guard)
+        self._put(self.folder(run) / CHECKPOINT, content)
 
     def load_checkpoint(self, run: str) -> Checkpoint | None:
         """Where the run of this id goes on, or none.
@@ -291,8 +454,14 @@ class Store:
         n = 1
         while (aside := folder / f"damaged-{n}").exists():
             n += 1
-        aside.mkdir()
-        for name in (RECORD, LOGITS, WEIGHTS, CHECKPOINT):  # the record goes first
+        make_folder(aside, shared=True)
+        for name in (
+            RECORD,
+            LOGITS,
+            WEIGHTS,
+            ANSWERS,
+            CHECKPOINT,
+        ):  # the record goes first
             with suppress(FileNotFoundError):
                 (folder / name).replace(aside / name)
         return aside
@@ -303,28 +472,47 @@ class Store:
 
         The lock ends with its process, however that ends.  It is a record lock:
         unlike `flock`'s, a forked worker that outlives its parent holds no copy.
+
+        Raises:
+            Refused: The lock is another user's, who shares it with nobody.
         """
-        folder = self.folder(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("a") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-                waiting()
-                fcntl.lockf(file, fcntl.LOCK_EX)
-            yield
+        path = self.folder(run) / LOCK
+        while True:
+            open_shared(path)
+            with path.open("a") as file:
+                _locked(file, waiting)
+                if not _is_at(file, path):  # the run was removed while we waited
+                    continue
+                yield
+                return
+
+
+def _locked(file: IO[str], waiting: Callable[[], None]) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        waiting()
+        fcntl.lockf(file, fcntl.LOCK_EX)
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _checked_record(folder: Path) -> Record:
     path = folder / RECORD
     try:
-        record = json.loads(path.read_bytes())
-    except ValueError as error:
+        record = json.loads(_regular(path).read_bytes())
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"no JSON ({error})") from error
     except OSError as error:
-        raise _damaged(path, f"not readable ({error.strerror})") from error
+        raise _unreadable(path, error) from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise _damaged(path, f"no record of schema {SCHEMA}")
     if missing := sorted(KEYS - record.keys()):
@@ -335,14 +523,57 @@ def _checked_record(folder: Path) -> Record:
         whole = False
     if not whole:
         raise _damaged(path, "content that does not match its hash or its folder")
+    if wrong := _unlike(record, FORM) or _inconsistent(record):
+        raise _damaged(path, f"another form than a record's at {wrong}")
     return record
+
+
+def _unlike(value: Any, form: Any, at: str = "its top") -> str:
+    """Where a value is not of a form; "" if nowhere."""
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return at
+        if str in form:
+            return _unlike([*value.values()], [form[str]], at)
+        parts = (_unlike(value.get(key, Absent()), form[key], key) for key in form)
+        return next((wrong for wrong in parts if wrong), "")
+    if isinstance(form, list):
+        sound = isinstance(value, list) and not any(_unlike(v, form[0]) for v in value)
+        return "" if sound else at
+    if isinstance(form, tuple):
+        return "" if any(not _unlike(value, one, at) for one in form) else at
+    return "" if isinstance(value, form) else at
+
+
+def _inconsistent(record: Record) -> str:
+    """Where a record of the right form contradicts itself; "" if nowhere.
+
+    A file's name of another kind could lead out of the run's folder.
+    """
+    files, gone = record["files"].keys(), (record.get("pruned") or {}).keys()
+    if not files <= {LOGITS, WEIGHTS, ANSWERS} or not gone <= {LOGITS, WEIGHTS}:
+        return "files"
+    if record["scores"] is None:
+        return ""
+    if not files & {LOGITS, ANSWERS} or WEIGHTS not in files | gone:
+        return "files"
+    return "" if record["scores"]["n"] == record["data"]["test"] else "scores"
+
+
+def _regular(path: Path) -> Path:
+    """The same path, unless reading it could take for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file")
+    return path
 
 
 def _check_hash(path: Path, expected: str) -> None:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = hashlib.sha256(_regular(path).read_bytes()).hexdigest()
     except FileNotFoundError as error:
         raise _damaged(path, "no file") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if found != expected:
         raise _damaged(path, "content that does not match the record's hash")
 
@@ -351,6 +582,13 @@ def _damaged(path: Path, found: str) -> Damaged:
     return Damaged(
         f"a result must be as it was written, found {found} in {path}; "
         "repeat its compare, which sets it aside and runs it again"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> Damaged:
+    return Damaged(
+        f"a result must be readable, got '{error.strerror}' for {path}{whose(path)}; "
+        "correct that, or have it shared with you"
     )
 
 

@@ -21,6 +21,7 @@ PAGE = ROOT / "docs/commands.md"
 PARTS = {
     "weights": ("import", "export"),
     "data": ("prepare", "import", "verify", "remove"),
+    "store": ("list", "show", "merge", "prune", "export"),
 }
 HEAD = """# Commands
 

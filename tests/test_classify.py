@@ -149,13 +149,13 @@ def test_what_was_seen_and_contact_sheets_are_written(store, shots, tmp_path):
     classify([shots], tracks=TRACK, store=store, save=seen)
     names = sorted(path.name for path in seen.iterdir())
     assert names == [
-        "0001-0.png-seen.png",
-        "0002-1.png-seen.png",
-        "0003-2.png-seen.png",
+        "0001-0-seen.png",
+        "0002-1-seen.png",
+        "0003-2-seen.png",
         "sheet-1.png",
     ]
-    with Image.open(seen / "0001-0.png-seen.png") as picture:
-        right = np.asarray(picture)[:, -320:]
+    with Image.open(seen / "0001-0-seen.png") as picture:
+        right = np.asarray(picture)[:320, -320:]
     pixels = read(shots / "0.png", Framing(size=(8, 8), channels=1)).pixels
     assert np.array_equal(right[20::40, 20::40, 0], pixels[..., 0])
 

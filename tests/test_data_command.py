@@ -172,7 +172,8 @@ def test_class_names_are_shown(photos, cache, tmp_path, capsys):
         ask(cache=cache, json=told)
         row = json.loads(told.read_text())["data"][-1]
         assert (row["class_names"], row["classes"]) == (names, 12)
-        assert "photos: cat, dog, e, f, g, h, i, j, k, l and 2 more" in capsys.readouterr().out
+        shown = "photos: cat, dog, e, f, g, h, i, j, k, l and 2 more"
+        assert shown in capsys.readouterr().out
 
 
 def test_sizes_are_shown_of_each_and_of_all(photos, cache, tmp_path, capsys):

@@ -78,7 +78,7 @@ def test_every_result_is_on_a_page():
 def test_every_result_says_where_it_is_from(path):
     content = json.loads(path.read_text())
     origin = {"origin", "tables"} if "tables" in content else {"result"}
-    extra = {"schema"} & content.keys()
+    extra = {"schema", "written_by", "sha256"} & content.keys()
     assert content.keys() - extra == {"kind", "command", "environment", *origin}
     assert content["command"].startswith(("twintrack ", "python -m tests."))
 

@@ -42,12 +42,25 @@ LOSSES = [0.1 + 0.2, 5e-324, 1 / 3, None]
 
 def record(run="a-run"):
     """A record with what `Store.write` does not add."""
-    keys = results.KEYS - {"files", "weights_sha256", "sha256"}
-    return dict.fromkeys(keys) | {
+    names = ("system", "mode", "precision", "track", "device", "spec", "recipe")
+    counts = ("seed", "threads", "epochs", "parameters")
+    times = dict.fromkeys(("total", "train", "first_step", "images_per_second"), 1.0)
+    data = {"name": "x", "fingerprint": "f", "note": "", "train": 3, "test": 3}
+    return {
+        **dict.fromkeys(names, "x"),
+        **dict.fromkeys(counts, 1),
         "schema": results.SCHEMA,
         "id": run,
+        "data": data | {"classes": ["a", "b"]},
+        "overrides": [],
+        "history": [],
         "scores": {"accuracy": 2 / 3, "loss": 0.5, "n": 3},
+        "diverged_at": None,
         "losses": LOSSES,
+        "times": times,
+        "memory": {"peak": 1, "gpu": None},
+        "environment": {},
+        "published": None,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from common.data.cache import cache_folder, shared_folders
 from common.errors import Refused
 from common.inception import InceptionSpec
 from common.model_file import About
-from common.results import WEIGHTS, Run, Store, asked, repeats_of
+from common.results import FOLDS, LOGITS, WEIGHTS, Run, Store, asked, repeats_of
 from common.spec import Spec
 from common.systems import resolve
 
@@ -33,7 +34,6 @@ SHOWN = {
     "half": PREPROCESSING,
     "imagenet": f"{FRAMING}; then ImageNet's mean and deviation",
 }
-FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's folds
 BUILT_IN = {kind.__name__ for kind in codec.OURS}
 # Of two runs that only the track tells apart.
 PAIR = ("system", "mode", "precision", "seed", "epochs")
@@ -77,6 +77,7 @@ def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choic
     """
     newest: Run | None = None
     found: dict[str, Run] = {}
+    pruned: list[Run] = []
     for run in store.latest():
         record = run.record
         ours = json.loads(record["spec"])["is"] in BUILT_IN
@@ -88,17 +89,27 @@ def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choic
             continue
         if system and record["system"] != system:
             continue
+        if not run.has(WEIGHTS):
+            pruned += [run] if newest is None else []
+            continue
         newest = newest or run
         if pair_of(run) == pair_of(newest):
             found.setdefault(record["track"], run)
         if len(found) == len(tracks):
             break
+    if newest is None and pruned:
+        pruned[0].check_has(WEIGHTS)
     if newest is None:
         what = f"{system} " if system else ""
         raise Refused(
             f"classify asks networks that have been trained, got no finished {what}run "
             f"of a built-in kind in {store.path} (native ones do not count); run "
             "twintrack compare first, or name a --weights file"
+        )
+    if pruned:
+        print(
+            f"left out: {pruned[0].id} is newer, but its weights were pruned",
+            file=sys.stderr,
         )
     found = {track: found[track] for track in tracks if track in found}
     return from_runs(found)
@@ -112,7 +123,13 @@ def pair_of(run: Run) -> tuple[Any, ...]:
 
 
 def from_runs(runs: Mapping[str, Run]) -> Choice:
-    """The networks of finished runs, one per track."""
+    """The networks of finished runs, one per track.
+
+    Raises:
+        Refused: The weights of one were pruned.
+    """
+    for run in runs.values():
+        run.check_has(WEIGHTS)
     first = next(iter(runs.values())).record
     hashes = {run.record["weights_sha256"] for run in runs.values()}
     spec, *_ = _checked(next(iter(runs.values())).path / WEIGHTS)
@@ -131,13 +148,18 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
         },
         spec=spec,
         classes=tuple(data["classes"]),
-        test_logits={track: run.logits() for track, run in runs.items()},
+        test_logits={t: run.logits() for t, run in runs.items() if run.has(LOGITS)},
         test_labels=next(iter(runs.values())).labels(),
         same_weights=len(runs) > 1 and len(hashes) == 1,
         about=f"{first['system']} trained on {data['name']}{note}, seed {seed}, "
         + ", ".join(
             f"{track} {run.record['scores']['accuracy']:.1%} right on its test pictures"
             for track, run in runs.items()
+        )
+        + "".join(
+            f"; {track}'s test logits were pruned, so nothing is said of strangeness"
+            for track, run in runs.items()
+            if not run.has(LOGITS)
         ),
         runs=runs,
     )
@@ -179,7 +201,7 @@ def from_file(
             f"--classes must name each of the {spec.classes} classes of {path}, got "
             f"{len(named)}; name them all, label 0 first"
         )
-    logits = known.logits() if known else None
+    logits = known.logits() if known and known.has(LOGITS) else None
     return Choice(
         networks={
             track: Trained(

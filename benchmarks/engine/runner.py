@@ -266,13 +266,13 @@ class Attempt:
         self.store = store
         folder = store.folder(job.id)
         path = folder / results.JOB
-        files.write_atomic(path, job.to_json())
+        files.write_atomic(path, job.to_json(), shared=True)
         self.child = Child(
             TASK,
             {"job": str(path)},
             threads=job.threads,
             device=job.device,
-            log=folder / results.LOG,
+            log=store.log(job.id),
         )
 
     @property

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engine.chosen import FOLDS, from_runs
+from benchmarks.engine.chosen import from_runs
 from benchmarks.engine.machine import Machine
 from benchmarks.engine.networks import Networks
 from benchmarks.engine.progress import amount
@@ -32,7 +32,7 @@ from common.photos import sort as photos
 from common.photos.decode import Framing, How, read
 from common.report import new_class as report
 from common.report.photos import answer
-from common.results import WEIGHTS, Run, Store
+from common.results import FOLDS, LOGITS, WEIGHTS, Run, Store
 
 Images = NDArray[np.uint8]
 
@@ -145,8 +145,9 @@ class Study:
         return setting.job(resolved, track=track, seed=self.seed + fold)
 
     def _whole(self, runs: list[Run]) -> list[Run]:
-        """Refuse runs that diverged where there is no figure without them."""
+        """Refuse runs without which there is no figure: diverged ones, pruned ones."""
         for run in runs:
+            run.check_has(LOGITS, WEIGHTS)
             if run.diverged:
                 raise RunsFailed(
                     f"{self.system} must be trained to its end, {run.id} diverged at "
@@ -171,7 +172,10 @@ class Study:
             for track, one in self._jobs(case, addition, fold):
                 jobs[case, fold, track] = one
         place = Store(self.store.path / FOLDS)
-        return dict(zip(jobs, self.train(list(jobs.values()), place), strict=True))
+        runs = self.train(list(jobs.values()), place)
+        for run in runs:
+            run.check_has(LOGITS, WEIGHTS)
+        return dict(zip(jobs, runs, strict=True))
 
     def _final(self, remedy: str) -> dict[str, Any] | None:
         """Train on all photos but those kept out; none if a network diverges."""

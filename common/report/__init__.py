@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from common.report import comparison, findings, new_class, speed
+from common.report import comparison, findings, mistakes, new_class, speed, store
 from common.report.contrasted import contrast, contrasted
 from common.report.findings import UNLIKE
 from common.report.ledger import ledger
@@ -38,6 +38,12 @@ KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "ledger": ledger,
     "removed": findings.removed,
     "findings": findings.kept,
+    "show": mistakes.tables,
+    "store": store.contents,
+    "record": store.run,
+    "merge": store.merge,
+    "prune": store.prune,
+    "export": store.export,
 }
 COMPARED = ("compare", "transfer", "contrast")  # those with runs in a summary
 

@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from common import report
+from common.errors import DONE, WRONG, Damaged, Refused
+from common.files import seal
+from common.record import UNREADABLE
 from common.report.records import records
 from common.report.table import Column, Table, rendered
 
@@ -41,12 +44,11 @@ def fill(text: str, root: Path) -> str:
         root: The folder that the files are named from.
 
     Raises:
-        OSError: A file is missing.
-        KeyError: It is of no known form.
+        Damaged: A file is missing, not as it was written, or of no known form.
     """
 
     def printed(mark: re.Match[str]) -> str:
-        contents = [json.loads((root / name).read_text()) for name in mark[3].split()]
+        contents = [content_of(root / name) for name in mark[3].split()]
         if mark[2] == "table":
             (content,) = contents
             table = table_of(content)
@@ -55,6 +57,34 @@ def fill(text: str, root: Path) -> str:
         return f"{mark[1]}{table}\n{mark[4]}"
 
     return MARK.sub(printed, text)
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """What such a file says; one without a hash of its own is held to its form alone.
+
+    Raises:
+        Damaged: It is not as it was written, or of no known form.
+    """
+    try:
+        if not path.is_file():  # a pipe would be read for ever
+            raise OSError("no file")
+        content = json.loads(path.read_bytes())
+        sealed = "written_by" in content or "sha256" in content
+        whole = not sealed or content["sha256"] == seal(content)
+        if whole:
+            table_of(content)  # its form is what can be shown
+    except (*UNREADABLE, IndexError) as error:
+        raise Damaged(
+            f"a file of results must be as it was written, found no whole one "
+            f"({type(error).__name__}) in {path}; write it again with twintrack store "
+            "export"
+        ) from error
+    if not whole:
+        raise Damaged(
+            f"a file of results must be as it was written, found content that does "
+            f"not match its hash in {path}; write it again with twintrack store export"
+        )
+    return dict(content)
 
 
 def table_of(content: Mapping[str, Any]) -> str:
@@ -74,12 +104,17 @@ def table_of(content: Mapping[str, Any]) -> str:
     return rendered(tables, "markdown")
 
 
-def main() -> None:
+def main() -> int:
     """Print the tables of the pages that the command line names."""
     for name in sys.argv[1:]:
         page = Path(name)
-        page.write_text(fill(page.read_text(), Path.cwd()))
+        try:
+            page.write_text(fill(page.read_text(), Path.cwd()))
+        except Refused as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return WRONG
+    return DONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
