@@ -1,7 +1,8 @@
 """From finished runs to the summary that `compare --json` and `table --json` write.
 
 Runs whose numbers mean different things never share a row: a row has one system,
-data set, mode, precision, spec, recipe, device, thread count and set of versions.
+data set, mode, precision, spec, recipe, device, thread count, set of versions and, of
+each track, one setting of the variables that change arithmetic.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import stats
+from common import stats, variables
 from common.report.sentence import Standing, verdict_sentence
 from common.results import asked
 from common.stats import Comparison, Interval
@@ -137,7 +138,13 @@ def _shared(record: Mapping[str, Any]) -> str:
     parts = [*(record[key] for key in SHARED), *asked(record)]
     data = [record["data"][key] for key in ("fingerprint", "name", "note")]
     numpy = record["environment"].get("versions", {}).get("numpy")
-    return repr([*parts, *data, record["overrides"], numpy])
+    everywhere = [said for said in _set_for(record) if variables.acts_everywhere(said)]
+    return repr([*parts, *data, record["overrides"], numpy, everywhere])
+
+
+def _set_for(record: Mapping[str, Any]) -> list[str]:
+    """The variables ("NAME=value") that changed the arithmetic of a run."""
+    return (record.get("identity") or {}).get("switches") or []
 
 
 def _by_code(runs: Sequence[Finished]) -> Iterator[list[Finished]]:
@@ -171,9 +178,10 @@ def _by_versions(
     for run in runs:
         versions = run.record["environment"].get("versions", {})
         identity = run.record.get("identity") or {}
-        code = [identity.get(key) for key in ("code", "system_code")]
+        own = [identity.get(key) for key in ("code", "system_code")]
+        own.append(_set_for(run.record))
         same = tracks[run.record["track"]]
-        same.setdefault(repr((versions, code)), []).append(run)
+        same.setdefault(repr((versions, own)), []).append(run)
     for choice in product(*(list(kinds.values()) or [[]] for kinds in tracks.values())):
         chosen = {t: _one_per_seed(r) for t, r in zip(tracks, choice, strict=True)}
         dropped = sum(map(len, choice)) - sum(map(len, chosen.values()))
@@ -219,6 +227,7 @@ def unjudged(group: Group) -> Row:
         "overrides": list(about["overrides"]),
         "parameters": about["parameters"],
         "versions": _versions(group),
+        "switches": _switches(group),
         "seeds": seeds,
         "tracks": {track: _track(runs) for track, runs in group.tracks.items()},
         "published": about["published"],
@@ -451,6 +460,14 @@ def _versions(group: Group) -> dict[str, str]:
     for run in group.runs:
         versions |= run.record["environment"].get("versions", {})
     return versions
+
+
+def _switches(group: Group) -> dict[str, list[str]]:
+    """Track -> variables that changed its arithmetic; only where some were set."""
+    found = {
+        track: _set_for(runs[0].record) for track, runs in group.tracks.items() if runs
+    }
+    return {track: own for track, own in found.items() if own}
 
 
 def _command(group: Group) -> str | None:
