@@ -115,9 +115,11 @@ def compare(
     outcomes = outcome.carried_out(jobs, runs, Store(runs["store"]))
     found = [one.run for one in outcomes if one.run]
     summary = report.summarise(found, margin=margin, tracks=names)
-    if found:
-        outcome.shown("compare", summary, runs)
-    outcome.written(summary, runs)
+    try:
+        outcome.written(summary, runs)
+    finally:  # what cannot be written is shown
+        if found:
+            outcome.shown("compare", summary, runs)
     outcome.check_finished(outcomes)
     return summary
 

@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import options
+from benchmarks import options, outcome
 from benchmarks.engine import download
 from benchmarks.engine.download import DOWNLOADS, TRACKS
 from benchmarks.request import path_of, size_of
-from common import files, report
+from benchmarks.shell import bare
 from common.data import DataRequest
 from common.data.at_hand import read_at_hand
 from common.data.cache import DamagedEntry, cache_folder, load, read_meta
@@ -38,7 +38,7 @@ FACTS: dict[str, dict[str, Any]] = {
 
 Row = dict[str, Any]
 
-app = typer.Typer(help="List, prepare and verify data sets.")
+app = bare("List, prepare and verify data sets.")
 
 NAME = Annotated[
     str | Path, options.argument(str, "digits, mnist, cifar10, or a folder.")
@@ -53,6 +53,7 @@ class CheckFailed(Failed):
     """A check of the data did not hold; the message is one line."""
 
 
+@options.command
 def data_list(
     context: typer.Context = None,  # type: ignore[assignment]
     *,
@@ -74,6 +75,7 @@ def data_list(
     return _told(rows, f"Data sets (cache: {folder})", format, json)
 
 
+@options.command
 def prepare(
     name: NAME,
     *,
@@ -122,6 +124,7 @@ def prepare(
     return _told([row], "Prepared", format, json)
 
 
+@options.command
 def verify(
     name: MAYBE_NAME = None,
     *,
@@ -228,10 +231,10 @@ def _told(
     rows: list[Row], title: str, format: str, json: str | Path | None
 ) -> dict[str, Any]:
     """The rows on the screen, and in the file that --json names."""
-    print(report.shown("data", {"data": rows, "title": title}, format).rstrip())
+    out = options.filled(options.Told, {"format": format, "json": json})
     found = {"data": rows}
-    if path := path_of(json):
-        files.write_atomic(path, files.readable(found))
+    outcome.written(found, out)
+    outcome.shown("data", found | {"title": title}, out)
     return found
 
 

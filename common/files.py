@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,9 @@ def write_atomic(
 ) -> None:
     """Write a file that appears whole, checked, or not at all.
 
+    What a link leads to is written, and the link stays.  A device or a pipe is written
+    into: put in its place, a file would take it from everybody else on the machine.
+
     Args:
         path: Where; its folder is made if it is missing.
         content: What.
@@ -35,6 +39,10 @@ def write_atomic(
     Raises:
         Refused: The disk does not take it (full, read-only, not ours).
     """
+    if is_stream(path):
+        return _write_into(path, content)
+    if path.is_symlink():
+        path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +52,30 @@ def write_atomic(
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        raise Refused(unwritable(path, error)) from error
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a device or a pipe stands there, rather than a file, a folder or nothing."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    """Write into a device or a pipe, which takes what it takes.
+
+    Raises:
+        Refused: It takes nothing.
+    """
+    try:
+        with path.open("wb", buffering=0) as stream:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[stream.write(rest) or 0 :]
+    except OSError as error:
         raise Refused(unwritable(path, error)) from error
 
 
@@ -69,6 +101,8 @@ def check_writable(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise Refused(f"{option} must be a file, got the folder {path}; add a name")
+    if is_stream(path):
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

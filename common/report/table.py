@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from common.errors import Refused
+
 WIDTH = 100  # columns of a terminal, unless a table needs more
 # Rich's way to say: a line of dashes under the headings, in any encoding.
 LINES = "    \n    \n -- \n    \n    \n    \n    \n    \n"
@@ -79,7 +81,15 @@ def columns(words: Sequence[str], figures: Sequence[str] = ()) -> tuple[Column, 
 
 
 def rendered(tables: Iterable[Table], format: str) -> str:
-    """Tables as text in one of FORMATS, one after the other."""
+    """Tables as text in one of FORMATS, one after the other.
+
+    Raises:
+        Refused: There is no such format.
+    """
+    if format not in FORMATS:
+        raise Refused(
+            f"--format must be one of {', '.join(FORMATS)}, got {format}; choose one"
+        )
     found = list(tables)
     if format == CSV:
         return comma_separated(found)
