@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import typer
 
@@ -205,17 +205,19 @@ class _Output:
             raise self._failed
         try:
             yield
+        except BrokenPipeError as error:
+            self._fail(Unread(), error)
         except OSError as error:
-            _to_nowhere(self._stream)
-            self._failed = (
-                Unread()
-                if isinstance(error, BrokenPipeError)
-                else Refused(
-                    f"standard output must take what is printed, got '{error.strerror}'; "
-                    "send it elsewhere"
-                )
+            refused = Refused(
+                f"standard output must take what is printed, got '{error.strerror}'; "
+                "send it elsewhere"
             )
-            raise self._failed from error
+            self._fail(refused, error)
+
+    def _fail(self, failure: Exception, error: OSError) -> NoReturn:
+        _to_nowhere(self._stream)
+        self._failed = failure
+        raise failure from error
 
 
 class _Errors(_Output):
@@ -244,8 +246,8 @@ def _streams() -> Iterator[bool]:
             os.fstat(number)
             continue
         os.open(os.devnull, os.O_RDWR)
-    output = sys.stdout or Path(os.devnull).open("w")
-    errors = sys.stderr or Path(os.devnull).open("w")
+    output = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    errors = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (output, errors):
         if hasattr(stream, "reconfigure"):  # signs that its encoding has not
             stream.reconfigure(errors="backslashreplace")

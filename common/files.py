@@ -56,7 +56,7 @@ def write_atomic(
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a device or a pipe stands there, rather than a file, a folder or nothing."""
+    """Whether a device or a pipe stands there, rather than a file or a folder."""
     try:
         mode = path.stat().st_mode
     except OSError:

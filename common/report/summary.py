@@ -6,6 +6,7 @@ data set, mode, precision, spec, recipe, device, thread count and set of version
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -170,10 +171,8 @@ def _by_versions(
     tracks: dict[str, dict[str, list[Finished]]] = {track: {} for track in named}
     for run in runs:
         versions = run.record["environment"].get("versions", {})
-        identity = run.record.get("identity") or {}
-        code = [identity.get(key) for key in ("code", "system_code")]
         same = tracks[run.record["track"]]
-        same.setdefault(repr((versions, code)), []).append(run)
+        same.setdefault(repr((versions, _code_of(run))), []).append(run)
     for choice in product(*(list(kinds.values()) or [[]] for kinds in tracks.values())):
         chosen = {t: _one_per_seed(r) for t, r in zip(tracks, choice, strict=True)}
         dropped = sum(map(len, choice)) - sum(map(len, chosen.values()))
@@ -219,6 +218,7 @@ def unjudged(group: Group) -> Row:
         "overrides": list(about["overrides"]),
         "parameters": about["parameters"],
         "versions": _versions(group),
+        "code": _code(group),
         "seeds": seeds,
         "tracks": {track: _track(runs) for track, runs in group.tracks.items()},
         "published": about["published"],
@@ -451,6 +451,20 @@ def _versions(group: Group) -> dict[str, str]:
     for run in group.runs:
         versions |= run.record["environment"].get("versions", {})
     return versions
+
+
+def _code(group: Group) -> str:
+    """Eight digits that differ where spec, recipe or code of two rows do."""
+    parts = {
+        (run.record["track"], asked(run.record), repr(_code_of(run)))
+        for run in group.runs
+    }
+    return hashlib.sha256(repr(sorted(parts)).encode()).hexdigest()[:8]
+
+
+def _code_of(run: Finished) -> list[Any]:
+    identity = run.record.get("identity") or {}
+    return [identity.get(key) for key in ("code", "system_code")]
 
 
 def _command(group: Group) -> str | None:
