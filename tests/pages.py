@@ -1,6 +1,9 @@
 """docs/commands.md, printed from what the commands say of themselves.
 
-python -m tests.pages       # write it again
+python -m tests.pages       # write it again, and the sentences of docs/results
+
+The sentences are those of the runs that are kept there, in the words of today; then
+`python -m common.report.pages README.md docs/*.md` prints the tables.
 """
 
 import json
@@ -14,6 +17,7 @@ import typer
 
 from benchmarks.cli import COMMANDS
 from benchmarks.shell import alone
+from common.report.summary import judged_again
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/commands.md"
@@ -111,5 +115,23 @@ def commands():
     return "\n".join(parts)
 
 
+def judge_again():
+    """Verdicts and sentences of docs/results computed from their runs, and written."""
+    for path in sorted((ROOT / "docs/results").glob("*.json")):
+        text = path.read_text()
+        content = json.loads(text)
+        if content["kind"] == "compare" and "result" in content:
+            rows = content["result"]["systems"]
+            rows[:] = [judged_again(row, margin=row["margin"]) for row in rows]
+            path.write_text(json.dumps(content, **form_of(text)) + "\n")
+
+
+def form_of(text):
+    """How a file is written, so that only what changed does."""
+    indent = 1 if text.startswith("{\n ") else None
+    return {"indent": indent, "ensure_ascii": text.isascii()}
+
+
 if __name__ == "__main__":
     PAGE.write_text(commands())
+    judge_again()

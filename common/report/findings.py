@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from common.report.figures import NONE, count, listed, percent, percent_range
-from common.report.table import Table, columns
+from common.report.table import Column, Table, columns
 
 Found = Mapping[str, Any]
 
@@ -185,7 +185,10 @@ def kept(result: Found) -> list[Table]:
     return [
         Table(
             title="Findings",
-            columns=columns(["kind", "what", "written", "outcome", "command"]),
+            columns=(
+                *columns(["kind", "what", "written", "outcome"]),
+                Column("command", whole=True),
+            ),
             rows=tuple(
                 (
                     *(row["kind"], row["subject"], row["written"]),
