@@ -2,6 +2,7 @@
 
     twintrack table                             # all runs and findings of the store
     twintrack table rasbt-mlp --data cifar10 --format markdown
+    twintrack table --data photos/              # a folder by its path or its name
     twintrack table --kind parity               # the newest findings of a kind
 
 Nothing is trained or downloaded; a record that is not as it was written is named
@@ -10,10 +11,12 @@ and left out.
 
 from __future__ import annotations
 
+import json as json_module
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
@@ -22,7 +25,7 @@ from common import record, report
 from common.errors import Refused
 from common.files import readable
 from common.record import Finding
-from common.results import Run, Store
+from common.results import JOB, Run, Store
 from common.stats import MARGIN
 
 FORMATS = (*report.FORMATS, "json")
@@ -37,8 +40,8 @@ def table(
     ] = None,
     *,
     data: Annotated[
-        str | None,
-        options.option(str | None, "Only runs on the data set of this name."),
+        str | Path | None,
+        options.option(str | None, "Only runs on this data set: its name, or a path."),
     ] = None,
     mode: Annotated[
         str | None, options.option(str | None, "Only runs in this mode.")
@@ -74,20 +77,22 @@ def table(
     chosen = [
         run
         for run in of_systems(runs, several(systems), place, findings)
-        if data in (None, run.record["data"]["name"])
-        and mode in (None, run.record["mode"])
+        if mode in (None, run.record["mode"])
     ]
+    if data:
+        chosen = on_data(chosen, str(data))
     listed = about(findings, kind, several(systems)) if not (data or mode) else []
     if kind:
-        check_kind(place, kind, findings, data or mode)
+        check_kind(place, kind, findings, str(data) if data else mode)
         chosen = []
     if not (chosen or listed):
-        raise Refused(_nothing(place, runs, len(damaged), data, mode))
+        on = str(data) if data else None
+        raise Refused(_nothing(place, runs, len(damaged), on, mode))
     summary = report.summarise(chosen, margin=margin)
     summary["findings"] = [asdict(finding) for finding in listed]
     summary["damaged"] = [str(error) for error in (*damaged, *broken)]
-    print(shown(summary, format, kind))
     outcome.written(summary, out)
+    print(shown(summary, format, kind))
     return summary
 
 
@@ -114,12 +119,14 @@ def shown(summary: dict[str, Any], format: str, kind: str | None = None) -> str:
 
 def _in_full(finding: dict[str, Any], format: str) -> str:
     """A finding with its tables; "", and a line beside, where its form is another's."""
+    kind, result = finding["kind"], finding["result"]
     try:
-        said = report.shown(finding["kind"], finding["result"], format)
-    except report.UNLIKE:
+        with report.of_this_version(kind, result):
+            said = report.shown(kind, result, format)
+    except report.Unlike as where:
         print(
             f"left out: {finding['id']} has the form of another version of its "
-            "command; read it with --format json, or repeat the command",
+            f"command ({where}); read it with --format json, or repeat the command",
             file=sys.stderr,
         )
         return ""
@@ -167,6 +174,34 @@ def of_systems(
                 f"{store.path}; the nearest is {near}"
             )
     return [run for run in found if not wanted or run.record["system"] in wanted]
+
+
+def on_data(runs: Iterable[Run], data: str) -> list[Run]:
+    """The runs on a data set: of this name, else of this folder, else of its name.
+
+    A run keeps the path as it was given, which says little in another working folder
+    or on another machine: then the folder's name is what is left, and that is said.
+    """
+    found = list(runs)
+    if named := [run for run in found if run.record["data"]["name"] == data]:
+        return named
+    folder = Path(data).expanduser().resolve()
+    if same := [run for run in found if _source(run) == folder]:
+        return same
+    names = (folder.name, f"{folder.name} (folder)")
+    alike = [run for run in found if run.record["data"]["name"] in names]
+    if alike:
+        print(f"no run says {data}: shown are those on {folder.name}", file=sys.stderr)
+    return alike
+
+
+def _source(run: Run) -> Path | None:
+    """The folder of a run's pictures, as its job names it."""
+    try:
+        source = json_module.loads((run.path / JOB).read_bytes())["data"]["source"]
+        return Path(source).expanduser().resolve()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a job of another form: the record is what counts
 
 
 def check_format(format: str) -> None:

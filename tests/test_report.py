@@ -820,8 +820,11 @@ def test_the_parity_schema_accepts_what_design_says():
 def test_the_speed_schema_accepts_what_design_says():
     track = {"ours": 558.0, "bare": 560.0, "naive": 277.0, "ours_over_bare": 0.996}
     track |= {"ours_over_naive": 2.01, "share_of_peak": None}
+    track |= {"ranges": {}, "peak_flops": {}, "steps": 20}
     tracks = {"torch": track, "tensorflow": track}
-    system = {"system": "rosetta-cnn", "what": "train", "tracks": tracks}
+    system = {"system": "rosetta-cnn", "what": "train", "tracks": tracks, "bars": []}
+    system |= {"device": "cpu", "threads": 2, "rounds": 10}
+    system |= {"precision": "float32", "batch": 50, "data": "pictures"}
     jsonschema.validate({"systems": [system]}, schema("speed"))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from common.report.figures import NONE, count, listed, percent, percent_range
+from common.report.form import Unlike, of_this_version
 from common.report.table import Column, Table, columns
 
 Found = Mapping[str, Any]
@@ -201,10 +202,6 @@ def kept(result: Found) -> list[Table]:
     ]
 
 
-# What reading a result raises that another version of a command wrote otherwise.
-UNLIKE = (KeyError, TypeError, ValueError, AttributeError)
-
-
 # --- in a line ----------------------------------------------------------------------
 
 
@@ -216,8 +213,9 @@ def outcome(kind: str, result: Found) -> str:
     """
     said = OUTCOMES.get(kind)
     try:
-        return said(result) if said else ""
-    except UNLIKE:
+        with of_this_version(kind, result):
+            return said(result) if said else ""
+    except Unlike:
         return "of another form: --format json has it"
 
 
