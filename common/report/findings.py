@@ -151,9 +151,11 @@ def catalogue(result: Found) -> list[Table]:
 
 def _entry(row: Found) -> Table:
     (_, name), *rest = row.items()
-    width = max(len(key) for key, _ in rest)
-    lines = (f"  {key:<{width}}  {_value(value)}" for key, value in rest)
-    return Table(title=name, about=tuple(lines))
+    return Table(
+        title=name,
+        columns=columns(["", ""]),
+        rows=tuple((f"  {key}", _value(value)) for key, value in rest),
+    )
 
 
 def catalogue_page(result: Found) -> list[Table]:

@@ -78,17 +78,22 @@ class Shape:
     whole: bool = False
 
 
+NAME = Shape(whole=True)  # of what stands beside it
+
+
 def grid(heads: Row, rows: Sequence[Row], shapes: Sequence[Shape], most: int) -> str:
     """A table: as it is, else with folded cells, else a block for each row.
 
     Args:
-        heads: Headings; a table whose headings are all empty has none.
+        heads: Headings; all empty for two columns without any.
         rows: Cells, which may have several lines.
         shapes: Of each column.
         most: Columns of the screen.
     """
-    shown = [heads, *rows] if any(heads) else [*rows]
-    natural = [max((_longest(row[k]) for row in shown), default=0) for k in _all(heads)]
+    if not any(heads):
+        return _listing(rows, most)
+    shown = [heads, *rows]
+    natural = [max(_longest(row[k]) for row in shown) for k in range(len(heads))]
     if _total(natural) <= most:
         return _columns(heads, rows, shapes, natural)
     widths = _squeezed(heads, rows, shapes, natural, most)
@@ -97,8 +102,11 @@ def grid(heads: Row, rows: Sequence[Row], shapes: Sequence[Shape], most: int) ->
     return _blocks(heads, rows, shapes, most)
 
 
-def _all(row: Row) -> range:
-    return range(len(row))
+def _listing(rows: Sequence[Row], most: int) -> str:
+    """Rows of a name and what is said of it, without headings."""
+    left = max((_longest(name) for name, _ in rows), default=0)
+    widths = (left, max(most - left - len(GAP), NARROWEST))
+    return "\n".join(x for row in rows for x in _lines(row, (NAME, Shape()), widths))
 
 
 def _longest(cell: str) -> int:
@@ -106,7 +114,9 @@ def _longest(cell: str) -> int:
 
 
 def _longest_word(cell: str) -> int:
-    return max((cells(word) for word in cell.split()), default=0)
+    first, *rest = (WORD.findall(line) or [""] for line in cell.split("\n"))
+    words = [word.lstrip(" ") for line in (first, *rest) for word in line]
+    return max(cells(first[0]), *map(cells, words))  # indented where its line is
 
 
 def _total(widths: Sequence[int]) -> int:
@@ -144,13 +154,8 @@ def _cell(cell: str, most: int) -> list[str]:
 def _columns(
     heads: Row, rows: Sequence[Row], shapes: Sequence[Shape], widths: Sequence[int]
 ) -> str:
-    lines = []
-    if any(heads):
-        lines += _lines(heads, shapes, widths)
-        lines.append(GAP.join("-" * each for each in widths))
-    return "\n".join(
-        [*lines, *(x for row in rows for x in _lines(row, shapes, widths))]
-    )
+    every = [heads, ["-" * each for each in widths], *rows]
+    return "\n".join(x for row in every for x in _lines(row, shapes, widths))
 
 
 def _lines(row: Row, shapes: Sequence[Shape], widths: Sequence[int]) -> list[str]:
@@ -176,13 +181,16 @@ def _padded(text: str, most: int, *, right: bool) -> str:
 
 def _blocks(heads: Row, rows: Sequence[Row], shapes: Sequence[Shape], most: int) -> str:
     """Each row by itself: a line for each cell that has something, named before it."""
-    left = min(max(map(_longest, heads)), most // 3)
+    left = min(max(map(_longest, heads)), most // 2)
     widths = (left, most - left - len(GAP))
     found = []
     for row in rows:
         lines: list[str] = []
         for head, cell, shape in zip(heads, row, shapes, strict=True):
-            pair = (Shape(), Shape(whole=shape.whole))
-            lines += _lines((head, cell), pair, widths) if cell else []
+            if not head:
+                lines.append(cell)
+            elif cell:
+                pair = (NAME, Shape(whole=shape.whole))
+                lines += _lines((head, cell), pair, widths)
         found.append("\n".join(lines))
     return "\n\n".join(found)

@@ -234,7 +234,8 @@ def _pc(share: float) -> str:
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """The report of `twintrack new-class`."""
     name = result["name"]
-    before = [f"  {t:<12}{_before(found)}" for t, found in result["before"].items()]
+    left = max(map(len, result["before"]))
+    before = [f"  {t:<{left}}  {_before(f)}" for t, f in result["before"].items()]
     found = [
         Table(
             title=f"{name} added to {result['data']}: {result['about']}",

@@ -136,7 +136,8 @@ def text(table: Table) -> str:
         )
         shapes = [layout.Shape(c.figures, c.whole) for c in table.columns]
         shown = layout.grid(heads, rows, shapes, most)
-        above += ["", shown, ""] if above else [shown, ""]
+        space = [""] if above and any(heads) else []
+        above += [*space, shown, ""]
     return "\n".join([*above, *below])
 
 
