@@ -100,10 +100,10 @@ def _carried_out(app: typer.Typer) -> int:
         return _said(_usage(error), WRONG)
     except (KeyboardInterrupt, typer.Abort):
         return _said("stopped; what is finished is kept", STOPPED)
+    except SystemExit as left:  # Typer's answer to any broken pipe, a child's too
+        return _unforeseen(left.__context__ or left)
     except Exception as error:
-        if full := _full(error):
-            return _said(full, WRONG)
-        return _said(f"a fault of ours; please report {_logged(error)}", OURS)
+        return _unforeseen(error)
 
 
 def first(command: Callable[..., Any]) -> str:
@@ -146,6 +146,13 @@ def _nearest(names: Sequence[str]) -> str:
     return f"; the nearest is {names[0]}" if names else ""
 
 
+def _unforeseen(error: BaseException) -> int:
+    """Say that a disk is full, wherever that was met; else that it is our fault."""
+    if full := _full(error):
+        return _said(full, WRONG)
+    return _said(f"a fault of ours; please report {_logged(error)}", OURS)
+
+
 def _full(error: BaseException) -> str:
     """What to say of a disk that is full wherever that was met; else ""."""
     from common.files import FULL, unwritable
@@ -155,7 +162,7 @@ def _full(error: BaseException) -> str:
     return ""
 
 
-def _logged(error: Exception) -> str:
+def _logged(error: BaseException) -> str:
     """The file that has the traceback; where none can be written, the error itself."""
     try:
         with tempfile.NamedTemporaryFile(
