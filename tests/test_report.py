@@ -372,6 +372,68 @@ def test_a_track_that_diverges_is_not_called_equivalent(store):
     )
 
 
+def test_an_interval_inside_the_margin_is_not_said_to_be_outside(store):
+    """Undecided for the run that diverged, and not for the margin."""
+    for seed in range(5):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed, diverged_at=7 if seed == 1 else None)
+    sentence = only_row(store)["sentence"]
+    assert "so they do not differ on these (90 % interval" in sentence
+    assert "; margin 0.5 points)" in sentence
+    assert "not inside" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first", "said"),
+    [
+        ((20, 20), (0, 0), "the tracks get the very same images right (torch minus "),
+        ((20, 20), (0, 9), "the tracks get equally many images right, though not alwa"),
+        (
+            (20, 30),
+            (0, 0),
+            "the tracks differ by 0.50 points (torch minus tensorflow; ",
+        ),
+        (
+            (30, 20),
+            (0, 0),
+            "the tracks differ by 0.50 points (torch minus tensorflow: -",
+        ),
+    ],
+)
+def test_a_difference_is_said_as_one_would_say_it(store, wrong, first, said):
+    """No "differ by 0.00 points", and none by a negative number."""
+    for track, n, at in zip(("torch", "tensorflow"), wrong, first, strict=True):
+        add(store, track, 0, wrong=n, first=at)
+    assert said in only_row(store)["sentence"]
+
+
+def test_a_difference_that_rounds_to_nothing_is_said_to_be_small(store):
+    for seed in range(20):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed, wrong=21 if seed == 3 else 20)
+    assert "differ by less than 0.01 points (torch minus" in only_row(store)["sentence"]
+
+
+def test_runs_that_diverged_are_named_together(store):
+    for seed in range(4):
+        add(store, "torch", seed, diverged_at=7 if seed < 3 else 9)
+        add(store, "tensorflow", seed)
+    said = only_row(store)["sentence"]
+    assert said.endswith(
+        "Torch diverged at step 7 in seeds 0 to 2 and at step 9 in seed 3"
+    )
+
+
+def test_no_pair_for_runs_that_diverged_is_not_cured_by_the_same_seeds(store):
+    for seed in range(2):
+        for track, lost in (("torch", seed), ("tensorflow", 1 - seed)):
+            add(store, track, seed, diverged_at=7 if lost else None)
+    said = only_row(store)["sentence"]
+    assert (
+        "so there are no pairs to compare; take a recipe that does not diverge" in said
+    )
+
+
 def test_one_diverged_run_is_no_verdict_and_no_equivalence(store):
     for seed in range(5):
         add(store, "torch", seed)
@@ -798,6 +860,53 @@ def test_table_of_absent_data_says_what_there_is(pairs):
 def test_table_refuses_what_it_cannot_do(pairs, option, value):
     with pytest.raises(Refused, match=f"--{option} must be"):
         table(store=pairs.path, **{option: value})
+
+
+@pytest.fixture
+def folders(store, tmp_path):
+    """A run on each of two folders of one name, and one on digits."""
+    (tmp_path / "a/photos").mkdir(parents=True)
+    (tmp_path / "b/photos").mkdir(parents=True)
+    for seed, folder in enumerate(("a/photos", "b/photos")):
+        data = DataRequest(source=str(tmp_path / folder))
+        add(store, "torch", seed, data=data, fingerprint=str(seed) * 64)
+        rename(store, seed, "photos")
+    add(store, "torch", 2)
+    return store
+
+
+def rename(store, seed, name):
+    """The data set's name as a run of a folder has it, sealed again."""
+    (run,) = [run for run in store.runs() if run.record["seed"] == seed]
+    (run.path / results.RECORD).unlink()
+    about = {key: value for key, value in run.record.items() if key != "sha256"}
+    about["data"] |= {"name": name}
+    files = {"logits": results.LOGITS, "weights": results.WEIGHTS}
+    store.write(about, **{k: (run.path / f).read_bytes() for k, f in files.items()})
+
+
+@pytest.mark.parametrize(
+    ("asked", "seeds", "said"),
+    [
+        ("photos", [0, 1], ""),
+        ("{}/a/photos", [0], ""),
+        ("{}/b/../b/photos/", [1], ""),
+        ("/elsewhere/photos", [0, 1], "no run says /elsewhere/photos: shown are those"),
+        ("digits", [2], ""),
+    ],
+)
+def test_table_finds_runs_by_the_name_of_their_data_or_its_path(
+    folders, tmp_path, capsys, asked, seeds, said
+):
+    rows = table(store=folders.path, data=asked.format(tmp_path))["systems"]
+    assert sorted(seed for row in rows for seed in row["seeds"]) == seeds
+    assert capsys.readouterr().err.startswith(said)
+    assert said or not capsys.readouterr().err
+
+
+def test_table_finds_no_run_on_a_folder_that_is_none_of_theirs(folders, tmp_path):
+    with pytest.raises(Refused, match=r"it has data digits, photos"):
+        table(store=folders.path, data=tmp_path / "c")
 
 
 # --- the other schemas ------------------------------------------------------------

@@ -190,7 +190,7 @@ def _blocks(heads: Row, rows: Sequence[Row], shapes: Sequence[Shape], most: int)
             if not head:
                 lines.append(cell)
             elif cell:
-                pair = (NAME, Shape(whole=shape.whole))
+                pair = (Shape(), Shape(whole=shape.whole))
                 lines += _lines((head, cell), pair, widths)
         found.append("\n".join(lines))
     return "\n\n".join(found)
