@@ -39,6 +39,11 @@ compare("small-cnn")
 compare(["small-cnn"], tracks=["torch"], json="out.json")
 classify("cat.png")
 ```
+
+`-h`, `--help` and `--version` work in every command. Tables are as wide as the
+terminal, 80 columns in a pipe. `--json -` prints the JSON alone, for a program to read;
+the tables go to standard error. Exit codes are those of
+[the design](design.md#a-command).
 """
 
 
