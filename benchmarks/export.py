@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from benchmarks import options
-from benchmarks.request import check_choice, check_margin, path_of, several
+from benchmarks import options, outcome
+from benchmarks.request import check_choice, check_margin, several
 from common import files
 from common.errors import Refused
 from common.report.summary import grouped
@@ -102,8 +102,7 @@ def export(
         f"{where}: {result['comparisons']} comparisons with {result['runs']} runs for "
         f"{to}, {before} of both there before"
     )
-    if path := path_of(json):
-        files.write_atomic(path, files.readable(result))
+    outcome.written(result, {"json": json})
     return result
 
 

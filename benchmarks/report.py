@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from benchmarks import options
+from benchmarks import options, outcome
 from benchmarks.request import check_margin, several
 from common import files, record
 from common.errors import Refused
@@ -84,8 +84,7 @@ def report(
         "findings": len(chosen),
         "damaged": said,
     }
-    if json:
-        files.write_atomic(Path(json), files.readable(result))
+    outcome.written(result, {"json": json})
     return result
 
 
