@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_choice, check_margin, several
+from benchmarks.request import check_choice, check_margin, on_data, several
 from common import files
 from common.errors import Refused
 from common.report.summary import grouped
@@ -54,9 +54,7 @@ def export(
     output: Annotated[
         str | Path, options.option(Path, "tensorboard's folder of event files.")
     ] = "tensorboard",
-    data: Annotated[
-        str | None, options.option(str | None, "Only runs on the data of this name.")
-    ] = None,
+    data: options.OnData = None,
     margin: options.Margin = MARGIN,
     store: options.Folder = None,
     json: options.Json = None,
@@ -75,9 +73,8 @@ def export(
     place, wanted = Store(store), several(systems)
     runs = [
         run
-        for run in place.runs()
-        if (not wanted or run.record["system"] in wanted)
-        and data in (None, run.record["data"]["name"])
+        for run in on_data(place.runs(), data)
+        if not wanted or run.record["system"] in wanted
     ]
     if not runs:
         raise Refused(

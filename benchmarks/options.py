@@ -84,6 +84,10 @@ MaybeData = Annotated[
     str | Path | None,
     option(str | None, "A data set; seeded pictures unless given."),
 ]
+OnData = Annotated[
+    str | Path | None,
+    option(str | None, "Only runs on this data set: its name, or a folder's path."),
+]
 Size = Annotated[
     str | int | None,
     option(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, several
+from benchmarks.request import check_margin, on_data, several
 from common import files, record
 from common.errors import Refused
 from common.files import check_writable
@@ -33,9 +33,7 @@ def report(
     ] = None,
     *,
     output: Annotated[str | Path, options.option(Path, "The page to write.")] = OUTPUT,
-    data: Annotated[
-        str | None, options.option(str | None, "Only runs on the data of this name.")
-    ] = None,
+    data: options.OnData = None,
     mode: Annotated[
         str | None, options.option(str | None, "Only runs in this mode.")
     ] = None,
@@ -89,15 +87,14 @@ def report(
 
 
 def kept(
-    place: Store, systems: tuple[str, ...], data: str | None, mode: str | None
+    place: Store, systems: tuple[str, ...], data: str | Path | None, mode: str | None
 ) -> tuple[list[Run], list[Exception]]:
     """The runs that were asked for, without the loss of every step; the damaged."""
     runs, damaged = place.scan()
     return [
         slim(run)
-        for run in runs
+        for run in on_data(runs, data)
         if (not systems or run.record["system"] in systems)
-        and data in (None, run.record["data"]["name"])
         and mode in (None, run.record["mode"])
     ], list(damaged)
 

@@ -11,21 +11,19 @@ and left out.
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, several
+from benchmarks.request import check_margin, on_data, several
 from common import record, report
 from common.errors import Refused
 from common.files import readable
 from common.record import Finding
-from common.results import JOB, Run, Store
+from common.results import Run, Store
 from common.stats import MARGIN
 
 FORMATS = (*report.FORMATS, "json")
@@ -39,10 +37,7 @@ def table(
         options.argument(list[str] | None, "Only these systems; all if none."),
     ] = None,
     *,
-    data: Annotated[
-        str | Path | None,
-        options.option(str | None, "Only runs on this data set: its name, or a path."),
-    ] = None,
+    data: options.OnData = None,
     mode: Annotated[
         str | None, options.option(str | None, "Only runs in this mode.")
     ] = None,
@@ -79,8 +74,7 @@ def table(
         for run in of_systems(runs, several(systems), place, findings)
         if mode in (None, run.record["mode"])
     ]
-    if data:
-        chosen = on_data(chosen, str(data))
+    chosen = on_data(chosen, data)
     listed = about(findings, kind, several(systems)) if not (data or mode) else []
     if kind:
         check_kind(place, kind, findings, str(data) if data else mode)
@@ -174,34 +168,6 @@ def of_systems(
                 f"{store.path}; the nearest is {near}"
             )
     return [run for run in found if not wanted or run.record["system"] in wanted]
-
-
-def on_data(runs: Iterable[Run], data: str) -> list[Run]:
-    """The runs on a data set: of this name, else of this folder, else of its name.
-
-    A run keeps the path as it was given, which says little in another working folder
-    or on another machine: then the folder's name is what is left, and that is said.
-    """
-    found = list(runs)
-    if named := [run for run in found if run.record["data"]["name"] == data]:
-        return named
-    folder = Path(data).expanduser().resolve()
-    if same := [run for run in found if _source(run) == folder]:
-        return same
-    names = (folder.name, f"{folder.name} (folder)")
-    alike = [run for run in found if run.record["data"]["name"] in names]
-    if alike:
-        print(f"no run says {data}: shown are those on {folder.name}", file=sys.stderr)
-    return alike
-
-
-def _source(run: Run) -> Path | None:
-    """The folder of a run's pictures, as its job names it."""
-    try:
-        source = json_module.loads((run.path / JOB).read_bytes())["data"]["source"]
-        return Path(source).expanduser().resolve()
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # a job of another form: the record is what counts
 
 
 def check_format(format: str) -> None:
