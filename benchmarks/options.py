@@ -88,6 +88,7 @@ OnData = Annotated[
     str | Path | None,
     option(str | None, "Only runs on this data set: its name, or a folder's path."),
 ]
+InMode = Annotated[str | None, option(str | None, "Only runs in this mode.")]
 Size = Annotated[
     str | int | None,
     option(

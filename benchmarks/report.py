@@ -34,9 +34,7 @@ def report(
     *,
     output: Annotated[str | Path, options.option(Path, "The page to write.")] = OUTPUT,
     data: options.OnData = None,
-    mode: Annotated[
-        str | None, options.option(str | None, "Only runs in this mode.")
-    ] = None,
+    mode: options.InMode = None,
     margin: options.Margin = MARGIN,
     store: options.Folder = None,
     json: options.Json = None,

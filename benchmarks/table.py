@@ -38,9 +38,7 @@ def table(
     ] = None,
     *,
     data: options.OnData = None,
-    mode: Annotated[
-        str | None, options.option(str | None, "Only runs in this mode.")
-    ] = None,
+    mode: options.InMode = None,
     kind: Annotated[
         str | None,
         options.option(str | None, "Findings of this kind (parity, speed, ...)."),
