@@ -111,7 +111,8 @@ def test_a_labelled_line_goes_on_under_its_text(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("columns", "width"), [("60", 60), ("", 80), ("0", 80), ("many", 80), ("3", 20)]
+    ("columns", "width"),
+    [("60", 60), ("", 80), ("0", 80), ("many", 80), ("3", 20), ("9" * 30, 1000)],
 )
 def test_the_width_is_that_of_the_screen_or_a_fixed_one(columns, width, monkeypatch):
     def none(*_):

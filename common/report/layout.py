@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len as cells
 
 WIDTH = 80  # columns of what is no terminal, unless COLUMNS says otherwise
-NARROWEST = 20
+NARROWEST, WIDEST = 20, 1000  # what is taken for a screen
 PROSE = 100  # longer lines are hard to read, however wide the terminal
 GAP = "  "
 TALLEST = 4  # lines of one row; above that, rows as blocks are easier to read
@@ -28,7 +28,8 @@ Row = Sequence[str]
 
 def width() -> int:
     """Columns of COLUMNS, else of the terminal, else WIDTH."""
-    return max(shutil.get_terminal_size((WIDTH, 24)).columns, NARROWEST)
+    asked = shutil.get_terminal_size((WIDTH, 24)).columns
+    return min(max(asked, NARROWEST), WIDEST)
 
 
 def encodable(text: str) -> str:
