@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import outcome
 from benchmarks.engine import process
-from benchmarks.measures import training_speed
+from benchmarks.measures import timing, training_speed
 from benchmarks.speed import speed
 from common import systems
 from common.data import pictures
@@ -209,10 +209,13 @@ def test_a_missed_bar_fails_only_where_bars_were_asked_for(monkeypatch):
 
 
 def test_a_table_says_which_bars_were_missed():
-    row = {"tracks": {}, "bars": [MISSED, MISSED | {"holds": True}]}
-    short, held = _table("measured", "images/s", row, []).notes
-    assert short == f"{MISSED['said']}: falls short"
-    assert held == f"{MISSED['said']}: holds"
+    bars = [
+        timing.bar("torch", "bare", 0.97, holds=holds, said="0.96 of it, bar 0.97")
+        for holds in (False, True)
+    ]
+    short, held = _table("measured", "images/s", {"tracks": {}, "bars": bars}, []).notes
+    assert short == "0.96 of it, bar 0.97: falls short"
+    assert held == "0.96 of it, bar 0.97: holds"
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,8 @@ def _table(title: str, first: str, row: Row, found: list[tuple[str, ...]]) -> Ta
         title=title,
         columns=columns([first], list(row["tracks"])),
         rows=tuple(found),
-        notes=tuple(map(_bar, row["bars"])),
+        notes=tuple(bar["said"] for bar in row["bars"]),
     )
-
-
-def _bar(bar: Row) -> str:
-    return f"{bar['said']}: {'holds' if bar['holds'] else 'falls short'}"
 
 
 def _cell(track: Row, name: str, form: str) -> str:
