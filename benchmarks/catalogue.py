@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from benchmarks import options
-from benchmarks.request import path_of, several
-from common import files, report
+from benchmarks import options, outcome
+from benchmarks.request import several
 from common.faults import FAULTS, PLANTED_IN
 from common.recipe import (
     SGD,
@@ -55,9 +54,10 @@ def catalogue(
         else [_system(s) for s in SYSTEMS.values()]
     )
     found = {"faults" if faults else "systems": rows}
-    print(report.shown("catalogue", found, format).rstrip())
-    if path := path_of(json):
-        files.write_atomic(path, files.readable(found))
+    out = options.filled(options.Told, {"format": format, "json": json})
+    outcome.check_told(out)
+    outcome.written(found, out)
+    outcome.shown("catalogue", found, out)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from benchmarks.shell import first, run
+from benchmarks.shell import bare, first, run, say_version
 
 # name -> (module:function or app, help in one line), in the order of a first visit
 COMMANDS = {
@@ -39,15 +39,15 @@ COMMANDS = {
 
 def main() -> int:
     """Run the command line of `twintrack`."""
-    app = typer.Typer(
+    app = bare(
+        "The same image classifiers in PyTorch and in TensorFlow, compared.",
         name="twintrack",
-        help="The same image classifiers in PyTorch and in TensorFlow, compared.",
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # plain help answers three times as fast
     )
+    app.callback()(_program)
     if not sys.argv[1:]:
         sys.argv.append("--help")
+    if sys.argv[1] == "help":  # `twintrack help data prepare`, as git takes it
+        sys.argv[1:] = [*sys.argv[2:], "--help"]
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     for name, (place, text) in COMMANDS.items():
         if name == asked:
@@ -67,6 +67,21 @@ def _add(app: typer.Typer, name: str, place: str, text: str) -> None:
         app.add_typer(target, name=name, help=text)
     else:
         app.command(name, help=first(target))(spread(target))
+
+
+def _version(asked: bool) -> None:
+    """Print the version and end, if that was asked for; `run` does in commands."""
+    if asked:
+        say_version()
+        raise typer.Exit
+
+
+def _program(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_version
+    ),
+) -> None:
+    """Stands for the program without a command."""
 
 
 def _unloaded() -> None:

@@ -116,10 +116,12 @@ def compare(
     outcomes = outcome.carried_out(jobs, runs, Store(runs["store"]))
     found = [one.run for one in outcomes if one.run]
     summary = report.summarise(found, margin=margin, tracks=names)
-    if found:
-        outcome.shown("compare", summary, runs)
     summary |= setting.pictures.found.for_json()
-    outcome.written(summary, runs)
+    try:
+        outcome.written(summary, runs)
+    finally:  # what cannot be written is shown
+        if found:
+            outcome.shown("compare", summary, runs)
     outcome.check_finished(outcomes)
     return summary
 

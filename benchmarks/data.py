@@ -19,12 +19,12 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import options
+from benchmarks import options, outcome
 from benchmarks.engine import download
 from benchmarks.engine.download import TRACKS
 from benchmarks.engine.holdings import PARTS, Holding, clear, entries, parts
 from benchmarks.request import framing_of, path_of
-from common import files, report
+from benchmarks.shell import bare
 from common.data import DataRequest
 from common.data.at_hand import read_at_hand
 from common.data.cache import (
@@ -53,7 +53,7 @@ FACTS: dict[str, dict[str, Any]] = {
 
 Row = dict[str, Any]
 
-app = typer.Typer(help="List, prepare, import, verify and remove data sets.")
+app = bare("List, prepare, import, verify and remove data sets.")
 
 NAME = Annotated[
     str | Path, options.argument(str, "digits, mnist, cifar10, or a folder.")
@@ -68,6 +68,7 @@ class CheckFailed(Failed):
     """A check of the data did not hold; the message is one line."""
 
 
+@options.command
 def data_list(
     context: typer.Context = None,  # type: ignore[assignment]
     *,
@@ -97,6 +98,7 @@ def data_list(
     return _told(rows, "Data sets", format, json, _caches(place))
 
 
+@options.command
 def prepare(
     name: NAME,
     *,
@@ -147,6 +149,7 @@ def prepare(
     return _told([row], "Prepared", format, json)
 
 
+@options.command
 def import_data(
     name: Annotated[str, options.argument(str, "mnist or cifar10.")],
     path: Annotated[
@@ -174,6 +177,7 @@ def import_data(
     return _told([row], "Imported", format, json)
 
 
+@options.command
 def remove(
     name: Annotated[
         str | Path | None,
@@ -223,12 +227,13 @@ def remove(
     total = sum(row["bytes"] for row in rows)
     found = {"removed": rows, "bytes": total, "dry_run": dry_run}
     title = "Would be removed" if dry_run else "Removed"
-    print(report.shown("removed", found | {"title": title}, format).rstrip())
-    if path := path_of(json):
-        files.write_atomic(path, files.readable(found))
+    out = options.filled(options.Told, {"format": format, "json": json})
+    outcome.written(found, out)
+    outcome.shown("removed", found | {"title": title}, out)
     return found
 
 
+@options.command
 def verify(
     name: MAYBE_NAME = None,
     *,
@@ -398,10 +403,10 @@ def _told(
     caches: Row | None = None,
 ) -> dict[str, Any]:
     """The rows on the screen, and in the file that --json names."""
+    out = options.filled(options.Told, {"format": format, "json": json})
     found: Row = {"data": rows} | ({"cache": caches} if caches else {})
-    print(report.shown("data", found | {"title": title}, format).rstrip())
-    if path := path_of(json):
-        files.write_atomic(path, files.readable(found))
+    outcome.written(found, out)
+    outcome.shown("data", found | {"title": title}, out)
     return found
 
 

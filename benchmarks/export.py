@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from benchmarks import options
-from benchmarks.request import check_choice, check_margin, path_of, several
+from benchmarks import options, outcome
+from benchmarks.request import check_choice, check_margin, on_data, several
 from common import files
 from common.errors import Refused
 from common.report.summary import grouped
@@ -54,7 +54,7 @@ def export(
     output: Annotated[
         str | Path, options.option(Path, "tensorboard's folder of event files.")
     ] = "tensorboard",
-    data: options.OnlyData = None,
+    data: options.OnData = None,
     margin: options.Margin = MARGIN,
     store: options.Folder = None,
     json: options.Json = None,
@@ -73,9 +73,8 @@ def export(
     place, wanted = Store(store), several(systems)
     runs = [
         run
-        for run in place.runs()
-        if (not wanted or run.record["system"] in wanted)
-        and data in (None, run.record["data"]["name"])
+        for run in on_data(place.runs(), data)
+        if not wanted or run.record["system"] in wanted
     ]
     if not runs:
         raise Refused(
@@ -100,8 +99,7 @@ def export(
         f"{where}: {result['comparisons']} comparisons with {result['runs']} runs for "
         f"{to}, {before} of both there before"
     )
-    if path := path_of(json):
-        files.write_atomic(path, files.readable(result))
+    outcome.written(result, {"json": json})
     return result
 
 

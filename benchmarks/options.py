@@ -9,7 +9,10 @@ command line parses each is in its `Cli`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import Parameter, Signature, signature
@@ -18,6 +21,7 @@ from typing import (
     Annotated,
     Any,
     ParamSpec,
+    TextIO,
     TypedDict,
     TypeVar,
     cast,
@@ -80,6 +84,11 @@ MaybeData = Annotated[
     str | Path | None,
     option(str | None, "A data set; seeded pictures unless given."),
 ]
+OnData = Annotated[
+    str | Path | None,
+    option(str | None, "Only runs on this data set: its name, or a folder's path."),
+]
+InMode = Annotated[str | None, option(str | None, "Only runs in this mode.")]
 Size = Annotated[
     str | int | None,
     option(
@@ -135,16 +144,14 @@ Set = Annotated[
     option(list[str] | None, "Override a field: recipe.lr=0.05.", "--set"),
 ]
 Json = Annotated[
-    str | Path | None, option(Path | None, "Also write the result to this file.")
+    str | Path | None,
+    option(
+        Path | None,
+        "Also write the result to this file; -: on standard output, and what is for "
+        "people on standard error.",
+    ),
 ]
 
-
-OnlyData = Annotated[
-    str | None, option(str | None, "Only runs on the data set of this name.", "--data")
-]
-OnlyMode = Annotated[
-    str | None, option(str | None, "Only runs in this mode.", "--mode")
-]
 Folder = Annotated[
     str | Path | None,
     option(Path | None, "Folder of the results; TWINTRACK_STORE, else runs."),
@@ -198,14 +205,48 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def called(*args: P.args, **given: P.kwargs) -> R:
-        if typed():  # the line as it was typed
-            return function(*args, **given)
         words = [repr(arg) for arg in args]
         words += [f"{name}={value!r}" for name, value in given.items()]
-        with as_typed(f"{function.__name__}({', '.join(words)})"):
+        with (
+            as_typed(typed() or f"{function.__name__}({', '.join(words)})"),
+            _aside(given.get("json")),
+        ):
             return function(*args, **given)
 
     return called
+
+
+# Names of standard output, as which --json takes it.
+OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_output: ContextVar[TextIO | None] = ContextVar("output", default=None)
+
+
+def on_output(json: object) -> bool:
+    """Whether --json names standard output."""
+    return json is not None and str(json) in OUTPUT
+
+
+def output() -> TextIO:
+    """Standard output, whoever else may write to it meanwhile."""
+    return _output.get() or sys.stdout
+
+
+@contextmanager
+def _aside(json: object) -> Iterator[None]:
+    """While open, standard output has the JSON alone, if --json names it.
+
+    What is printed for people goes to standard error: nothing is lost, and a program
+    reads what it asked for.
+    """
+    if not on_output(json):
+        yield
+        return
+    token = _output.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _output.reset(token)
 
 
 def filled(block: type[Block], given: Mapping[str, Any]) -> Block:

@@ -10,11 +10,10 @@ from benchmarks.engine import machine
 from benchmarks.engine.progress import amount, duration
 from benchmarks.engine.progress import screen as fitting_screen
 from benchmarks.engine.runner import Outcome, RunsFailed, run_jobs
-from benchmarks.options import Runs, Told
+from benchmarks.options import Runs, Told, on_output, output
 from benchmarks.request import check_choice, check_positive, path_of
 from common import files, record, report
 from common.command_line import typed
-from common.errors import Refused
 from common.job import Job, versions
 from common.results import Run, Store
 from common.spec import macs
@@ -28,12 +27,12 @@ def check_told(out: Told) -> None:
     """Refuse, before anything runs, a result that could not be told at the end.
 
     Raises:
-        Refused: No such format, or a folder where a file is to be written.
+        Refused: No such format, or --json names what cannot be written.
     """
     check_choice("format", out["format"], report.FORMATS)
     path = path_of(out["json"])
-    if path and path.is_dir():
-        raise Refused(f"--json must be a file, got the folder {path}; add a name")
+    if path and not on_output(path):
+        files.check_writable(path, "--json")
 
 
 def check_runs(runs: Runs) -> None:
@@ -127,8 +126,11 @@ def all_trained(jobs: Sequence[Job], runs: Runs, store: Store) -> list[Run]:
 
 
 def written(result: Result, out: Told) -> None:
-    """The file that --json names."""
-    if path := path_of(out["json"]):
+    """The file that --json names; or the one thing on standard output."""
+    path = path_of(out["json"])
+    if path and on_output(path):
+        print(files.readable(result).decode(), end="", file=output())
+    elif path:
         files.write_atomic(path, files.readable(result))
 
 
@@ -163,9 +165,14 @@ def kept(
 def told(
     kind: str, result: Result, out: Told, *, subject: str, tracks: Sequence[str]
 ) -> None:
-    """The finding on the screen, as a record, and as the file that --json names."""
-    shown(kind, result, out)
-    kept(kind, result, out, subject=subject, tracks=tracks)
+    """The finding as a record, as the file that --json names, and on the screen.
+
+    What can no longer be shown is kept, and what cannot be kept is shown.
+    """
+    try:
+        kept(kind, result, out, subject=subject, tracks=tracks)
+    finally:
+        shown(kind, result, out)
 
 
 def shown(kind: str, result: Result, out: Told) -> None:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from benchmarks import options
-from benchmarks.request import check_margin, several
+from benchmarks import options, outcome
+from benchmarks.request import check_margin, on_data, several
 from common import files, record
 from common.errors import Refused
 from common.files import check_writable
@@ -33,8 +33,8 @@ def report(
     ] = None,
     *,
     output: Annotated[str | Path, options.option(Path, "The page to write.")] = OUTPUT,
-    data: options.OnlyData = None,
-    mode: options.OnlyMode = None,
+    data: options.OnData = None,
+    mode: options.InMode = None,
     margin: options.Margin = MARGIN,
     store: options.Folder = None,
     json: options.Json = None,
@@ -80,21 +80,19 @@ def report(
         "findings": len(chosen),
         "damaged": said,
     }
-    if json:
-        files.write_atomic(Path(json), files.readable(result))
+    outcome.written(result, {"json": json})
     return result
 
 
 def kept(
-    place: Store, systems: tuple[str, ...], data: str | None, mode: str | None
+    place: Store, systems: tuple[str, ...], data: str | Path | None, mode: str | None
 ) -> tuple[list[Run], list[Exception]]:
     """The runs that were asked for, without the loss of every step; the damaged."""
     runs, damaged = place.scan()
     return [
         slim(run)
-        for run in runs
+        for run in on_data(runs, data)
         if (not systems or run.record["system"] in systems)
-        and data in (None, run.record["data"]["name"])
         and mode in (None, run.record["mode"])
     ], list(damaged)
 

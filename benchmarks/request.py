@@ -5,8 +5,9 @@ Everything that can be refused is refused here, before anything runs.
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from common.data.canonical import PUBLIC
 from common.data.sources import is_prepared
 from common.errors import Refused
 from common.job import Job, switches_of
+from common.results import JOB, Run
 from common.spec import Spec
 from common.systems import BUILDERS, Resolved, check_fits, check_repeats, resolve
 from common.track import check_track
@@ -227,6 +229,41 @@ def size_of(text: str | None) -> tuple[int, int] | None:
             f"a size is height x width in pixels, got {text}; write it as 32x32"
         ) from error
     return h, w
+
+
+# --- runs that there are ---------------------------------------------------------
+
+
+def on_data(runs: Iterable[Run], data: str | Path | None) -> list[Run]:
+    """The runs on a data set: of this name, else of this folder, else of its name.
+
+    All of them if none is asked for.
+
+    A run keeps the path as it was given, which says little in another working folder
+    or on another machine: then the folder's name is what is left, and that is said.
+    """
+    found = list(runs)
+    if data is None:
+        return found
+    if named := [r for r in found if r.record["data"]["name"] == str(data)]:
+        return named
+    folder = Path(data).expanduser().resolve()
+    if same := [run for run in found if _source(run) == folder]:
+        return same
+    names = (folder.name, f"{folder.name} (folder)")
+    alike = [run for run in found if run.record["data"]["name"] in names]
+    if alike:
+        print(f"no run says {data}: shown are those on {folder.name}", file=sys.stderr)
+    return alike
+
+
+def _source(run: Run) -> Path | None:
+    """The folder of a run's pictures, as its job names it."""
+    try:
+        source = json.loads((run.path / JOB).read_bytes())["data"]["source"]
+        return Path(source).expanduser().resolve()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a job of another form: the record is what counts
 
 
 # --- checks -----------------------------------------------------------------------

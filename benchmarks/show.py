@@ -44,8 +44,8 @@ def show(
         options.argument(str, "A system, or a run: its id, or a beginning of it."),
     ],
     *,
-    data: options.OnlyData = None,
-    mode: options.OnlyMode = None,
+    data: options.OnData = None,
+    mode: options.InMode = None,
     seed: Annotated[
         int | None, options.option(int | None, "Only runs of this seed.")
     ] = None,

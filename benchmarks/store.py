@@ -20,6 +20,7 @@ import typer
 
 from benchmarks import options, outcome
 from benchmarks.request import check_margin, listed, several
+from benchmarks.shell import bare
 from common import files, record
 from common.errors import Failed, Refused
 from common.report.store import seeds
@@ -30,10 +31,7 @@ from common.store.stale import age
 
 Result = dict[str, Any]
 
-app = typer.Typer(
-    help="List, show, merge, prune and export the results of a store.",
-    rich_markup_mode=None,
-)
+app = bare("List, show, merge, prune and export the results of a store.")
 
 ALL = Annotated[
     bool, options.option(bool, "Name every run, not only their numbers.", "--runs")
@@ -180,8 +178,8 @@ def prune_store(
         ),
     ] = None,
     system: OF_SYSTEM = None,
-    data: options.OnlyData = None,
-    mode: options.OnlyMode = None,
+    data: options.OnData = None,
+    mode: options.InMode = None,
     precision: OF_PRECISION = None,
     yes: Annotated[
         bool, options.option(bool, "Do it; else only say what would go.", "--yes")
@@ -223,8 +221,8 @@ def export_store(
     file: TARGET,
     *,
     system: OF_SYSTEM = None,
-    data: options.OnlyData = None,
-    mode: options.OnlyMode = None,
+    data: options.OnData = None,
+    mode: options.InMode = None,
     precision: OF_PRECISION = None,
     kind: Annotated[
         str | None,

@@ -2,6 +2,7 @@
 
     twintrack table                             # all runs and findings of the store
     twintrack table rasbt-mlp --data cifar10 --format markdown
+    twintrack table --data photos/              # a folder by its path or its name
     twintrack table --kind parity               # the newest findings of a kind
 
 Nothing is trained or downloaded; a record that is not as it was written is named
@@ -17,7 +18,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, several
+from benchmarks.request import check_margin, on_data, several
 from common import record, report
 from common.errors import Refused
 from common.files import readable
@@ -36,8 +37,8 @@ def table(
         options.argument(list[str] | None, "Only these systems; all if none."),
     ] = None,
     *,
-    data: options.OnlyData = None,
-    mode: options.OnlyMode = None,
+    data: options.OnData = None,
+    mode: options.InMode = None,
     kind: Annotated[
         str | None,
         options.option(str | None, "Findings of this kind (parity, speed, ...)."),
@@ -69,20 +70,21 @@ def table(
     chosen = [
         run
         for run in of_systems(runs, several(systems), place, findings)
-        if data in (None, run.record["data"]["name"])
-        and mode in (None, run.record["mode"])
+        if mode in (None, run.record["mode"])
     ]
+    chosen = on_data(chosen, data)
     listed = about(findings, kind, several(systems)) if not (data or mode) else []
     if kind:
-        check_kind(place, kind, findings, data or mode)
+        check_kind(place, kind, findings, str(data) if data else mode)
         chosen = []
     if not (chosen or listed):
-        raise Refused(_nothing(place, runs, len(damaged), data, mode))
+        on = str(data) if data else None
+        raise Refused(_nothing(place, runs, len(damaged), on, mode))
     summary = report.summarise(chosen, margin=margin)
     summary["findings"] = [asdict(finding) for finding in listed]
     summary["damaged"] = [str(error) for error in (*damaged, *broken)]
-    print(shown(summary, format, kind))
     outcome.written(summary, out)
+    print(shown(summary, format, kind))
     return summary
 
 
@@ -109,12 +111,14 @@ def shown(summary: dict[str, Any], format: str, kind: str | None = None) -> str:
 
 def _in_full(finding: dict[str, Any], format: str) -> str:
     """A finding with its tables; "", and a line beside, where its form is another's."""
+    kind, result = finding["kind"], finding["result"]
     try:
-        said = report.shown(finding["kind"], finding["result"], format)
-    except report.UNLIKE:
+        with report.of_this_version(kind, result):
+            said = report.shown(kind, result, format)
+    except report.Unlike as where:
         print(
             f"left out: {finding['id']} has the form of another version of its "
-            "command; read it with --format json, or repeat the command",
+            f"command ({where}); read it with --format json, or repeat the command",
             file=sys.stderr,
         )
         return ""

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-import typer
-
 from benchmarks import options, outcome
 from benchmarks.engine.call import call
 from benchmarks.engine.chosen import SHOWN, check_system, default_path
 from benchmarks.engine.process import Tell, Values
 from benchmarks.request import check_choice
+from benchmarks.shell import bare
 from common import library_files, model_file
 from common.errors import Refused
 from common.extras import ClassNames, Official, load_extra
@@ -32,7 +31,7 @@ from common.library_files.recognise import LIBRARY, kind_of
 from common.model_file import About
 from common.weights import digest
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = bare()
 # Where weights come from -> the track that has them, the border its pools have.
 TRACK = {"torchvision": "torch", "keras": "tensorflow"}
 BORDER = {"torchvision": "include", "keras": "exclude"}

@@ -9,6 +9,7 @@ FAILED = 1  # a check did not hold, a run failed, a photo was refused
 WRONG = 2  # the request; one line says how
 OURS = 70  # a fault of ours; the line names a log with the traceback
 STOPPED = 130  # Ctrl-C; what is finished is kept
+UNREAD = 141  # nobody reads what we print any more, as `| head` does: 128 + SIGPIPE
 
 
 class Refused(ValueError):

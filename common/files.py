@@ -32,6 +32,9 @@ def write_atomic(
 ) -> None:
     """Write a file that appears whole, checked, or not at all.
 
+    What a link leads to is written, and the link stays.  A device or a pipe is written
+    into: put in its place, a file would take it from everybody else on the machine.
+
     Args:
         path: Where; its folder is made if it is missing.
         content: What.
@@ -41,6 +44,10 @@ def write_atomic(
     Raises:
         Refused: The disk does not take it (full, read-only, not ours).
     """
+    if is_stream(path):
+        return _write_into(path, content)
+    if path.is_symlink():
+        path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         make_folder(path.parent, shared=shared)
@@ -107,6 +114,30 @@ def open_shared(path: Path) -> None:
         raise Refused(unwritable(path, error)) from error
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a device or a pipe stands there, rather than a file or a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    """Write into a device or a pipe, which takes what it takes.
+
+    Raises:
+        Refused: It takes nothing.
+    """
+    try:
+        with path.open("wb", buffering=0) as stream:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[stream.write(rest) or 0 :]
+    except OSError as error:
+        raise Refused(unwritable(path, error)) from error
+
+
 def writable(folder: Path) -> bool:
     """Whether something can be put into a folder, which may not be there yet."""
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
@@ -135,6 +166,8 @@ def check_writable(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise Refused(f"{option} must be a file, got the folder {path}; add a name")
+    if is_stream(path):
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

@@ -1,6 +1,9 @@
 """docs/commands.md, printed from what the commands say of themselves.
 
-python -m tests.pages       # write it again
+python -m tests.pages       # write it again, and the sentences of docs/results
+
+The sentences are those of the runs that are kept there, in the words of today; then
+`python -m common.report.pages README.md docs/*.md` prints the tables.
 """
 
 import json
@@ -14,6 +17,7 @@ import typer
 
 from benchmarks.cli import COMMANDS
 from benchmarks.shell import alone
+from common.report.summary import judged_again
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/commands.md"
@@ -39,6 +43,11 @@ compare("small-cnn")
 compare(["small-cnn"], tracks=["torch"], json="out.json")
 classify("cat.png")
 ```
+
+`-h`, `--help` and `--version` work in every command. Tables are as wide as the
+terminal, 80 columns in a pipe. `--json -` prints the JSON alone, for a program to read;
+the tables go to standard error. Exit codes are those of
+[the design](design.md#a-command).
 """
 
 
@@ -115,5 +124,23 @@ def commands():
     return "\n".join(parts)
 
 
+def judge_again():
+    """Verdicts and sentences of docs/results computed from their runs, and written."""
+    for path in sorted((ROOT / "docs/results").glob("*.json")):
+        text = path.read_text()
+        content = json.loads(text)
+        if content["kind"] == "compare" and "result" in content:
+            rows = content["result"]["systems"]
+            rows[:] = [judged_again(row, margin=row["margin"]) for row in rows]
+            path.write_text(json.dumps(content, **form_of(text)) + "\n")
+
+
+def form_of(text):
+    """How a file is written, so that only what changed does."""
+    indent = 1 if text.startswith("{\n ") else None
+    return {"indent": indent, "ensure_ascii": text.isascii()}
+
+
 if __name__ == "__main__":
     PAGE.write_text(commands())
+    judge_again()

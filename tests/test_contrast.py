@@ -120,3 +120,12 @@ def test_commas_inside_brackets_and_quotes_do_not_part_conditions():
         "spec.hidden=(512,256), spec.norm=Norm(variance='a,b'), epochs=3"
     )
     assert [c.field for c in found[:2]] == ["spec.hidden", "spec.norm"]
+
+
+@pytest.mark.parametrize("format", report.FORMATS)
+def test_groups_may_differ_in_what_a_table_says_once(store, capsys, format):
+    for seed in range(3):
+        add(store, seed, wrong=20, lr=0.1, threads=2)
+    where = ["track=torch", "recipe.lr=0.1"]
+    rows(store, "threads=1", "threads=2", where=where, format=format)
+    assert "1 / 2 threads" in " ".join(capsys.readouterr().out.split())

@@ -315,14 +315,14 @@ def test_a_different_sentence_names_the_better_track(store):
     )
 
 
-def test_a_measurable_but_small_difference_is_said_to_be_none(store):
+def test_a_measurable_but_small_difference_is_said_not_to_matter(store):
     for seed in range(3):
         add(store, "torch", seed, wrong=300)
         add(store, "tensorflow", seed, wrong=320)
     sentence = only_row(store, margin=0.05)["sentence"]
     assert re.search(
-        r"; the 95 % interval, 0\.\d+ to 1\.\d+, excludes 0, but so small a difference "
-        r"is none$",
+        r"; the 95 % interval, 0\.\d+ to 1\.\d+, excludes 0, so there is a difference, "
+        r"but one too small to matter$",
         sentence,
     )
 
@@ -354,7 +354,8 @@ def test_too_few_runs_are_told_when_the_next_look_is(store):
     assert re.match(
         r"undecided after the look at 3 seeds; the next is at 5 \(2 more in each "
         r"track\)\. If the difference stays near 0\.00 points, about 20 seeds would "
-        r"decide \(as far as 3 seeds can tell: 10 upwards\)\. The tracks differ",
+        r"decide \(as far as 3 seeds can tell: 10 upwards\)\. The tracks get "
+        r"equally many",
         sentence,
     )
 
@@ -385,8 +386,8 @@ def test_two_seeds_are_not_judged(store):
     assert row["sentence"].startswith(
         "undecided: verdicts are made at 3, 5, 10, 20 and 40 seeds and nowhere between,"
         " and 2 seeds cannot tell the luck of training from a difference; run 1 more in"
-        " each track. On 2,000 test images the tracks are right on the same images: "
-        "they differ by 0.00 points (torch minus tensorflow; 95 % interval "
+        " each track. On 2,000 test images the tracks get the very same images right "
+        "(torch minus tensorflow: 0.00; 95 % interval "
     )
 
 
@@ -401,6 +402,68 @@ def test_a_track_that_diverges_is_not_called_equivalent(store):
     assert row["sentence"].startswith(
         "different: torch diverged in 0 of 10 seeds and tensorflow in 8 (exact p = "
         "0.0078), whatever the accuracy of the runs that ended"
+    )
+
+
+def test_an_interval_inside_the_margin_is_not_said_to_be_outside(store):
+    """Undecided for the run that diverged, and not for the margin."""
+    for seed in range(5):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed, diverged_at=7 if seed == 1 else None)
+    sentence = only_row(store)["sentence"]
+    assert "so they do not differ on these (90 % interval" in sentence
+    assert "; margin 0.5 points)" in sentence
+    assert "not inside" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first", "said"),
+    [
+        ((20, 20), (0, 0), "the tracks get the very same images right (torch minus "),
+        ((20, 20), (0, 9), "the tracks get equally many images right, though not alwa"),
+        (
+            (20, 30),
+            (0, 0),
+            "the tracks differ by 0.50 points (torch minus tensorflow; ",
+        ),
+        (
+            (30, 20),
+            (0, 0),
+            "the tracks differ by 0.50 points (torch minus tensorflow: -",
+        ),
+    ],
+)
+def test_a_difference_is_said_as_one_would_say_it(store, wrong, first, said):
+    """No "differ by 0.00 points", and none by a negative number."""
+    for track, n, at in zip(("torch", "tensorflow"), wrong, first, strict=True):
+        add(store, track, 0, wrong=n, first=at)
+    assert said in only_row(store)["sentence"]
+
+
+def test_a_difference_that_rounds_to_nothing_is_said_to_be_small(store):
+    for seed in range(20):
+        add(store, "torch", seed)
+        add(store, "tensorflow", seed, wrong=21 if seed == 3 else 20)
+    assert "differ by less than 0.01 points (torch minus" in only_row(store)["sentence"]
+
+
+def test_runs_that_diverged_are_named_together(store):
+    for seed in range(4):
+        add(store, "torch", seed, diverged_at=7 if seed < 3 else 9)
+        add(store, "tensorflow", seed)
+    said = only_row(store)["sentence"]
+    assert said.endswith(
+        "Torch diverged at step 7 in seeds 0 to 2 and at step 9 in seed 3"
+    )
+
+
+def test_no_pair_for_runs_that_diverged_is_not_cured_by_the_same_seeds(store):
+    for seed in range(2):
+        for track, lost in (("torch", seed), ("tensorflow", 1 - seed)):
+            add(store, track, seed, diverged_at=7 if lost else None)
+    said = only_row(store)["sentence"]
+    assert (
+        "so there are no pairs to compare; take a recipe that does not diverge" in said
     )
 
 
@@ -478,8 +541,8 @@ def test_identical_answers_are_said_to_be_identical(store):
         add(store, "torch", seed)
         add(store, "tensorflow", seed)
     assert only_row(store)["sentence"].startswith(
-        "equivalent: torch and tensorflow are right on exactly the same of 2,000 test "
-        "images in each of 3 seeds, so the difference is 0"
+        "equivalent: torch and tensorflow get the very same of 2,000 test images right "
+        "in each of 3 seeds, so they do not differ on these"
     )
 
 
@@ -488,8 +551,8 @@ def test_identical_answers_may_be_too_few(store):
         add(store, "torch", seed)
         add(store, "tensorflow", seed)
     assert re.search(
-        r"too few, about [\d,]+ test images would do\. Torch and tensorflow are right "
-        r"on exactly the same of 2,000 .*, not inside the margin of 0\.1 points\)$",
+        r"too few, about [\d,]+ test images would do\. Torch and tensorflow get the "
+        r"very same of 2,000 .*, not inside the margin of 0\.1 points\)$",
         only_row(store, margin=0.001)["sentence"],
     )
 
@@ -691,8 +754,8 @@ def test_a_track_that_always_diverged_is_undecided(store):
     row = only_row(store)
     assert (row["verdict"], row["sentence"]) == (
         "undecided",
-        "undecided: every torch run diverged, nothing to compare. Torch diverged at "
-        "step 1 in seed 0, torch diverged at step 2 in seed 1",
+        "undecided: every torch run diverged, so there is nothing to compare. Torch "
+        "diverged at step 1 in seed 0 and at step 2 in seed 1",
     )
 
 
@@ -711,10 +774,13 @@ def test_different_seeds_in_the_tracks_are_no_pairs(store):
 # --- tables -----------------------------------------------------------------------
 
 
-def test_a_text_table_fits_100_columns(pairs):
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_text_table_fits_the_screen(pairs, monkeypatch, width):
     add(pairs, "torch", 0, mode="native", note="100 of 1,000 training images; more")
+    monkeypatch.setenv("COLUMNS", str(width))
     lines = report.shown("compare", report.summarise(pairs.runs())).splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= width
+    assert any("98.93" in line for line in lines)
 
 
 def test_a_text_table_says_how_much_was_tested(pairs):
@@ -731,7 +797,8 @@ def test_a_text_table_says_what_a_limit_left(store):
 def test_a_text_table_has_a_row_per_track(pairs):
     shown = report.shown("compare", report.summarise(pairs.runs()))
     assert re.search(
-        r"torch +3 +99\.00 +\d\d\.\d\d to \d\d\.\d\d +2,000 +500 MB +1\.25 s +97\.54",
+        r"torch +3 +99\.00 +\d\d\.\d\d to \d\d\.\d\d +2,000 +500 MB +1\.25 s "
+        r"+\(97\.54\)",
         shown,
     )
 
@@ -739,7 +806,7 @@ def test_a_text_table_has_a_row_per_track(pairs):
 def test_a_text_table_shows_a_dash_where_there_is_no_figure(store):
     add(store, "torch", 0, diverged_at=5)
     shown = report.shown("compare", report.summarise(store.runs()))
-    assert re.search(r"torch +0 +- +- +- +- +- +97\.54", shown)
+    assert re.search(r"torch +0 +- +- +- +- +- +\(97\.54\)", shown)
 
 
 def test_a_markdown_table_has_a_line_per_system(pairs):
@@ -828,6 +895,53 @@ def test_table_refuses_what_it_cannot_do(pairs, option, value):
         table(store=pairs.path, **{option: value})
 
 
+@pytest.fixture
+def folders(store, tmp_path):
+    """A run on each of two folders of one name, and one on digits."""
+    (tmp_path / "a/photos").mkdir(parents=True)
+    (tmp_path / "b/photos").mkdir(parents=True)
+    for seed, folder in enumerate(("a/photos", "b/photos")):
+        data = DataRequest(source=str(tmp_path / folder))
+        add(store, "torch", seed, data=data, fingerprint=str(seed) * 64)
+        rename(store, seed, "photos")
+    add(store, "torch", 2)
+    return store
+
+
+def rename(store, seed, name):
+    """The data set's name as a run of a folder has it, sealed again."""
+    (run,) = [run for run in store.runs() if run.record["seed"] == seed]
+    (run.path / results.RECORD).unlink()
+    about = {key: value for key, value in run.record.items() if key != "sha256"}
+    about["data"] |= {"name": name}
+    files = {"logits": results.LOGITS, "weights": results.WEIGHTS}
+    store.write(about, **{k: (run.path / f).read_bytes() for k, f in files.items()})
+
+
+@pytest.mark.parametrize(
+    ("asked", "seeds", "said"),
+    [
+        ("photos", [0, 1], ""),
+        ("{}/a/photos", [0], ""),
+        ("{}/b/../b/photos/", [1], ""),
+        ("/elsewhere/photos", [0, 1], "no run says /elsewhere/photos: shown are those"),
+        ("digits", [2], ""),
+    ],
+)
+def test_table_finds_runs_by_the_name_of_their_data_or_its_path(
+    folders, tmp_path, capsys, asked, seeds, said
+):
+    rows = table(store=folders.path, data=asked.format(tmp_path))["systems"]
+    assert sorted(seed for row in rows for seed in row["seeds"]) == seeds
+    assert capsys.readouterr().err.startswith(said)
+    assert said or not capsys.readouterr().err
+
+
+def test_table_finds_no_run_on_a_folder_that_is_none_of_theirs(folders, tmp_path):
+    with pytest.raises(Refused, match=r"it has data digits, photos"):
+        table(store=folders.path, data=tmp_path / "c")
+
+
 # --- the other schemas ------------------------------------------------------------
 
 
@@ -848,8 +962,11 @@ def test_the_parity_schema_accepts_what_design_says():
 def test_the_speed_schema_accepts_what_design_says():
     track = {"ours": 558.0, "bare": 560.0, "naive": 277.0, "ours_over_bare": 0.996}
     track |= {"ours_over_naive": 2.01, "share_of_peak": None}
+    track |= {"ranges": {}, "peak_flops": {}, "steps": 20}
     tracks = {"torch": track, "tensorflow": track}
-    system = {"system": "rosetta-cnn", "what": "train", "tracks": tracks}
+    system = {"system": "rosetta-cnn", "what": "train", "tracks": tracks, "bars": []}
+    system |= {"device": "cpu", "threads": 2, "rounds": 10}
+    system |= {"precision": "float32", "batch": 50, "data": "pictures"}
     jsonschema.validate({"systems": [system]}, schema("speed"))
 
 

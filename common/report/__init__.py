@@ -5,7 +5,7 @@ from typing import Any
 
 from common.report import comparison, findings, mistakes, new_class, speed, store
 from common.report.contrasted import contrast, contrasted
-from common.report.findings import UNLIKE
+from common.report.form import Unlike, of_this_version
 from common.report.ledger import ledger
 from common.report.recalls import recalls, recalls_table
 from common.report.summary import summarise
@@ -15,8 +15,9 @@ __all__ = [
     "COMPARED",
     "FORMATS",
     "KINDS",
-    "UNLIKE",
+    "Unlike",
     "contrasted",
+    "of_this_version",
     "recalls",
     "shown",
     "summarise",

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from common.report import figures
-from common.report.headings import about, published_cell, published_line, setting
+from common.report.headings import (
+    about,
+    apart,
+    published_cell,
+    published_line,
+    published_of,
+    setting,
+)
 from common.report.table import Column, Table, code, columns
 
 MEASURED = (
@@ -16,8 +23,11 @@ MEASURED = (
 LEGEND = (
     "n: runs of each track, each with its own seed. Accuracies are means over the "
     "runs, on all test images. Difference: the first track minus the other. Published "
-    "figures stand with the data set they were published for."
+    "figures stand with the data set they were published for; in brackets where it is "
+    "not the row's."
 )
+# What of a row's setting stands in the cells of an overview anyway.
+SHOWN = ("epochs", "overrides", "note")
 Row = Mapping[str, Any]
 
 
@@ -26,18 +36,18 @@ Row = Mapping[str, Any]
 
 def detailed(summary: Mapping[str, Any]) -> list[Table]:
     """Every row of a summary: tracks, tests and the verdict beneath."""
-    found = [_system(row) for row in summary["systems"]]
+    rows = summary["systems"]
+    found = [_system(row, own) for row, own in zip(rows, apart(rows), strict=True)]
     return [*found, Table(about=(MEASURED,))] if found else []
 
 
-def _system(row: Row) -> Table:
-    published = row["published"] or {}
+def _system(row: Row, own: str) -> Table:
     figured = (
         *("runs", "accuracy %", "95 % interval", "images/s"),
         *("peak memory", "first step", "published"),
     )
     return Table(
-        title=f"{row['system']} on {row['data']}",
+        title=f"{row['system']} on {row['data']}{_more(own)}",
         about=(setting(row), about(row)),
         columns=columns(["track"], figured),
         rows=tuple(
@@ -49,12 +59,16 @@ def _system(row: Row) -> Table:
                 figures.rate(found["images_per_second"]),
                 figures.megabytes(found["peak_memory"]),
                 figures.seconds(found["first_step"]),
-                figures.percent(published.get(track)),
+                published_of(row, track),
             )
             for track, found in row["tracks"].items()
         ),
         notes=tuple(_tests(row)),
     )
+
+
+def _more(own: str) -> str:
+    return f" ({own})" if own else ""
 
 
 def _runs(track: Mapping[str, Any]) -> int:
@@ -128,6 +142,7 @@ def overview(summary: Mapping[str, Any]) -> list[Table]:
 
 def _section(kind: tuple[Any, ...], rows: Sequence[Row]) -> Table:
     mode, precision, tracks = kind
+    told = list(zip(rows, apart(rows, shown=SHOWN), strict=True))
     first, *others = tracks
     named = [
         *("System", "Data", "Epochs", "n"),
@@ -139,15 +154,14 @@ def _section(kind: tuple[Any, ...], rows: Sequence[Row]) -> Table:
     return Table(
         title=f"Mode {mode}, precision {precision}",
         columns=tuple(Column(name) for name in named),
-        rows=tuple(tuple(_cells(row)) for row in rows),
-        notes=tuple(line for row in rows for line in _said(row)),
+        rows=tuple(tuple(_cells(row, own)) for row, own in told),
+        notes=tuple(line for row, own in told for line in _said(row, own)),
     )
 
 
-def _cells(row: Row) -> Iterator[str]:
-    changes = "".join(f", {override}" for override in row["overrides"])
+def _cells(row: Row, own: str) -> Iterator[str]:
     note = f" ({row['note']})" if row["note"] else ""
-    yield f"{row['system']}{changes}"
+    yield ", ".join([row["system"], *row["overrides"], *([own] if own else [])])
     yield f"{row['data']}{note}; {row['n_test']:,} test images"
     yield str(row["epochs"])
     yield " / ".join(str(_runs(track)) for track in row["tracks"].values())
@@ -165,10 +179,11 @@ def _with(interval: Mapping[str, Any], mean: str, span: str) -> str:
     return figures.NONE if interval["mean"] is None else f"{mean} [{span}]"
 
 
-def _said(row: Row) -> Iterator[str]:
+def _said(row: Row, own: str) -> Iterator[str]:
     """The row's sentences, its setting and the command that made it."""
     sentences = [pair["sentence"] for pair in row["comparisons"]] or [row["sentence"]]
-    text = f"{row['system']} on {row['data']}: {'. '.join(sentences)}. "
+    named = f"{row['system']} on {row['data']}{_more(own)}"
+    text = f"{named}: {'. '.join(sentences)}. "
     text += f"({setting(row)}; {about(row)}"
     if row["published"]:
         text += f"; published: {row['published']['source']}"

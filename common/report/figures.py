@@ -86,8 +86,10 @@ def seconds(time: float | None) -> str:
     return NONE if time is None else f"{time:.2f} s"
 
 
-def count(n: int, noun: str) -> str:
-    """Say "1 seed", "10,000 test images"."""
+def count(n: int | str, noun: str) -> str:
+    """Say "1 seed", "10,000 test images"; "1 / 2 threads" of two groups of runs."""
+    if isinstance(n, str):
+        return f"{n} {noun}s"
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 

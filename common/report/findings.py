@@ -9,7 +9,8 @@ from typing import Any
 from common.data.dataset import Found as Met
 from common.data.dataset import few
 from common.report.figures import NONE, count, disk, listed, percent, percent_range
-from common.report.table import Table, columns
+from common.report.form import Unlike, of_this_version
+from common.report.table import Column, Table, columns
 
 Found = Mapping[str, Any]
 
@@ -198,9 +199,11 @@ def catalogue(result: Found) -> list[Table]:
 
 def _entry(row: Found) -> Table:
     (_, name), *rest = row.items()
-    width = max(len(key) for key, _ in rest)
-    lines = (f"  {key:<{width}}  {_value(value)}" for key, value in rest)
-    return Table(title=name, about=tuple(lines))
+    return Table(
+        title=name,
+        columns=columns(["", ""]),
+        rows=tuple((f"  {key}", _value(value)) for key, value in rest),
+    )
 
 
 def catalogue_page(result: Found) -> list[Table]:
@@ -233,7 +236,10 @@ def kept(result: Found) -> list[Table]:
     return [
         Table(
             title="Findings",
-            columns=columns(["kind", "what", "written", "outcome", "command"]),
+            columns=(
+                *columns(["kind", "what", "written", "outcome"]),
+                Column("command", whole=True),
+            ),
             rows=tuple(
                 (
                     *(row["kind"], row["subject"], row["written"]),
@@ -244,10 +250,6 @@ def kept(result: Found) -> list[Table]:
             notes=(f"and {left:,} older",) if left else (),
         )
     ]
-
-
-# What reading a result raises that another version of a command wrote otherwise.
-UNLIKE = (KeyError, TypeError, ValueError, AttributeError)
 
 
 # --- in a line ----------------------------------------------------------------------
@@ -261,8 +263,9 @@ def outcome(kind: str, result: Found) -> str:
     """
     said = OUTCOMES.get(kind)
     try:
-        return said(result) if said else ""
-    except UNLIKE:
+        with of_this_version(kind, result):
+            return said(result) if said else ""
+    except Unlike:
         return "of another form: --format json has it"
 
 

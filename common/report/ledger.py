@@ -255,7 +255,7 @@ def _sentence(one: Row, row: Row) -> str:
 
 
 def _sum(row: Row) -> Table:
-    native = row["native"]
+    native = row.get("native", {})
     told = " and ".join(
         f"{track} {figures.percent(v)} %" for track, v in native.items()
     )

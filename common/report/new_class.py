@@ -234,7 +234,8 @@ def _pc(share: float) -> str:
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """The report of `twintrack new-class`."""
     name = result["name"]
-    before = [f"  {t:<12}{_before(found)}" for t, found in result["before"].items()]
+    left = max(map(len, result["before"]))
+    before = [f"  {t:<{left}}  {_before(f)}" for t, f in result["before"].items()]
     found = [
         Table(
             title=f"{name} added to {result['data']}: {result['about']}",
@@ -261,13 +262,15 @@ def _row(result: Mapping[str, Any]) -> Iterator[str]:
     if result["final"] is None:
         return
     remedy = result["final"]["remedy"]
-    row = next(row for row in result["remedies"] if row["remedy"] == remedy)
-    for track, found in row["tracks"].items():
+    rows = (row for row in result["remedies"] if row["remedy"] == remedy)
+    for track, found in next(rows, {"tracks": {}})["tracks"].items():
         yield f"with {remedy}, {track} calls the photos {_ranked(found['called'])}"
 
 
-def _ranked(called: Mapping[str, int]) -> str:
+def _ranked(called: Mapping[str, int] | None) -> str:
     """The labels that are used, the most frequent first."""
+    if not called:
+        return NONE
     ranked = sorted(called.items(), key=lambda item: -item[1])
     return ", ".join(f"{label} {n}" for label, n in ranked if n)
 

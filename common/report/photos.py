@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.report.figures import count, listed
+from common.report.figures import NONE, count, listed
+from common.report.table import Column, Table, columns, rendered
 from common.stats import wilson
 from common.strangeness import HEADLINE, SCORES, percentile, probabilities, scores
 
 NAMES = {"max_probability": "max prob.", "entropy": "entropy", "energy": "energy"}
-WIDTH = 34  # columns of one track
-LEFT = 12  # of the headings before them
 
 Logits = NDArray[np.floating]
 Among = Mapping[str, NDArray[np.float64]]  # score -> its values for the test pictures
@@ -118,15 +117,26 @@ class Labelled:
 
 
 def closing(summary: Mapping[str, Any]) -> str:
-    """The summary of labelled photos, in lines."""
+    """The summary of labelled photos, as text."""
     classes = listed(list(summary["classes"]))
-    lines = [f"{count(summary['photos'], 'photo')} in folders named {classes}:"]
-    for track, found in summary["tracks"].items():
-        line = f"  {track:<12}{_share(found['photos'])} right"
-        if found["test"]:
-            line += f"; {_share(found['test'])} of its test pictures of these classes"
-        lines.append(line)
-    return "\n".join(lines)
+    table = Table(
+        title=f"{count(summary['photos'], 'photo')} in folders named {classes}:",
+        columns=columns(["track", "right", "of its test pictures of these classes"]),
+        rows=tuple(
+            (
+                track,
+                _share(found["photos"]),
+                _share(found["test"]) if found["test"] else NONE,
+            )
+            for track, found in summary["tracks"].items()
+        ),
+    )
+    return _close(table)
+
+
+def _close(table: Table) -> str:
+    """A table as text without empty lines: there is one for every photo."""
+    return "\n".join(filter(None, rendered([table], "text").split("\n")))
 
 
 def _share(interval: Mapping[str, float]) -> str:
@@ -143,25 +153,27 @@ def text(photo: Mapping[str, Any], *, scores: bool = False) -> str:
             prints them, in place of percents.
     """
     about = [f"{photo['width']} x {photo['height']}", *photo["notes"]]
-    lines = [f"{photo['file']}  ({', '.join(about)})"]
-    tracks = photo["tracks"]
-    lines.append(" " * LEFT + "".join(f"{name:<{WIDTH}}" for name in tracks))
-    answers = list(tracks.values())
-    for k in range(len(answers[0]["top"])):
-        cells = (_label(found["top"][k], scores) for found in answers)
-        lines.append(f"{k + 1:>{LEFT - 2}}  " + "".join(cells))
-    for name in SCORES:
-        cells = (_score(name, found) for found in answers)
-        lines.append(f"{NAMES[name]:>{LEFT - 2}}  " + "".join(cells))
-    lines.append(" " * LEFT + _agreement(photo))
-    return "\n".join(line.rstrip() for line in lines)
+    answers = list(photo["tracks"].values())
+    table = Table(
+        title=f"{photo['file']}  ({', '.join(about)})",
+        columns=(Column("", whole=True), *columns(list(photo["tracks"]))),
+        rows=(
+            *(
+                (str(k + 1), *(_label(found["top"][k], scores) for found in answers))
+                for k in range(len(answers[0]["top"]))
+            ),
+            *(
+                (NAMES[name], *(_score(name, found) for found in answers))
+                for name in SCORES
+            ),
+        ),
+        notes=(_agreement(photo),),
+    )
+    return _close(table)
 
 
 def _label(row: Mapping[str, Any], scores: bool) -> str:
-    name = row["label"][: WIDTH - 12]
-    form = ".5f" if scores else ".1%"
-    cell = f"{name} {row['probability']:{form}}"
-    return f"{cell:<{WIDTH}}"
+    return f"{row['label']} {row['probability']:{'.5f' if scores else '.1%'}}"
 
 
 def _score(name: str, found: Mapping[str, Any]) -> str:
@@ -169,7 +181,7 @@ def _score(name: str, found: Mapping[str, Any]) -> str:
     cell = f"{value:.3f}" if name == "max_probability" else f"{value:.2f}"
     if found["percentiles"]:
         cell += f", stranger than {found['percentiles'][name]:.0f} %"
-    return f"{cell:<{WIDTH}}"
+    return cell
 
 
 def _agreement(photo: Mapping[str, Any]) -> str:
@@ -178,7 +190,8 @@ def _agreement(photo: Mapping[str, Any]) -> str:
     if photo["agree"] is None:
         said = f"{next(iter(firsts))} says {next(iter(firsts.values()))}"
     elif photo["agree"]:
-        said = f"both say {next(iter(firsts.values()))}"
+        all_of_them = "both" if len(firsts) == 2 else "all"
+        said = f"{all_of_them} say {next(iter(firsts.values()))}"
     else:
         said = "they disagree: " + ", ".join(f"{n} {v}" for n, v in firsts.items())
     if photo["largest_difference"] is not None:

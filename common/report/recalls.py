@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from common import stats
+from common.report.figures import NONE
 from common.report.summary import Finished
 from common.report.table import Table, columns
 
@@ -39,15 +40,18 @@ def recalls(runs: Iterable[Finished | None], classes: Sequence[str]) -> Recalls:
 
 def recalls_table(found: Recalls) -> Table:
     """The same as a table."""
+    names = dict.fromkeys(name for track in found.values() for name in track)
     return Table(
         columns=columns(["found, % (95 % interval)"], list(found)),
         rows=tuple(
-            (name, *(_share(found[track][name]) for track in found))
-            for name in next(iter(found.values()), {})
+            (name, *(_share(track.get(name)) for track in found.values()))
+            for name in names
         ),
     )
 
 
-def _share(interval: Mapping[str, float]) -> str:
+def _share(interval: Mapping[str, float] | None) -> str:
+    if interval is None:
+        return NONE
     percents = {key: 100 * value for key, value in interval.items()}
     return "{mean:.1f} ({low:.1f} to {high:.1f})".format(**percents)

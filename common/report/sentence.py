@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from common.report.figures import (
@@ -14,6 +14,8 @@ from common.report.figures import (
     points_range,
 )
 from common.stats import LOOKS, Advice, Comparison, Interval
+
+ROUNDING = 1e-12  # a mean of shares that is smaller is 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,19 @@ def _not_compared(standings: Mapping[str, Standing]) -> str:
             f"run {listed(absent)} as well"
         )
     if lost:
-        return f"every {' and every '.join(lost)} run diverged, nothing to compare"
+        return (
+            f"every {' and every '.join(lost)} run diverged, so there is nothing to "
+            "compare"
+        )
+    run = [{*s.finished, *s.diverged} for s in standings.values()]
+    both = set.intersection(*run)
     return (
         "no seed has a finished run in both tracks, so there are no pairs to compare; "
-        "run the same seeds in both"
+        + (
+            "take a recipe that does not diverge"
+            if both
+            else "run the same seeds in both"
+        )
     )
 
 
@@ -104,10 +115,8 @@ def _too_few(found: Comparison) -> str:
             f"a difference; run {more} more in each track"
         )
     sampling = " from the sampling of the test images alone" if least == 1 else ""
-    same = "are right on the same images: they " if found.identical else ""
     return (
-        f"{why}. On {_images(found)} the tracks {same}differ by "
-        f"{points(_mean(found))} points ({_minus(found)}; 95 % interval "
+        f"{why}. On {_images(found)} {_gap(found)}; 95 % interval "
         f"{_range(found.difference)}{sampling})"
     )
 
@@ -122,23 +131,26 @@ def _diverging(found: Comparison) -> str:
     if found.difference is None:
         return said
     return (
-        f"{said}, which differ by {points(_mean(found))} points ({_minus(found)}; 95 % "
-        f"interval {_range(found.difference)}, {_over(found)})"
+        f"{said}. In those {_gap(found)}; 95 % interval {_range(found.difference)}), "
+        f"{_over(found)}"
     )
 
 
 def _identical(found: Comparison, margin: float) -> str:
     same = (
-        f"{_names(found)} are right on exactly the same of {_images(found)} in each of "
-        f"{found.seeds[0]} seeds, so the difference is 0"
+        f"{_names(found)} get the very same of {_images(found)} right in each of "
+        f"{found.seeds[0]} seeds, so they do not differ on these"
     )
     if found.verdict == "equivalent":
         return (
             f"{same} (90 % interval {_range(found.within)}), inside the margin of "
             f"{margin_points(margin)} points (TOST {_tost(found)}){_adjusted(found)}"
         )
+    ends = (found.within.low, found.within.high) if found.within else (-1.0, 1.0)
+    inside = max(map(abs, ends)) < margin  # what is undecided may be so for others
+    beside = "; margin" if inside else ", not inside the margin of"
     return (
-        f"{same} (90 % interval {_range(found.within)}, not inside the margin of "
+        f"{same} (90 % interval {_range(found.within)}{beside} "
         f"{margin_points(margin)} points){_adjusted(found)}"
     )
 
@@ -146,22 +158,37 @@ def _identical(found: Comparison, margin: float) -> str:
 def _within(found: Comparison, margin: float) -> str:
     if found.verdict == "undecided":
         return (
-            f"the tracks differ by {points(_mean(found))} points "
-            f"({_minus(found)}; 95 % interval {_range(found.difference)}; margin "
+            f"{_gap(found)}; 95 % interval {_range(found.difference)}; margin "
             f"{margin_points(margin)} points), {_over(found)}"
         )
     inside = (
-        f"the tracks differ by {points(_mean(found))} points ({_minus(found)}; "
-        f"90 % interval {_range(found.within)}, the one of two one-sided tests), "
-        f"inside the margin of {margin_points(margin)} points (TOST {_tost(found)}), "
-        f"{_over(found)}"
+        f"{_gap(found)}; 90 % interval {_range(found.within)}, the one of two "
+        f"one-sided tests), inside the margin of {margin_points(margin)} points (TOST "
+        f"{_tost(found)}), {_over(found)}"
     )
     if found.difference and (found.difference.low > 0 or found.difference.high < 0):
         return (
-            f"{inside}; the 95 % interval, {_range(found.difference)}, excludes 0, but "
-            "so small a difference is none"
+            f"{inside}; the 95 % interval, {_range(found.difference)}, excludes 0, so "
+            "there is a difference, but one too small to matter"
         )
     return inside
+
+
+def _gap(found: Comparison) -> str:
+    """How far the tracks are apart, with a bracket that stays open for intervals."""
+    mean = _mean(found)
+    size = points(abs(mean))
+    if found.identical:
+        said = "the tracks get the very same images right"
+    elif abs(mean) < ROUNDING:
+        said = "the tracks get equally many images right"
+        said += ", though not always the same ones" if found.paired else ""
+    elif size == points(0):
+        said = "the tracks differ by less than 0.01 points"
+    else:
+        said = f"the tracks differ by {size} points"
+    above = "" if size != points(0) and mean > 0 else f": {points(mean)}"
+    return f"{said} ({_minus(found)}{above}"
 
 
 def _different(found: Comparison) -> str:
@@ -213,8 +240,8 @@ def _would_decide(found: Comparison, advice: Advice) -> str:
             f"{count(advice.examples, 'test image')}{_spread(found)}"
         )
     return (
-        f"{stays}, no feasible number of seeds or test images would decide: it is too "
-        f"close to the margin{_spread(found)}"
+        f"{stays}, no feasible number of seeds or test images would decide: for runs "
+        f"that scatter so much it is too close to the margin{_spread(found)}"
     )
 
 
@@ -225,15 +252,17 @@ def _spread(found: Comparison) -> str:
         return ""
     if advice.most == advice.least:
         return ""
+    if not advice.seeds:
+        return f" (but {found.look} seeds tell little: {advice.least} may do)"
     upwards = f"to {advice.most}" if advice.most else "upwards"
     return f" (as far as {found.look} seeds can tell: {advice.least} {upwards})"
 
 
 def _left_out(found: Comparison | None, standings: Mapping[str, Standing]) -> str:
     said = [
-        f"{track} diverged{'' if step is None else f' at step {step}'} in seed {seed}"
+        f"{track} diverged {listed(_where(standing.diverged))}"
         for track, standing in standings.items()
-        for seed, step in standing.diverged.items()
+        if standing.diverged
     ]
     if not found:
         return f". {_capital(', '.join(said))}" if said else ""
@@ -243,13 +272,33 @@ def _left_out(found: Comparison | None, standings: Mapping[str, Standing]) -> st
     return "".join(f". {_capital(part)}" for part in parts)
 
 
+def _where(diverged: Mapping[int, int | None]) -> list[str]:
+    """At which steps, each with its seeds."""
+    steps: dict[int | None, list[int]] = {}
+    for seed, step in diverged.items():
+        steps.setdefault(step, []).append(seed)
+    return [
+        f"{'' if step is None else f'at step {step} '}in {_seeds(seeds)}"
+        for step, seeds in steps.items()
+    ]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Say "seed 3", "seeds 0, 1 and 5", "seeds 0 to 7"."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {listed([str(seed) for seed in seeds])}"
+
+
 def _unmatched(standings: Mapping[str, Standing]) -> list[str]:
     seeds = {track: set(standing.finished) for track, standing in standings.items()}
     common = set.intersection(*seeds.values())
     alone = [
-        f"{track} seed {seed}"
+        f"{track} {_seeds(sorted(own - common))}"
         for track, own in seeds.items()
-        for seed in sorted(own - common)
+        if own - common
     ]
     if not alone:
         return []

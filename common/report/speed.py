@@ -37,7 +37,7 @@ def _training(row: Row) -> Table:
             cells = (_cell(track, name, form) for track in tracks.values())
             found.append((text, *cells))
     for dtype in next(iter(tracks.values()))["peak_flops"]:
-        peaks = (f"{t['peak_flops'][dtype] / 1e9:,.0f}" for t in tracks.values())
+        peaks = (_peak(track["peak_flops"].get(dtype)) for track in tracks.values())
         found.append((f"peak, {dtype}, GFLOP/s", *peaks))
     found.append(("updates per round", *(str(t["steps"]) for t in tracks.values())))
     return _table(
@@ -47,6 +47,10 @@ def _training(row: Row) -> Table:
         row,
         found,
     )
+
+
+def _peak(flops: float | None) -> str:
+    return NONE if flops is None else f"{flops / 1e9:,.0f}"
 
 
 def _answers(row: Row) -> Table:
@@ -105,5 +109,8 @@ def _table(title: str, first: str, row: Row, found: list[tuple[str, ...]]) -> Ta
 def _cell(track: Row, name: str, form: str) -> str:
     if track[name] is None:
         return NONE
-    low, high = (form.format(track["ranges"][name][end]) for end in ("low", "high"))
+    ends = track["ranges"].get(name)
+    if not ends:
+        return form.format(track[name])
+    low, high = (form.format(ends[end]) for end in ("low", "high"))
     return f"{form.format(track[name])} ({low} to {high})"

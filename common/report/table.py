@@ -10,15 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-WIDTH = 100  # columns of a terminal, unless a table needs more
-# Rich's way to say: a line of dashes under the headings, in any encoding.
-LINES = "    \n    \n -- \n    \n    \n    \n    \n    \n"
+from common.errors import Refused
+
 # Controls, orders of direction, halves of signs, ends of lines; and those of them that
 # a table can have: a new line, and what joins letters and parts of a sign.
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -37,10 +35,17 @@ LATEX = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its heading, and whether its cells stand on the right, as figures."""
+    """A column.
+
+    Attributes:
+        name: Its heading.
+        figures: Whether its cells stand on the right.
+        whole: Whether its cells are copied, as commands are: they are never folded.
+    """
 
     name: str
     figures: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,15 @@ def columns(words: Sequence[str], figures: Sequence[str] = ()) -> tuple[Column, 
 
 
 def rendered(tables: Iterable[Table], format: str) -> str:
-    """Tables as text in one of FORMATS, one after the other."""
+    """Tables as text in one of FORMATS, one after the other.
+
+    Raises:
+        Refused: There is no such format.
+    """
+    if format not in FORMATS:
+        raise Refused(
+            f"--format must be one of {', '.join(FORMATS)}, got {format}; choose one"
+        )
     found = list(tables)
     if format == CSV:
         return comma_separated(found)
@@ -109,49 +122,27 @@ def _steers(sign: str) -> bool:
 
 def text(table: Table) -> str:
     """For a terminal, a pipe or a log file: no colours, nothing cut off."""
-    parts = _wrapped([*_filled(table.title), *table.about])
+    from common.report import layout
+
+    most, said = layout.width(), layout.encodable
+    above, below = (
+        layout.prose(map(said, lines), most)
+        for lines in ([*_filled(table.title), *table.about], table.notes)
+    )
     if table.columns:
-        parts += ["", _grid(table), ""] if parts else [_grid(table), ""]
-    return "\n".join([*parts, *_wrapped(table.notes)])
-
-
-def _wrapped(lines: Iterable[str]) -> list[str]:
-    """Lines of at most WIDTH columns, each keeping its indentation."""
-    found: list[str] = []
-    for line in lines:
-        inside = " " * (len(line) - len(line.lstrip()))
-        found += textwrap.wrap(
-            line,
-            WIDTH,
-            subsequent_indent=inside,
-            break_on_hyphens=False,
-            break_long_words=False,  # an address or a path is copied as a whole
-        ) or [""]
-    return found
+        heads, *rows = (
+            [said(cell) for cell in row]
+            for row in ([column.name for column in table.columns], *table.rows)
+        )
+        shapes = [layout.Shape(c.figures, c.whole) for c in table.columns]
+        shown = layout.grid(heads, rows, shapes, most)
+        space = [""] if above and any(heads) else []
+        above += [*space, shown, ""]
+    return "\n".join([*above, *below])
 
 
 def _filled(line: str) -> list[str]:
     return [line] if line else []
-
-
-def _grid(table: Table) -> str:
-    from rich.box import Box
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    grid = Grid(box=Box(LINES, ascii=True), pad_edge=False, show_edge=False)
-    for column in table.columns:
-        justify: str = "right" if column.figures else "left"
-        grid.add_column(Text(column.name), justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in table.rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    page = io.StringIO()
-    console = Console(file=page, width=10_000, highlight=False, color_system=None)
-    console.width = max(WIDTH, Measurement.get(console, console.options, grid).maximum)
-    console.print(grid)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
 def markdown(table: Table) -> str:

@@ -312,16 +312,18 @@ def of_findings(findings: Sequence[Finding]) -> list[tuple[Finding, list[Told], 
     """Each finding with its figures, or why it cannot be shown."""
     shown: list[tuple[Finding, list[Told], str]] = []
     for finding in findings:
+        if finding.kind not in (*report.COMPARED, *report.KINDS):
+            shown.append((finding, [], f"there are no tables of a {finding.kind}"))
+            continue
         try:
-            tables = tuple(report.tables(finding.kind, finding.result))
-        except report.UNLIKE:
-            shown.append((finding, [], "of another version's form; repeat its command"))
-            continue
-        except ValueError as error:
-            shown.append((finding, [], str(error)))
-            continue
-        drawn = list(_drawn(finding))
-        shown.append((finding, [*drawn, Told(title="", tables=tables)], ""))
+            with report.of_this_version(finding.kind, finding.result):
+                tables = tuple(report.tables(finding.kind, finding.result))
+                told = [*_drawn(finding), Told(title="", tables=tables)]
+        except report.Unlike as where:
+            why = f"of another version's form ({where}); repeat its command"
+            shown.append((finding, [], why))
+        else:
+            shown.append((finding, told, ""))
     return shown
 
 
