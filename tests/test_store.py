@@ -96,7 +96,7 @@ def test_a_list_counts_every_byte_by_its_kind(store, capsys):
     (row,) = found["systems"]
     assert row["tracks"] == {"tensorflow": [0, 1], "torch": [0, 1]}
     assert found["findings"] == {"parity": 1}
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert "4 finished runs, 1 finding" in shown
     assert "torch: 0, 1" in shown
 
