@@ -27,7 +27,7 @@ COMMANDS = {
     "official": ("benchmarks.official:official", "Compare the libraries' own nets."),
     "table": ("benchmarks.table:table", "Show the results of a store again."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
-    "data": ("benchmarks.data:app", "List, prepare, import, verify and remove data sets."),
+    "data": ("benchmarks.data:app", "List, import, prepare, remove data sets."),
 }
 
 
