@@ -33,7 +33,7 @@ COMMANDS = {
     "store": ("benchmarks.store:app", "List, merge, prune and export a store."),
     "show": ("benchmarks.show:show", "Show a run: curves, confusions, mistakes."),
     "list": ("benchmarks.catalogue:catalogue", "List the systems, or the faults."),
-    "data": ("benchmarks.data:app", "List, prepare and verify data sets."),
+    "data": ("benchmarks.data:app", "List, import, prepare, remove data sets."),
 }
 
 

@@ -279,6 +279,21 @@ def test_a_picture_of_another_kind_is_named(tmp_path):
     assert "three 8-bit colours" in refusal("cifar10", folder)
 
 
+def test_damaged_pictures_are_named(tmp_path):
+    files, rng = files_of("pngs"), np.random.default_rng(0)
+    folder, victim = laid(files, tmp_path), next(iter(files))
+    for _ in range(20):
+        (folder / victim).write_bytes(damaged(files[victim], rng))
+        try:
+            taken("pngs", folder)
+        except Refused as found:
+            said = str(found)
+    assert f"{victim} is none" in said or "must have the published pixels" in said
+    (folder / victim).unlink()
+    os.mkfifo(folder / victim)
+    assert "no plain file" in refusal("cifar10", folder)
+
+
 # --- hostile ------------------------------------------------------------------------
 
 
@@ -405,7 +420,7 @@ def test_damage_is_refused_in_one_line_or_makes_no_difference(
 ):
     """No traceback, no second of waiting, and never other pictures."""
     plain, pack = form.partition(" in a ")[0], PACKED[form]
-    files, rng, path = files_of(plain), np.random.default_rng(3), tmp_path
+    files, rng, path = files_of(plain), np.random.default_rng(13), tmp_path
     if pack:
         path = pack(files, tmp_path / "a.tar.zip")
         files = {path.name: path.read_bytes()}

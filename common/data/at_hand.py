@@ -9,6 +9,7 @@ have downloaded, in the same order.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,14 @@ from common.data.carriers import (
 )
 from common.data.folder import scan
 from common.data.layout import TEST, TRAIN
-from common.data.packed import File, archived, content_of, files_below, is_archive
+from common.data.packed import (
+    File,
+    archived,
+    content_of,
+    files_below,
+    is_archive,
+    one_line,
+)
 from common.errors import Refused
 
 # MD5 of the unpacked files that were published, to say which one is another.
@@ -277,14 +285,14 @@ def _pixels(path: Path, name: str) -> NDArray[np.uint8]:
     shape = SHAPES[name]
     found: NDArray[np.uint8]
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content_of(path))) as image:
             size, kind = image.size, image.mode
             fits = size == (shape[1], shape[0]) and kind == ("L", "RGB")[shape[2] == 3]
             found = np.asarray(image) if fits else np.empty(0, np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged bytes drive Pillow to anything
         raise Refused(
-            f"every file of {name} must be a picture, {path} is none ({error}); get "
-            "it again"
+            f"every file of {name} must be a picture, {path} is none "
+            f"({one_line(error)}); get it again"
         ) from error
     if not fits:
         colours = "three 8-bit colours" if shape[2] == 3 else "8-bit grey"

@@ -37,6 +37,7 @@ IDX = (
 IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.(gz|bz2|xz))?")
 BATCHES = (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch")
 BATCH_NAME = re.compile(r"(data_batch_[1-5]|test_batch)(\.bin)?")
+LABEL = 255  # the largest that is taken from a record
 STEPS = 150_000  # of a pickle's machine; a batch takes 50,000
 RECORD_NAME = re.compile(
     r"(mnist|cifar10)-(train|test)\.tfrecord-(\d{5})-of-(\d{5})(\.gz)?"
@@ -473,17 +474,18 @@ def _bytes(content: bytes, at: int, size: int) -> bytes:
 
 def _example(record: bytes) -> tuple[bytes, int]:
     """The image and the label of a tf.train.Example."""
-    features = _fields(_fields(record)[1][0]).get(1, [])
-    found = {}
-    for feature in features:
-        named = _fields(feature)
-        found[named[1][0]] = _fields(named[2][0])
     try:
+        features = _fields(_fields(record)[1][0])[1]
+        named = [_fields(feature) for feature in features]
+        found = {one[1][0]: _fields(one[2][0]) for one in named}
         image = _fields(found[b"image"][1][0])[1][0]
         label = _fields(found[b"label"][3][0])[1][0]
     except (KeyError, TypeError) as error:
         raise ValueError("a record has no image or no label") from error
-    return image, label if isinstance(label, int) else _varint(label, 0)[0]
+    number = label if isinstance(label, int) else _varint(label, 0)[0]
+    if number > LABEL:
+        raise ValueError(f"a record has the label {number}")
+    return image, number
 
 
 def _fields(message: Any) -> dict[int, list[Any]]:
@@ -526,7 +528,7 @@ def _picture(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
             if image.size != (shape[1], shape[0]):  # before it takes any memory
                 raise ValueError(f"a picture has {image.size} pixels")
             found = np.asarray(image)
-    except (SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged bytes drive Pillow to anything
         raise ValueError(one_line(error)) from error
     if found.dtype != np.uint8 or found.size != prod(shape):
         raise ValueError(f"a picture has {found.shape} of {found.dtype}")
