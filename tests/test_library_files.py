@@ -22,7 +22,8 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from common import library_files, model_file
+from benchmarks.engine.chosen import from_file
+from common import codec, library_files, model_file
 from common.errors import Refused
 from common.inception import InceptionSpec, units
 from common.library_files import forms, names
@@ -30,8 +31,9 @@ from common.library_files.names import from_torch, located, torch_key
 from common.library_files.recognise import kind_of
 from common.library_files.stored import Stored
 from common.model_file import About
+from common.results import Store
 from common.spec import MLPSpec
-from common.weights import draw
+from common.weights import draw, write
 
 ROOT = Path(__file__).parent.parent
 CLASSES = 7
@@ -537,6 +539,7 @@ def test_another_networks_file_as_weights_is_not_sent_to_the_import(tmp_path):
     said = refusal(path, model_file.load)
     assert "it has no Conv2d_1a_3x3.conv.weight; it has conv1.weight" in said
     assert "import it" not in said
+    assert "must say what network it is of" in said
 
 
 def test_our_own_file_is_not_imported_again(tmp_path):
@@ -677,6 +680,24 @@ def test_no_byte_of_our_own_file_is_trusted(tmp_path):
         path.write_bytes(content)
         refusal(path, model_file.load)
         refusal(path)
+
+
+@pytest.mark.parametrize("key", ["spec", "classes", "facts"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "null", "[1, 2]", '"ab"', "{", '{"is": 5}', "[" * 100_000]
+)
+def test_a_header_of_our_own_with_odd_values_is_refused(key, text, tmp_path):
+    path = tmp_path / "own.safetensors"
+    spec = MLPSpec(image=(4, 4, 1), classes=2, hidden=(4,))
+    header = {"spec": codec.dumps(spec), "classes": '["a", "b"]', "facts": "{}"}
+    write(path, draw(spec.weights, 0), header | {key: text})
+    said = refusal(path, lambda path: from_file(path, Store(tmp_path), *ASKED))
+    assert (
+        said or (key, text) == ("classes", '"ab"') or (key, text[:1]) == ("facts", "{")
+    )
+
+
+ASKED = (None, None, ["torch"])
 
 
 @pytest.mark.parametrize(
