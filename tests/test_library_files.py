@@ -27,9 +27,11 @@ from common import codec, library_files, model_file
 from common.errors import Refused
 from common.inception import InceptionSpec, units
 from common.library_files import forms, names
-from common.library_files.names import from_torch, located, torch_key
+from common.library_files.keras_names import graph_order
+from common.library_files.names import located
 from common.library_files.recognise import kind_of
 from common.library_files.stored import Stored
+from common.library_files.torch_names import TORCH_NORM, from_torch, torch_key
 from common.model_file import About
 from common.results import Store
 from common.spec import MLPSpec
@@ -46,9 +48,7 @@ def hollow(monkeypatch):
 
 
 def spec_of(classes=CLASSES, *, aux=False):
-    return InceptionSpec(
-        image=(299, 299, 3), classes=classes, aux=aux, norm=names.TORCH_NORM
-    )
+    return InceptionSpec(image=(299, 299, 3), classes=classes, aux=aux, norm=TORCH_NORM)
 
 
 def shapes(spec, *, head=True):
@@ -241,6 +241,17 @@ def test_a_dict_around_the_state_dict_is_opened(key, zipped, hollow, tmp_path):
     )
 
 
+def test_what_is_no_tensor_in_a_state_dict_is_said(hollow, tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"model": state() | {"version": 2}, "epoch": 1}, path)
+    assert located(path).said == (
+        "taken from key 'model'; also there: epoch",
+        "also there: version",
+    )
+    torch.save(state() | {"epoch": 1, "args": Own()}, path)
+    assert located(path).said == ("also there: epoch, args",)
+
+
 def test_of_several_state_dicts_the_usual_one_is_taken_and_said(hollow, tmp_path):
     path = tmp_path / "a.pth"
     torch.save({"state_dict_ema": state(), "state_dict": state()}, path)
@@ -403,7 +414,7 @@ def keras_arrays(*, numbered, top=True, gamma=False):
     spec = InceptionSpec(image=(299, 299, 3), classes=CLASSES)
     rows = {name: record.shape for name, record in spec.weights.items()}
     leaves = ("gamma", "beta", "moving_mean", "moving_variance")[not gamma :]
-    order = names.graph_order(spec) if numbered else units(spec)
+    order = graph_order(spec) if numbered else units(spec)
     found = {}
     for i, unit in enumerate(order):
         number = f"_{i}" if i else ""
@@ -467,8 +478,12 @@ def test_each_of_kerass_forms_is_found(form, gamma, hollow, tmp_path):
     found = located(path)
     assert (found.spec.classes, found.spec.norm.scale) == (CLASSES, gamma)
     assert found.rows.keys() == found.spec.weights.keys()
-    beside = {"whole": "optimizer_weights", "zip": "optimizer"}.get(form)
-    assert found.said == ((f"also there: {beside}",) if beside else ())
+    said = {
+        "whole": ("also there: optimizer_weights",),
+        "zip": ("also there: optimizer",),
+        "nameless": ("its one dense layer, which has no name, is taken for the last",),
+    }
+    assert found.said == said.get(form, ())
 
 
 @pytest.mark.parametrize("numbered", [True, False])
