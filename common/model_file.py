@@ -86,7 +86,10 @@ def foreign(path: Path) -> Refused:
     try:
         library = located(path).library
     except Refused as refusal:
-        return refusal
+        return Refused(
+            f"a weights file must say what network it is of, {path} does not, and "
+            f"Inception v3's alone can be imported: {refusal}"
+        )
     name = path.name
     for suffix in (".weights.h5", *path.suffixes[-1:]):
         name = name.removesuffix(suffix)
@@ -105,14 +108,21 @@ def said(path: Path, weights: Weights, header: dict[str, str]) -> tuple[Any, Abo
     Raises:
         Refused: Header and weights do not fit each other.
     """
-    spec = codec.loads(header["spec"])
+    try:
+        spec = codec.loads(header["spec"])
+    except Refused as refusal:
+        raise Refused(f"{path}: {refusal}") from refusal
     try:
         check_names({n: r.shape for n, r in spec.weights.items()}, weights)
         classes = tuple(json.loads(header.get("classes", "[]")))
         facts = json.loads(header.get("facts", "{}"))
         if classes and len(classes) != spec.classes:
             raise ValueError(f"{len(classes)} names for {spec.classes} classes")
-    except (ValueError, TypeError, AttributeError) as error:
+        if not all(isinstance(name, str) for name in classes):
+            raise ValueError("a class has a name that is no text")
+        if not isinstance(facts, dict):
+            raise ValueError(f"its facts are a {type(facts).__name__}")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(f"{path} is damaged or of another network: {error}") from error
     about = About(
         classes=classes,

@@ -14,7 +14,7 @@ from common.errors import Refused
 from common.evaluate import Predict
 from common.inception import InceptionSpec
 from common.library_files.forms import checked, form_of, remarks
-from common.library_files.names import COUNT, TORCH_NORM, torch_key
+from common.library_files.torch_names import COUNT, TORCH_NORM, torch_key
 from common.weights import Weights
 from pt_track.native import PLACES
 

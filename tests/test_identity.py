@@ -133,7 +133,7 @@ HARMLESS = {
         ("tf_track/speed.py", "perf_counter()", "perf_counter() + 0.0"),
     ],
     "a reader of native files": [
-        ("common/library_files/names.py", "SHOWN = 8", "SHOWN = 9"),
+        ("common/library_files/found.py", "SHOWN = 8", "SHOWN = 9"),
         ("common/library_files/recognise.py", "START = 4096", "START = 4097"),
         ("pt_track/official.py", "", "\nMORE = 1\n"),
         ("tf_track/official.py", "", "\nMORE = 1\n"),

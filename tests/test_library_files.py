@@ -22,16 +22,20 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from common import library_files, model_file
+from benchmarks.engine.chosen import from_file
+from common import codec, library_files, model_file
 from common.errors import Refused
 from common.inception import InceptionSpec, units
 from common.library_files import forms, names
-from common.library_files.names import from_torch, located, torch_key
+from common.library_files.keras_names import graph_order
+from common.library_files.names import located
 from common.library_files.recognise import kind_of
 from common.library_files.stored import Stored
+from common.library_files.torch_names import TORCH_NORM, from_torch, torch_key
 from common.model_file import About
+from common.results import Store
 from common.spec import MLPSpec
-from common.weights import draw
+from common.weights import draw, write
 
 ROOT = Path(__file__).parent.parent
 CLASSES = 7
@@ -44,9 +48,7 @@ def hollow(monkeypatch):
 
 
 def spec_of(classes=CLASSES, *, aux=False):
-    return InceptionSpec(
-        image=(299, 299, 3), classes=classes, aux=aux, norm=names.TORCH_NORM
-    )
+    return InceptionSpec(image=(299, 299, 3), classes=classes, aux=aux, norm=TORCH_NORM)
 
 
 def shapes(spec, *, head=True):
@@ -239,6 +241,17 @@ def test_a_dict_around_the_state_dict_is_opened(key, zipped, hollow, tmp_path):
     )
 
 
+def test_what_is_no_tensor_in_a_state_dict_is_said(hollow, tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"model": state() | {"version": 2}, "epoch": 1}, path)
+    assert located(path).said == (
+        "taken from key 'model'; also there: epoch",
+        "also there: version",
+    )
+    torch.save(state() | {"epoch": 1, "args": Own()}, path)
+    assert located(path).said == ("also there: epoch, args",)
+
+
 def test_of_several_state_dicts_the_usual_one_is_taken_and_said(hollow, tmp_path):
     path = tmp_path / "a.pth"
     torch.save({"state_dict_ema": state(), "state_dict": state()}, path)
@@ -401,7 +414,7 @@ def keras_arrays(*, numbered, top=True, gamma=False):
     spec = InceptionSpec(image=(299, 299, 3), classes=CLASSES)
     rows = {name: record.shape for name, record in spec.weights.items()}
     leaves = ("gamma", "beta", "moving_mean", "moving_variance")[not gamma :]
-    order = names.graph_order(spec) if numbered else units(spec)
+    order = graph_order(spec) if numbered else units(spec)
     found = {}
     for i, unit in enumerate(order):
         number = f"_{i}" if i else ""
@@ -465,8 +478,12 @@ def test_each_of_kerass_forms_is_found(form, gamma, hollow, tmp_path):
     found = located(path)
     assert (found.spec.classes, found.spec.norm.scale) == (CLASSES, gamma)
     assert found.rows.keys() == found.spec.weights.keys()
-    beside = {"whole": "optimizer_weights", "zip": "optimizer"}.get(form)
-    assert found.said == ((f"also there: {beside}",) if beside else ())
+    said = {
+        "whole": ("also there: optimizer_weights",),
+        "zip": ("also there: optimizer",),
+        "nameless": ("its one dense layer, which has no name, is taken for the last",),
+    }
+    assert found.said == said.get(form, ())
 
 
 @pytest.mark.parametrize("numbered", [True, False])
@@ -537,6 +554,7 @@ def test_another_networks_file_as_weights_is_not_sent_to_the_import(tmp_path):
     said = refusal(path, model_file.load)
     assert "it has no Conv2d_1a_3x3.conv.weight; it has conv1.weight" in said
     assert "import it" not in said
+    assert "must say what network it is of" in said
 
 
 def test_our_own_file_is_not_imported_again(tmp_path):
@@ -677,6 +695,24 @@ def test_no_byte_of_our_own_file_is_trusted(tmp_path):
         path.write_bytes(content)
         refusal(path, model_file.load)
         refusal(path)
+
+
+@pytest.mark.parametrize("key", ["spec", "classes", "facts"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "null", "[1, 2]", '"ab"', "{", '{"is": 5}', "[" * 100_000]
+)
+def test_a_header_of_our_own_with_odd_values_is_refused(key, text, tmp_path):
+    path = tmp_path / "own.safetensors"
+    spec = MLPSpec(image=(4, 4, 1), classes=2, hidden=(4,))
+    header = {"spec": codec.dumps(spec), "classes": '["a", "b"]', "facts": "{}"}
+    write(path, draw(spec.weights, 0), header | {key: text})
+    said = refusal(path, lambda path: from_file(path, Store(tmp_path), *ASKED))
+    assert (
+        said or (key, text) == ("classes", '"ab"') or (key, text[:1]) == ("facts", "{")
+    )
+
+
+ASKED = (None, None, ["torch"])
 
 
 @pytest.mark.parametrize(

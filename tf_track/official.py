@@ -15,7 +15,8 @@ from common.errors import Refused
 from common.evaluate import Predict
 from common.inception import InceptionSpec, folded, units
 from common.library_files.forms import checked, form_of, remarks
-from common.library_files.names import DENSE, HEAD, KINDS, LEAVES, located
+from common.library_files.keras_names import DENSE, HEAD, KINDS, LEAVES
+from common.library_files.names import located
 from common.weights import Weights
 from tf_track.native import PLACES
 
