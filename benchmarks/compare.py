@@ -101,6 +101,7 @@ def compare(
     setting = Setting(
         request=request, pictures=opened(request), mode=mode, machine=computer
     )
+    outcome.say_many(len(chosen_systems(systems, system)) * seeds * len(names))
     jobs = [
         setting.job(resolved, track=track, seed=seed)
         for resolved in [

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Unpack
 
 from benchmarks import options, outcome
+from benchmarks.engine import machine
 from benchmarks.engine.call import call
 from benchmarks.measures.official_networks import compared, far, photos, subject
 from benchmarks.request import check_positive, path_of
@@ -49,6 +50,7 @@ def official(
     """
     out = options.filled(options.Told, rest)
     check_positive(size=size, threads=threads)
+    machine.check_threads(threads)
     outcome.check_told(out)
     with tempfile.TemporaryDirectory(prefix="twintrack-") as name:
         folder = Path(name)

@@ -129,7 +129,7 @@ SkipBad = Annotated[
 Threads = Annotated[
     int | None,
     option(
-        int | None, "Threads per run; all cores unless a step is too small to share."
+        int | None, "Threads per run; 1 for small steps, else all cores, at most 4."
     ),
 ]
 Set = Annotated[

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.engine import machine
+from benchmarks.engine.progress import amount, duration
 from benchmarks.engine.progress import screen as fitting_screen
 from benchmarks.engine.runner import Outcome, RunsFailed, run_jobs
 from benchmarks.options import Runs, Told
@@ -15,8 +17,11 @@ from common.command_line import typed
 from common.errors import Refused
 from common.job import Job, versions
 from common.results import Run, Store
+from common.spec import macs
 
 Result = dict[str, Any]
+MANY = 10_000  # runs; fewer are listed before anybody wonders
+LISTING = 3e-4  # seconds to list a run and to look for it in the store
 
 
 def check_told(out: Told) -> None:
@@ -46,6 +51,17 @@ def check_runs(runs: Runs) -> None:
     )
 
 
+def say_many(n: int) -> None:
+    """Say that so many runs are asked for, where to list them takes its time."""
+    if n >= MANY:
+        listed = duration(n * LISTING)
+        print(
+            f"{amount(n, 'run')} are asked for; to list them takes about {listed}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def carried_out(jobs: Sequence[Job], runs: Runs, store: Store) -> list[Outcome]:
     """What became of every job; those that failed are named.
 
@@ -54,6 +70,9 @@ def carried_out(jobs: Sequence[Job], runs: Runs, store: Store) -> list[Outcome]:
         KeyboardInterrupt: The user had enough; what is finished is kept.
     """
     screen = fitting_screen(sys.stderr)
+    if runs["threads"] is None:
+        for line in unasked_threads(jobs):
+            screen.say(line)
     try:
         outcomes = run_jobs(
             jobs,
@@ -69,6 +88,18 @@ def carried_out(jobs: Sequence[Job], runs: Runs, store: Store) -> list[Outcome]:
         if not outcome.run:
             screen.say(f"{outcome.job.name} failed: {outcome.failure}")
     return outcomes
+
+
+def unasked_threads(jobs: Sequence[Job]) -> Iterator[str]:
+    """What is to be said of the threads of jobs where nobody chose them."""
+    if line := machine.about_threads(job.threads for job in jobs):
+        yield line
+    for name, job in {job.system: job for job in jobs if job.modules}.items():
+        if macs(job.records()[0]) is None:
+            yield (
+                f"threads: {job.threads} for {name}, as its spec has no `macs` to tell "
+                "how large a step is; --threads N says how many"
+            )
 
 
 def check_finished(outcomes: Sequence[Outcome]) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Unpack
 
 from benchmarks import options, outcome
+from benchmarks.engine import machine
 from benchmarks.engine.call import new_log, result
 from benchmarks.engine.process import Child
 from benchmarks.measures.ladder import STAGES, Climb
@@ -77,6 +78,7 @@ def parity(
     """
     out = options.filled(options.Told, rest)
     check_positive(steps=steps, threads=threads)
+    machine.check_threads(threads)
     outcome.check_told(out)
     pair = pair_of(tracks)
     names = _names([*several(systems), *several(system)], fault)

@@ -20,7 +20,7 @@ from common.data import DataRequest, Dataset, open_data
 from common.data.canonical import PUBLIC
 from common.data.sources import is_prepared
 from common.errors import Refused
-from common.job import Job
+from common.job import Job, switches_of
 from common.spec import Spec
 from common.systems import BUILDERS, Resolved, check_fits, check_repeats, resolve
 from common.track import check_track
@@ -68,6 +68,7 @@ class Setting:
             recipe=codec.dumps(resolved.recipe),
             start=str(self.start[0].resolve()) if self.start else None,
             start_digest=self.start[1] if self.start else None,
+            switches=switches_of(track, mode=self.mode, device=self.machine.device),
             command=typed(),
         )
 

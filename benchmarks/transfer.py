@@ -231,7 +231,7 @@ def transfer(
         runs["precision"],
         mode="aligned",
         tracks=names,
-        threads=runs["threads"] or machine.available_cores(),
+        threads=runs["threads"] or machine.shared_threads(),
     )
     request = DataRequest(
         source=str(data),

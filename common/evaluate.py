@@ -31,6 +31,9 @@ class Judge(Protocol):
         """
 
 
+# Told how many pictures were judged, and of how many.
+Counted = Callable[[int, int], None]
+
 # Pictures given to a network at once: so many, fewer of large ones (Inception v3 holds
 # 16 MB for each of 299 px), but never so few that a core waits.
 MOST, FEWEST = 500, 32
@@ -69,6 +72,22 @@ def predict_all(
             for i in starts
         ]
     )
+
+
+def counted(predict: Predict | Judge, total: int, told: Counted) -> Judge:
+    """`predict`, which also tells how many of `total` pictures it has judged."""
+    done = 0
+
+    def judged(images: NDArray[np.uint8], *repeat: int) -> NDArray[np.floating]:
+        nonlocal done
+        if not done:
+            told(0, total)
+        logits = predict(images, *repeat)
+        done += len(images)
+        told(done, total)
+        return logits
+
+    return judged
 
 
 def seen(predict: Judge, views: Sequence[View]) -> Judge:

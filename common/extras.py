@@ -189,6 +189,26 @@ class Defaults(Protocol):
         """What a name of `common.ledger.PROBES` stands for, found by doing it."""
 
 
+class Probe(Protocol):
+    """A look at what a network really computes in, whatever it was asked for.
+
+    It is in the module `probe` of the track's package, which no run's numbers use.
+    """
+
+    def arithmetic(
+        self, model: Model, images: NDArray[np.uint8]
+    ) -> dict[str, list[str]]:
+        """Types of "products" (of values by weights) and of all "values".
+
+        Args:
+            model: From `Track.build`; its numbers and its mode's are left as they are.
+            images: (n, h, w, c).
+
+        Returns:
+            Names as NumPy and `ml_dtypes` spell them: "float32", "bfloat16".
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extra:
     """How an extra is spoken of, and where it is.
@@ -211,6 +231,7 @@ EXTRAS: dict[type, Extra] = {
     Datasets: Extra(use="downloading public data"),
     Yardsticks: Extra(use="speed", module="speed"),
     Defaults: Extra(use="the ledger", module="defaults"),
+    Probe: Extra(use="a look at what a network computes in", module="probe"),
 }
 P = TypeVar("P")
 

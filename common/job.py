@@ -2,11 +2,12 @@
 
 A run's identity is what decides its numbers: spec and recipe (as JSON, without the
 fields that are as they first were), the data's fingerprint, mode, track, seed,
-precision, device and threads (which change bits), the versions of the packages that its
-code uses, and the code that this system's model, recipe and mode really use in this
-track (`common.closure`) or in the user's own modules (`common.own_code`).  Whatever
-else changes, a new system, a yardstick, another family's file, a new field with a
-default, the words of an error, leaves the run valid.
+precision, device and threads (which change bits), the variables of the environment that
+change arithmetic where some are set (`common.variables`), the versions of the packages
+that its code uses, and the code that this system's model, recipe and mode really use in
+this track (`common.closure`) or in the user's own modules (`common.own_code`).
+Whatever else changes, a new system, a yardstick, another family's file, a new field
+with a default, the words of an error, leaves the run valid.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +30,7 @@ from common.own_code import closure_digest, used_by
 from common.source import Target
 from common.systems import find
 from common.track import module_of
+from common.variables import switches
 
 ID_DIGITS = 16  # of the hash: 64 bits, so no two of a billion runs collide
 
@@ -77,6 +79,8 @@ class Job:
         start: File of weights to start from, their last layer replaced; none for
             the spec's own draw.
         start_digest: Of those weights, as `common.weights.digest` gives it.
+        switches: Variables of the environment that change its arithmetic,
+            "NAME=value"; usually none.
         command: The command line that asked for it, as it was typed.
     """
 
@@ -99,6 +103,7 @@ class Job:
     recipe: str
     start: str | None = None
     start_digest: str | None = None
+    switches: tuple[str, ...] = ()
     command: str = ""
 
     @property
@@ -115,24 +120,7 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """All that its numbers depend on, and nothing else."""
-        spec, recipe = self.records()
-        used = self.closure()
-        return {
-            "system": self.system,
-            "system_code": [closure_digest(module) for module in self.modules],
-            "spec": codec.dumps(spec, brief=True),
-            "recipe": codec.dumps(recipe, brief=True),
-            "data": self.fingerprint,
-            "start": self.start_digest,
-            "mode": self.mode,
-            "track": self.track,
-            "seed": self.seed,
-            "precision": self.precision,
-            "device": self.device,
-            "threads": self.threads,
-            "versions": installed(used.frameworks),
-            "code": used.digests(),
-        }
+        return _but_seed(replace(self, seed=0, command="")) | {"seed": self.seed}
 
     def records(self) -> tuple[Any, Any]:
         """Spec and recipe.
@@ -178,6 +166,28 @@ class Job:
         data = DataRequest.from_dict(values.pop("data"))
         tuples = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         return cls(**values | tuples, data=data)
+
+
+@lru_cache(maxsize=64)
+def _but_seed(job: Job) -> dict[str, Any]:
+    """The identity of runs that differ in their seed alone: there may be many."""
+    spec, recipe = job.records()
+    used = job.closure()
+    return {
+        "system": job.system,
+        "system_code": [closure_digest(module) for module in job.modules],
+        "spec": codec.dumps(spec, brief=True),
+        "recipe": codec.dumps(recipe, brief=True),
+        "data": job.fingerprint,
+        "start": job.start_digest,
+        "mode": job.mode,
+        "track": job.track,
+        "precision": job.precision,
+        "device": job.device,
+        "threads": job.threads,
+        "versions": installed(used.frameworks),
+        "code": used.digests(),
+    } | ({"switches": list(job.switches)} if job.switches else {})
 
 
 @cache
@@ -229,6 +239,20 @@ def _code_of(
 def versions(track: str) -> dict[str, str]:
     """Versions of NumPy and of a track's framework, without importing either."""
     return installed(code_of(track, ENTRIES["aligned"], ()).frameworks)
+
+
+@cache
+def _frameworks(track: str, mode: str) -> frozenset[str]:
+    return frozenset(code_of(track, ENTRIES[mode], ()).frameworks)
+
+
+def switches_of(track: str, *, mode: str, device: str) -> tuple[str, ...]:
+    """What is set here that changes the arithmetic of a track's runs: "NAME=value".
+
+    Raises:
+        Refused: A value cannot be kept in a record.
+    """
+    return switches(_frameworks(track, mode), device)
 
 
 def installed(frameworks: Iterable[str]) -> dict[str, str]:

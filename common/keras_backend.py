@@ -1,15 +1,17 @@
 """Keras on the framework that a track needs, whatever the user's own settings say.
 
 Keras takes its framework once, when it is first imported, from KERAS_BACKEND or else
-from ~/.keras/keras.json.  Nothing here imports it.
+from keras.json in KERAS_HOME, else in ~/.keras.  Nothing here imports it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from common.errors import Refused
@@ -19,6 +21,12 @@ VARIABLE = "KERAS_BACKEND"
 NEEDED_BY = {
     "tensorflow": ("tensorflow", "TensorFlow"),
     "torch": ("keras_torch", "PyTorch"),
+}
+# What Keras takes of keras.json, and refuses with a traceback where it is otherwise.
+# (All of it is set anew by `settle`, so it decides nothing; it must only be readable.)
+TAKEN = {
+    "floatx": ("float16", "float32", "float64"),
+    "image_data_format": ("channels_last", "channels_first"),
 }
 
 
@@ -30,10 +38,12 @@ def keras_on(backend: str) -> Iterator[None]:
     another track.
 
     Raises:
-        Refused: The environment names another framework, or Keras is on one already.
+        Refused: The environment names another framework, Keras is on one already, or
+            Keras cannot read its own file of settings.
     """
     check_environment(backend)
     check_process(backend)
+    check_file()
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = backend
     try:
@@ -62,9 +72,56 @@ def check_process(backend: str) -> None:
     keras: Any = sys.modules.get("keras")
     if keras is not None and keras.config.backend() != backend:
         track, framework = NEEDED_BY[backend]
+        there = keras.config.backend()
+        blamed = settings_file()
+        named = (_settings() or {}).get("backend") == there
+        said = f", which {blamed} names" if named and not _set() else ""
+        cure = f"take that out of {blamed}, or use" if said else "use"
         raise Refused(
-            f"the {track} track needs Keras on {framework}, found Keras on "
-            f"{keras.config.backend()} in this process; use a process of its own"
+            f"the {track} track needs Keras on {framework}, found Keras on {there} in "
+            f"this process{said}; {cure} a process of its own"
+        )
+
+
+def _set() -> bool:
+    return bool(os.environ.get(VARIABLE))
+
+
+def settings_file() -> Path:
+    """Where Keras looks for its settings."""
+    home = os.environ.get("KERAS_HOME")
+    if home is None:
+        own = Path("~").expanduser()
+        home = str((own if os.access(own, os.W_OK) else Path("/tmp")) / ".keras")
+    return Path(home).expanduser() / "keras.json"
+
+
+def _settings() -> Any:
+    """What that file says; none where Keras itself takes no notice of it."""
+    try:
+        return json.loads(settings_file().read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def check_file() -> None:
+    """Refuse a keras.json that Keras ends with a traceback about."""
+    found = _settings()
+    if found is None:
+        return
+    wrong = [] if isinstance(found, dict) else [f"is {type(found).__name__}"]
+    if not wrong:
+        wrong = [
+            f"has {key} {found[key]!r}"
+            for key, known in TAKEN.items()
+            if key in found and found[key] not in known
+        ]
+        if not isinstance(found.get("epsilon", 1e-7), float):
+            wrong.append(f"has epsilon {found['epsilon']!r}")
+    if wrong:
+        raise Refused(
+            f"Keras's own settings must be ones that it reads, {settings_file()} "
+            f"{' and '.join(wrong)}; mend or delete it, no track needs it"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data import Dataset, Part
-from common.evaluate import Predict, at_once, evaluate
+from common.evaluate import Counted, Predict, at_once, counted, evaluate
 from common.plan import Chunk, Plan, ahead
 from common.recipe import Recipe
 from common.spec import Spec
@@ -54,6 +54,7 @@ class Clock:
         """Start the clock of a run of `steps` updates."""
         self.losses = np.full(steps, np.nan)
         self.step = 0
+        self.epoch, self.began = 1, 0  # the epoch, and updates before it
         self.epochs: list[EpochScores] = []
         self.images = 0
         self.seconds = 0.0
@@ -61,6 +62,10 @@ class Clock:
         self.recipe = recipe
         self.on_progress = on_progress
         self.born = self.lap = self.told = monotonic()
+
+    def begin(self, epoch: int) -> None:
+        """An epoch (from 1) begins here."""
+        self.epoch, self.began = epoch, self.step
 
     def start_lap(self) -> None:
         """From here on time counts as training."""
@@ -77,17 +82,31 @@ class Clock:
         else:
             self.first_step = now - self.born
         self.lap = now
-        if self.on_progress and now - self.told >= REPORT_EVERY:
-            self.told = now
-            self.on_progress(self.progress())
+        self.report()
 
-    def progress(self) -> Progress:
-        """Where the run stands."""
-        steps = len(self.losses)
-        per_epoch = max(1, -(-steps // self.recipe.epochs))
-        epoch = min(self.recipe.epochs, (self.step - 1) // per_epoch + 1)
-        loss = float(self.losses[self.step - 1])
-        return Progress(epoch, self.recipe.epochs, self.step, steps, loss, self.rate())
+    def report(self, judged: int = 0, to_judge: int = 0) -> None:
+        """Tell where the run stands, unless that was told a moment ago.
+
+        That it evaluates now is told at once: what was said of its speed is over.
+        """
+        now, turns = monotonic(), to_judge > 0 and not judged
+        if self.on_progress and (turns or now - self.told >= REPORT_EVERY):
+            self.told = now
+            self.on_progress(self.progress(judged, to_judge))
+
+    def progress(self, judged: int = 0, to_judge: int = 0) -> Progress:
+        """Where the run stands; its loss is the mean of the epoch so far."""
+        loss = float(self.losses[self.began : self.step].mean())
+        return Progress(
+            self.epoch,
+            self.recipe.epochs,
+            self.step,
+            len(self.losses),
+            loss,
+            self.rate(),
+            judged,
+            to_judge,
+        )
 
     def rate(self) -> float:
         """Training pictures per second, the first step left out."""
@@ -165,12 +184,15 @@ def epochs(
         best = {n: a for n, a in state.arrays.items() if n.startswith(BEST)}
     for epoch in range(state.epoch if state else 0, recipe.epochs):
         before, first = clock.seconds, clock.step
+        clock.begin(epoch + 1)
         train_epoch(epoch, clock)
         if clock.diverged_at():
             return clock.history()
         seconds = clock.seconds - before
         mean = float(clock.losses[first : clock.step].mean())
-        scores = _scores(trainer, predict, data, epoch, mean, seconds, batch_size)
+        scores = _scores(
+            trainer, predict, data, epoch, mean, seconds, batch_size, clock.report
+        )
         clock.epochs.append(scores)
         if recipe.keep == "best" and _best_yet(clock.epochs):
             best = {BEST + n: a for n, a in trainer.arrays().items() if _is_weight(n)}
@@ -232,12 +254,14 @@ def _scores(
     train_loss: float,
     seconds: float,
     batch_size: int | None,
+    report: Counted,
 ) -> EpochScores:
     part = data.valid if len(data.valid) else data.test
     if not len(part):
         return EpochScores(epoch + 1, train_loss, None, None, seconds)
     with trainer.averaged():
-        scores = evaluate(predict, part, batch_size=batch_size)
+        told = counted(predict, len(part), report)
+        scores = evaluate(told, part, batch_size=batch_size)
     loss = scores.loss if np.isfinite(scores.loss) else None
     return EpochScores(epoch + 1, train_loss, scores.accuracy, loss, seconds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +50,34 @@ def resolve(
         return precision
     native = gpu_has_bf16 if device == "gpu" else cpu_has_bf16()
     return "bfloat16" if native else "float32"
+
+
+def check_computed(
+    precision: str, found: Mapping[str, Collection[str]], *, who: str, cure: str
+) -> None:
+    """Refuse a network that does not compute in the precision of its label.
+
+    What counts is the type of its products, of all values where it has none.  One that
+    computes in bfloat16 may have parts that stay in float32.
+
+    Args:
+        precision: "float32", "bfloat16" or "float64".
+        found: As `common.extras.Probe` tells it.
+        who: The network, and where.
+        cure: What to do about the network.
+    """
+    kinds = set(found["products"]) or set(found["values"])
+    allowed = {precision, "float32"} if precision == "bfloat16" else {precision}
+    others = kinds - allowed if found["products"] else set[str]()
+    if not kinds or (precision in kinds and not others):
+        return
+    told = " and ".join(sorted(kinds))
+    known = sorted(kinds & {*PRECISIONS} - {precision}, key=PRECISIONS.index)
+    use = f" or use --precision {known[0]}" if len(known) == len(kinds) == 1 else ""
+    raise Refused(
+        f"a network must compute in the precision that its runs are labelled with, "
+        f"{who} was asked for {precision} and computes in {told}; {cure}{use}"
+    )
 
 
 @cache

@@ -23,6 +23,7 @@ from typing import Any
 from common import __version__
 from common.errors import Damaged
 from common.files import readable, seal, write_atomic
+from common.variables import recorded
 
 SCHEMA = 1
 FOLDER = "findings"
@@ -56,7 +57,7 @@ class Finding:
 
 
 def environment(versions: Mapping[str, str]) -> dict[str, Any]:
-    """Machine and versions; `versions`: of the frameworks that were used."""
+    """Machine, versions (of the frameworks that were used), variables that are set."""
     return {
         "twintrack": __version__,
         "python": platform.python_version(),
@@ -64,6 +65,7 @@ def environment(versions: Mapping[str, str]) -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "versions": dict(versions),
+        "variables": recorded(),
     }
 
 

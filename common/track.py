@@ -56,7 +56,18 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is, about once a second.  Epochs and steps count from 1."""
+    """How far a run is, about once a second.  Epochs and steps count from 1.
+
+    Attributes:
+        epoch: The current one.
+        epochs: Of the run.
+        step: Updates made.
+        steps: Of the run.
+        loss: Mean over the updates of this epoch.
+        images_per_second: Of training.
+        judged: Pictures that were evaluated after this epoch.
+        to_judge: Pictures that are; 0 while it trains.
+    """
 
     epoch: int
     epochs: int
@@ -64,6 +75,8 @@ class Progress:
     steps: int
     loss: float
     images_per_second: float
+    judged: int = 0
+    to_judge: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,9 +20,13 @@ from common.recipe import Recipe
 from common.spec import Spec, macs
 from common.track import DEFAULT, load_track
 
-# Floating-point operations of an update below which one thread is as fast as two, and
-# float32 as bfloat16.
-SHARED_STEP = 1e8
+# Floating-point operations of an update below which float32 is as fast as bfloat16, and
+# those below which it is not shared among threads: two threads of a step of some
+# milliseconds wait for each other as soon as anybody else has a core.
+SMALL_STEP, SHARED_STEP = 1e8, 1e9
+# Threads of larger steps where nobody says how many.  They are part of a run's
+# identity, so most machines must agree: those with fewer cores have fewer, and say so.
+MOST_UNASKED = 4
 DEVICES = ("auto", "cpu", "gpu")
 CGROUP = Path("/sys/fs/cgroup")  # where a container's memory is limited, on Linux
 
@@ -31,14 +35,16 @@ CGROUP = Path("/sys/fs/cgroup")  # where a container's memory is limited, on Lin
 class Machine:
     """What computes: resolved precision and device, and threads.
 
-    `threads` is none where each run is to have what fits it, as `threads_for` says;
-    `small` is the precision of runs whose steps are small, where nobody chose one.
+    `threads` is none where each run is to have what fits it, as `threads_for` says.
+    Where nobody chose a precision, `small` is that of runs whose steps are small and
+    `own` that of networks that a user wrote: who knows what those compute in.
     """
 
     precision: str
     device: str
     threads: int | None = None
     small: str | None = None
+    own: str | None = None
 
     def threads_of(self, spec: Spec, recipe: Recipe) -> int:
         """Threads of a run."""
@@ -46,6 +52,8 @@ class Machine:
 
     def precision_of(self, spec: Spec, recipe: Recipe) -> str:
         """Precision of a run."""
+        if self.own and not is_ours(spec):
+            return self.own
         return self.small if self.small and is_small(spec, recipe) else self.precision
 
 
@@ -84,8 +92,9 @@ def settle(
     """What computes the runs of `tracks`, resolved.
 
     Raises:
-        Refused: As in `resolve` and `common.precision.resolve`.
+        Refused: As in `resolve`, `common.precision.resolve` and `check_threads`.
     """
+    check_threads(threads)
     place = resolve(device, tracks)
     bf16 = place == "gpu" and gpu_has_bf16(tracks)
     dtype = precisions.resolve(precision, mode=mode, device=place, gpu_has_bf16=bf16)
@@ -100,10 +109,9 @@ def settle(
             f"in {known}, got {dtype}; choose one of these or another track"
         )
     # A small step gains nothing from bfloat16, and its rounding parts the two tracks.
-    small = (
-        "float32" if (precision, dtype, place) == ("auto", "bfloat16", "cpu") else None
-    )
-    return Machine(precision=dtype, device=place, threads=threads, small=small)
+    own = "float32" if (precision, dtype) == ("auto", "bfloat16") else None
+    small = own if place == "cpu" else None
+    return Machine(precision=dtype, device=place, threads=threads, small=small, own=own)
 
 
 def _driver() -> bool:
@@ -112,27 +120,79 @@ def _driver() -> bool:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use, a container's share minded."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    return min(found, _share() or found)
+
+
+def _share() -> int | None:
+    """Cores that a container may keep busy, rounded up; none if it has no limit."""
+    with suppress(OSError, ValueError):  # "max" is no limit
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        return max(1, -(-int(quota) // int(period)))
+    return None
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse more threads than there are cores: they would only wait for each other."""
+    cores = available_cores()
+    if threads is not None and threads > cores:
+        raise Refused(
+            f"--threads must be at most the number of cores that may be used here, "
+            f"{cores}, got {threads}; use {cores} or fewer"
+        )
+
+
+def shared_threads() -> int:
+    """Threads of work that is large enough to share, where nobody says how many."""
+    return min(available_cores(), MOST_UNASKED)
 
 
 def threads_for(spec: Spec, recipe: Recipe) -> int:
-    """Threads of a run: all cores, but one where a step is too small to share.
+    """Threads of a run: one where a step is too small to share, or of unknown size.
 
     Two threads of a step of a millisecond mostly wait for each other, and for any
-    other process that has a core: measured 20 times slower on a busy machine.
+    other process that has a core: measured 50 times slower on a busy machine.
     """
-    return 1 if is_small(spec, recipe) else available_cores()
+    operations = step_of(spec, recipe)
+    return shared_threads() if operations and operations >= SHARED_STEP else 1
+
+
+def about_threads(threads: Iterable[int]) -> str:
+    """What is to be said of numbers of threads that nobody asked for; "" if nothing.
+
+    One thread is one anywhere; what depends on the machine parts its runs from others'.
+    """
+    most, cores = max(threads, default=1), available_cores()
+    if most == 1:
+        return ""
+    here, others = f"all {cores} cores here", f"more takes up to {MOST_UNASKED}"
+    if cores >= MOST_UNASKED:
+        here, others = f"of {cores} cores here", "fewer takes fewer"
+    return (
+        f"threads: {most} for large steps, {here} (a machine with {others}, and other "
+        "threads make other runs); --threads N says how many"
+    )
+
+
+def step_of(spec: Spec, recipe: Recipe) -> int | None:
+    """Floating-point operations of an update, or none where they are not known."""
+    per_picture = macs(spec)
+    return 6 * per_picture * recipe.batch if per_picture else None
 
 
 def is_small(spec: Spec, recipe: Recipe) -> bool:
-    """Whether an update takes less than `SHARED_STEP` operations."""
-    per_picture = macs(spec)
-    if not per_picture:
-        return False
-    return 6 * per_picture * recipe.batch < SHARED_STEP
+    """Whether an update is known to take less than `SMALL_STEP` operations."""
+    operations = step_of(spec, recipe)
+    return operations is not None and operations < SMALL_STEP
+
+
+def is_ours(spec: Spec) -> bool:
+    """Whether a network is one of ours, and no user's own."""
+    return type(spec).__module__.startswith("common.")
 
 
 def sees_gpu(track: str) -> bool:

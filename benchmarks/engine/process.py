@@ -26,7 +26,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -34,7 +34,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from common import files
+from common import files, variables
 from common.errors import DONE, OURS, WRONG, Refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +62,18 @@ class Child:
         threads: Of its framework.
         device: "cpu" or "gpu".
         log: Where all goes that it says beside events; written from its end on.
+        switches: What changes its arithmetic; as `environment` takes it.
     """
 
     def __init__(
-        self, task: str, values: Values, *, threads: int, device: str, log: Path
+        self,
+        task: str,
+        values: Values,
+        *,
+        threads: int,
+        device: str,
+        log: Path,
+        switches: Sequence[str] | None = None,
     ) -> None:
         self.task = task
         self.log = log
@@ -74,11 +82,12 @@ class Child:
         self.over = False  # whether all its events were taken
         self.ending: Event = {}  # its "result" or "refused"
         self._rest = bytearray()
+        _tell_remarks(threads)
         with log.open("ab") as said:
             self.process = started(
                 [sys.executable, "-P", "-m", __name__, task, str(os.getpid())],
                 stderr=said,
-                env=environment(threads=threads, device=device),
+                env=environment(threads=threads, device=device, switches=switches),
             )
         self._put(json.dumps(values, allow_nan=False).encode() + b"\n")
 
@@ -226,9 +235,17 @@ def _end_late(future: Any) -> None:
         future.result().kill()
 
 
-def environment(*, threads: int, device: str) -> dict[str, str]:
-    """The child's environment: our import path, one number of threads, a device."""
+def environment(
+    *, threads: int, device: str, switches: Sequence[str] | None = None
+) -> dict[str, str]:
+    """The child's environment: our import path, one number of threads, a device.
+
+    Of what changes arithmetic it has `switches` ("NAME=value") and nothing else; where
+    none are given, those of this process.  What `common.variables` calls fixed is ours.
+    """
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    given = variables.without(os.environ, switches=switches is not None)
+    chosen = dict(said.split("=", 1) for said in switches or ())
     fixed = {
         "PYTHONPATH": os.pathsep.join(import_path()),
         "PYTHONHASHSEED": "0",
@@ -236,7 +253,25 @@ def environment(*, threads: int, device: str) -> dict[str, str]:
     }
     if device == "cpu":
         fixed["CUDA_VISIBLE_DEVICES"] = ""
-    return quiet | dict(os.environ) | fixed
+    return quiet | given | chosen | fixed
+
+
+_told: set[str] = set()
+
+
+def remarks(threads: Iterable[int]) -> list[str]:
+    """What is done about the user's variables, to be said by who asks."""
+    lines = variables.remarks(threads)
+    _told.update(lines)
+    return lines
+
+
+def _tell_remarks(threads: int) -> None:
+    """Say the same, each line once in this process, where nobody asked."""
+    new = [line for line in variables.remarks([threads]) if line not in _told]
+    _told.update(new)
+    for line in new:
+        print(line, file=sys.stderr, flush=True)
 
 
 def import_path() -> list[str]:

@@ -122,12 +122,16 @@ class Terminal:
 
 
 def standing(event: dict[str, Any], left: float | None) -> str:
-    """Epoch, loss, speed and time left, as far as the event tells."""
-    parts = [f"epoch {event['epoch']} of {event['epochs']}"]
+    """Epoch, loss, speed or pictures judged, and time left, as far as it is told."""
+    parts = []
+    if "epoch" in event:
+        parts.append(f"epoch {event['epoch']} of {event['epochs']}")
     loss = event.get("train_loss", event.get("loss"))
     if loss is not None:
-        parts.append(f"loss {loss:.4f}")
-    if speed := event.get("images_per_second"):
+        parts.append(f"mean loss {loss:.4f}")
+    if total := event.get("to_judge"):
+        parts.append(f"evaluating, {event['judged']:,} of {amount(total, 'picture')}")
+    elif speed := event.get("images_per_second"):
         parts.append(f"{speed:,.0f} images/s")
     if left is not None:
         parts.append(f"about {duration(left)} left")
@@ -140,7 +144,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 360_000:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:,.0f} days"
 
 
 def amount(n: int, thing: str) -> str:

@@ -6,23 +6,25 @@ What it leaves at any moment is whole: the last checkpoint or a record.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values, orphaned
-from common import files, model_file, results
+from common import files, model_file, precision, results
 from common.data import Dataset, open_data
 from common.draws import Starts
 from common.errors import Damaged, Refused
-from common.evaluate import at_once, judged, score, seen
-from common.extras import Native, load_extra
+from common.evaluate import at_once, counted, judged, score, seen
+from common.extras import Native, Probe, load_extra, missing
 from common.heads import transplanted
 from common.job import Job, installed
+from common.loop import REPORT_EVERY
 from common.plan import Plan
 from common.recipe import Recipe
 from common.record import environment
@@ -43,6 +45,7 @@ from common.track import (
 from common.weights import Weights, digest
 
 BORN = time.monotonic()
+TRUSTED = ("torch", "tensorflow", "keras_torch")  # parity proves what their own do
 
 
 def run(values: Values, tell: Tell) -> None:
@@ -136,6 +139,27 @@ def trained(
     return model, history
 
 
+class Looked:
+    """A track whose networks are looked at between their building and their training.
+
+    Args:
+        track: The track.
+        look: Given each network that was built.
+    """
+
+    def __init__(self, track: Track, look: Callable[[Any], None]) -> None:
+        self.track, self.look = track, look
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.track, name)
+
+    def build(self, spec: Spec, **given: Any) -> Any:
+        """The track's own network."""
+        model = self.track.build(spec, **given)
+        self.look(model)
+        return model
+
+
 class Attempt:
     """One attempt at a run, from nothing or from its checkpoint."""
 
@@ -145,6 +169,7 @@ class Attempt:
         self.tell = tell
         self.checkpoint = self._checkpoint()
         self.before: Run | None = None  # whose weights are judged
+        self.told = 0.0  # when it last told how many pictures it had judged
         self.resumed = self.checkpoint.resumed if self.checkpoint else ()
         if self.checkpoint:
             self.resumed += (self.checkpoint.state.epoch,)
@@ -172,7 +197,7 @@ class Attempt:
         start = self._start()
         model, history = trained(
             job,
-            track,
+            self._looked_at(track, data),
             data,
             spec,
             recipe,
@@ -184,6 +209,32 @@ class Attempt:
             on_progress=self._progressed,
         )
         self._write(track, model, data, spec, recipe, history)
+
+    def _looked_at(self, track: Track, data: Dataset) -> Track:
+        """The track; of a user's own networks it checks what they compute in."""
+        job = self.job
+        if not job.builder and job.track in TRUSTED:
+            return track
+        if missing(job.track, Probe):
+            if job.precision != "float32":
+                self.tell(
+                    "note",
+                    text=f"{job.precision} is what {job.track} says of {job.system}: "
+                    "it has no probe.py to look at what a network computes in",
+                )
+            return track
+        probe = load_extra(job.track, Probe)
+
+        def look(model: Any) -> None:
+            found = probe.arithmetic(model, data.train.take(slice(0, 2)))
+            precision.check_computed(
+                job.precision,
+                found,
+                who=f"{job.system} in {job.track}",
+                cure=f"have {job.builder or job.track} heed the dtype it is given",
+            )
+
+        return cast(Track, Looked(track, look))
 
     def _trained_before(self) -> Run | None:
         """A run that was trained alike: only to be judged more or less often."""
@@ -254,6 +305,11 @@ class Attempt:
     def _progressed(self, progress: Progress) -> None:
         self.tell("progress", **_defined(asdict(progress)))
 
+    def _judged(self, done: int, total: int) -> None:
+        if not done or time.monotonic() - self.told >= REPORT_EVERY:
+            self.told = time.monotonic()
+            self.tell("judging", judged=done, to_judge=total)
+
     def _seconds(self) -> float:
         before = self.checkpoint.seconds if self.checkpoint else 0.0
         before += self.before.record["times"]["total"] if self.before else 0.0
@@ -277,7 +333,11 @@ class Attempt:
         if history.diverged_at is not None:
             self.store.write(record)
             return
-        predict = seen(track.predictor(model), recipe.views)
+        predict = counted(
+            seen(track.predictor(model), recipe.views),
+            len(data.test) * recipe.repeats,
+            self._judged,
+        )
         found = judged(
             predict, data.test, recipe.repeats, batch_size=at_once(spec.input)
         )

@@ -7,21 +7,26 @@ say; only the record that a child leaves in the store is believed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from time import monotonic
 from typing import Any, Protocol
 
 from benchmarks.engine import machine
-from benchmarks.engine.process import Child, Event, ready
+from benchmarks.engine.process import Child, Event, ready, remarks
 from benchmarks.engine.progress import Screen, amount, duration
 from common import files, results
 from common.errors import Damaged, Failed
 from common.job import Job
 from common.results import RECORD, Run, Store
+from common.variables import meaning
 
 DAY = 86_400.0  # seconds; what a run may take unless the user says otherwise
 TASK = "benchmarks.engine.run:run"
+WORTH_SAYING = 60.0  # seconds to go that a line is spent on after the first run
 MEMORY_LEFT = 500e6  # bytes that are left to others when a further run is started
 
 
@@ -107,11 +112,17 @@ def run_jobs(
         Refused: A run cannot be met as it was asked for, or the disk is full.
         KeyboardInterrupt: The user had enough; what is finished is kept.
     """
-    standings = {job.id: look_up(job, store) for job in jobs}
+    there = folders(store)
+    standings = {
+        job.id: look_up(job, store) if job.id in there else Standing(job)
+        for job in jobs
+    }
     for line in announcement(list(standings.values()), store):
         screen.say(line)
     outcomes = {id: Outcome(s.job, s.run) for id, s in standings.items() if s.run}
     missing = [s.job for id, s in standings.items() if id not in outcomes]
+    for line in foretold(missing, store, there, at_once=at_once):
+        screen.say(line)
     executor = executor or Local(store, at_once=at_once, time_limit=time_limit)
     watch = Shown(standings, screen, Pace(waiting=len(missing), at_once=at_once))
     with screen:
@@ -151,6 +162,117 @@ def announcement(standings: Sequence[Standing], store: Store) -> Iterator[str]:
             yield f"damaged: {s.note}"
 
 
+def folders(store: Store) -> set[str]:
+    """Names of all that is in a store: runs, finished or not, and others."""
+    try:
+        return {entry.name for entry in os.scandir(store.path)}
+    except FileNotFoundError:
+        return set()
+
+
+def foretold(
+    jobs: Sequence[Job], store: Store, there: Collection[str], *, at_once: int
+) -> Iterator[str]:
+    """What is to be said before jobs are run: variables, runs that look alike, time."""
+    if not jobs:
+        return
+    yield from remarks({job.threads for job in jobs})
+    if line := meaning(switch for job in jobs for switch in job.switches):
+        yield line
+    yield from near_misses(jobs, store, there)
+    if (seconds := expected(jobs, store, there)) is not None:
+        yield (
+            f"about {duration(seconds / min(at_once, len(jobs)))} to go, if they take "
+            "as long as earlier runs of the same"
+        )
+
+
+MACHINES = ("threads", "precision", "device", "switches")
+LOOKED_AT = 20  # jobs whose near misses are looked for, and records of each kind
+
+
+def near_misses(
+    jobs: Sequence[Job], store: Store, there: Collection[str]
+) -> Iterator[str]:
+    """Runs that are there but for what another machine or shell would choose."""
+    kept = by_start(there)
+    said: dict[str, int] = {}
+    for job in jobs[:LOOKED_AT]:
+        for name in kept.get(job.id.rpartition("-")[0], ())[:LOOKED_AT]:
+            identity = (_record(store, name) or {}).get("identity") or {}
+            if differ := differing(job.identity, identity):
+                told = " and ".join(f"{key} {identity.get(key)}" for key in differ)
+                said[told] = said.get(told, 0) + 1
+    for told, n in said.items():
+        yield (
+            f"{amount(n, 'run')} in the store differ from what is asked for in nothing "
+            f"but {told}: other bits, so they are run again here and kept apart"
+        )
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """In which of `MACHINES` two identities differ; nothing if in others as well."""
+    keys = {key for key in {*one, *other} if one.get(key) != other.get(key)}
+    return [key for key in MACHINES if key in keys] if keys <= {*MACHINES} else []
+
+
+def by_start(there: Iterable[str]) -> dict[str, list[str]]:
+    """System, track and seed, as ids begin -> names of folders."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(there):
+        found.setdefault(name.rpartition("-")[0], []).append(name)
+    return found
+
+
+def expected(jobs: Sequence[Job], store: Store, there: Collection[str]) -> float | None:
+    """Seconds that jobs take one after the other by the store's runs, if all are known.
+
+    Runs of one system in one track on the same pictures, threads and precision are
+    taken to need as long for each epoch.
+    """
+    total, known = 0.0, dict[tuple[Any, ...], float | None]()
+    for job in jobs:
+        kind = (job.system, job.track, *(getattr(job, name) for name in ALIKE))
+        if kind not in known:
+            known[kind] = _epoch_seconds(job, store, there)
+        seconds = known[kind]
+        if seconds is None:
+            return None
+        total += seconds * job.epochs
+    return total
+
+
+ALIKE = ("mode", "precision", "device", "threads", "spec")
+
+
+def _epoch_seconds(job: Job, store: Store, there: Collection[str]) -> float | None:
+    """Seconds of an epoch of a job, the whole of its run counted; the median."""
+    begins = job.id.rpartition("-")[0].rpartition("-")[0]
+    found = []
+    for name in sorted(n for n in there if n.startswith(f"{begins}-")):
+        record = _record(store, name)
+        if record and _alike(record, job):
+            found.append(record["times"]["total"] / max(1, record["epochs"]))
+        if len(found) == LOOKED_AT:
+            break
+    return median(found) if found else None
+
+
+def _alike(record: Mapping[str, Any], job: Job) -> bool:
+    same = all(record.get(name) == getattr(job, name) for name in ALIKE)
+    theirs = record.get("data", {}).get("fingerprint")
+    return same and theirs == job.fingerprint and bool(record.get("scores"))
+
+
+def _record(store: Store, name: str) -> dict[str, Any] | None:
+    """A record as it lies there; one that cannot be read tells nothing here."""
+    try:
+        record = json.loads((store.path / name / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 # --- where jobs are run -----------------------------------------------------------
 
 
@@ -180,7 +302,7 @@ class Local:
 
     def outcomes(self, jobs: Sequence[Job], watch: Watch) -> Iterator[Outcome]:
         """Carry out every job, as `Executor` says."""
-        waiting = list(jobs)
+        waiting = deque(jobs)
         running: list[Attempt] = []
         held: set[str] = set()  # jobs that were said to wait
         try:
@@ -192,7 +314,7 @@ class Local:
                             watch.waits(job, why)
                         held.add(job.id)
                         break
-                    running.append(Attempt(waiting.pop(0), self.store))
+                    running.append(Attempt(waiting.popleft(), self.store))
                     watch.begun(job)
                 children = [attempt.child for attempt in running]
                 told = ready(children)
@@ -273,6 +395,7 @@ class Attempt:
             threads=job.threads,
             device=job.device,
             log=folder / results.LOG,
+            switches=job.switches,
         )
 
     @property
@@ -322,29 +445,57 @@ class Pace:
         took: Seconds of those that are finished.
         first: Run -> share and second of its first report: what comes before it,
             starting a framework, says nothing of the rest.
+        judged: Run -> pictures judged and second of the first report of judging it.
     """
 
     waiting: int
     at_once: int = 1
     took: list[float] = field(default_factory=list)
     first: dict[str, tuple[float, float]] = field(default_factory=dict)
+    judged: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def left(self, run: str, elapsed: float, share: float) -> float | None:
-        """Seconds until all are done, when `share` of `run` is."""
+        """Seconds until all are done, when `share` of the updates of `run` is.
+
+        None where nothing tells: at the first report, and where the last run has made
+        its updates, as nobody knows yet how long it is judged.
+        """
         began = self.first.setdefault(run, (share, elapsed))
         gained, seconds = share - began[0], elapsed - began[1]
         if gained <= 0:
             return None
         rest = (1 - share) * seconds / gained
+        return self.with_others(elapsed, rest) or None
+
+    def with_others(self, elapsed: float, rest: float) -> float:
+        """Seconds until all are done, when one needs `rest` more."""
         mean = sum([*self.took, elapsed + rest]) / (len(self.took) + 1)
         others = max(self.waiting - min(self.at_once, self.waiting), 0)
         return rest + mean * others / self.at_once
+
+    def judging(
+        self, run: str, elapsed: float, judged: int, total: int
+    ) -> float | None:
+        """Seconds until all are done, when so many of the last pictures are judged."""
+        began = self.judged.setdefault(run, (judged, elapsed))
+        gained, seconds = judged - began[0], elapsed - began[1]
+        if gained <= 0:
+            return None
+        return self.with_others(elapsed, (total - judged) * seconds / gained) or None
+
+    def others(self) -> float | None:
+        """Seconds that those take which were not finished, by those that are."""
+        if not self.took or not self.waiting:
+            return None
+        mean = sum(self.took) / len(self.took)
+        return mean * self.waiting / min(self.at_once, self.waiting)
 
     def finished(self, run: str, seconds: float) -> None:
         """Take in a run that is done."""
         self.took.append(seconds)
         self.waiting -= 1
         self.first.pop(run, None)
+        self.judged.pop(run, None)
 
 
 class Shown:
@@ -354,26 +505,27 @@ class Shown:
         self, standings: Mapping[str, Standing], screen: Screen, pace: Pace
     ) -> None:
         self.screen, self.pace = screen, pace
-        self.epoch = {id: s.epoch for id, s in standings.items()}
-        self.titles = {
-            id: f"[{k}/{len(standings)}] {s.job.name}"
-            for k, (id, s) in enumerate(standings.items(), 1)
-        }
+        self.epoch = {id: s.epoch for id, s in standings.items() if s.epoch}
+        self.number = {id: k for k, id in enumerate(standings, 1)}
         self.clock: dict[str, float] = {}
         self.speed: dict[str, float] = {}  # of the last report that had one
+
+    def title(self, job: Job) -> str:
+        """Which of all the runs it is, and its name."""
+        return f"[{self.number[job.id]}/{len(self.number)}] {job.name}"
 
     def begun(self, job: Job) -> None:
         """Its child was started."""
         self.clock[job.id] = monotonic()
-        self.screen.begin(self.titles[job.id])
+        self.screen.begin(self.title(job))
 
     def waits(self, job: Job, why: str) -> None:
         """It is not started yet, though a place is free."""
-        self.screen.say(f"{self.titles[job.id]} waits: it {why}")
+        self.screen.say(f"{self.title(job)} waits: it {why}")
 
     def told(self, job: Job, event: Event) -> None:
         """Its child told something."""
-        title = self.titles[job.id]
+        title = self.title(job)
         match event.get("event"):
             case "progress" | "epoch":
                 speed = event.get("images_per_second") or self.speed.get(job.id)
@@ -383,6 +535,11 @@ class Shown:
                 left = self.pace.left(job.id, elapsed, self._share(job, event))
                 shown = event | {"images_per_second": speed}
                 self.screen.show(title, shown, left)
+            case "judging":
+                elapsed = monotonic() - self.clock[job.id]
+                numbers = event["judged"], event["to_judge"]
+                left = self.pace.judging(job.id, elapsed, *numbers)
+                self.screen.show(title, event, left)
             case "waiting":
                 self.screen.say(f"{title}: waits for another compare's run of it")
             case "note":
@@ -393,13 +550,19 @@ class Shown:
         id = outcome.job.id
         seconds = monotonic() - self.clock[id]
         self.pace.finished(id, seconds)
-        title = self.titles[id]
+        title = self.title(outcome.job)
         said = f"{title}: {result(outcome)}, {duration(seconds)}"
         self.screen.end(title, said)
+        left = self.pace.others()
+        if len(self.pace.took) == 1 and left and left >= WORTH_SAYING:
+            self.screen.say(
+                f"about {duration(left)} to go, if the others take as long: "
+                f"{amount(self.pace.waiting, 'run')}"
+            )
 
     def _share(self, job: Job, event: Event) -> float:
         """How much of what this attempt has to do is done, 0 to 1."""
-        first, total = self.epoch[job.id], event["epochs"]
+        first, total = self.epoch.get(job.id, 0), event["epochs"]
         done = event["epoch"]
         if event["event"] == "progress":
             done = event["step"] / event["steps"] * total

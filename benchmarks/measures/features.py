@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engine.call import call
-from benchmarks.engine.machine import Machine, available_cores, peak_memory
+from benchmarks.engine.machine import Machine, peak_memory, shared_threads
 from benchmarks.engine.process import Event, Tell, Values
 from benchmarks.engine.progress import Screen, duration
 from benchmarks.engine.progress import screen as fitting_screen
@@ -24,6 +24,7 @@ from common.evaluate import Predict
 from common.heads import base_for, features_of, headless
 from common.job import FED_BY, SHARED_ENTRY, code_of, installed
 from common.track import load_track
+from common.variables import switches
 from common.weights import digest
 
 HEAD = "linear"  # the system that learns from features
@@ -78,7 +79,7 @@ def features(
     """
     screen = fitting_screen(sys.stderr)
     folders, costs = {}, {}
-    threads = machine.threads or available_cores()
+    threads = machine.threads or shared_threads()
     for track in tracks:
         values = {
             "weights": str(weights),
@@ -130,6 +131,7 @@ def compute(values: Values, tell: Tell) -> Values:
         dtype=values["keep_in"],
         versions=installed(used.frameworks),
         code=used.digests(),
+        switches=switches(used.frameworks, values["device"]),
     )
 
     def predictor() -> Predict:

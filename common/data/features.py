@@ -53,6 +53,7 @@ class Key:
         dtype: What the rows are kept in.
         versions: Of the framework and NumPy.
         code: Digests of the code that computed them, the track's and ours.
+        switches: Variables of the environment that change arithmetic, if any are set.
     """
 
     track: str
@@ -66,16 +67,18 @@ class Key:
     dtype: Literal["float16", "float32"]
     versions: dict[str, str]
     code: dict[str, Any]
+    switches: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """SHA-256 (hex) of all of it."""
-        return hashlib.sha256(
-            files.canonical(asdict(self) | {"is": FORMAT})
-        ).hexdigest()
+        said = asdict(self) | {"is": FORMAT}
+        if not self.switches:
+            del said["switches"]
+        return hashlib.sha256(files.canonical(said)).hexdigest()
 
     def meaning(self) -> str:
         """The same for both tracks: what the features are of, not who computed them."""
-        own = {"track", "versions", "code"}
+        own = {"track", "versions", "code", "switches"}
         shared = {k: v for k, v in asdict(self).items() if k not in own}
         return hashlib.sha256(files.canonical(shared)).hexdigest()
 

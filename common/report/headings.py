@@ -17,10 +17,21 @@ def setting(row: Mapping[str, Any]) -> str:
         row["precision"],
         count(row["epochs"], "epoch"),
         f"{row['device']} with {count(row['threads'], 'thread')}",
+        *_switches(row),
         *(f"--set {override}" for override in row["overrides"]),
         *(f"{name} {version}" for name, version in row["versions"].items()),
     ]
     return ", ".join(parts)
+
+
+def _switches(row: Mapping[str, Any]) -> list[str]:
+    """The variables that changed the arithmetic of all tracks, or of some."""
+    own = {
+        track: " and ".join(found) for track, found in row.get("switches", {}).items()
+    }
+    if len(own) == len(row["tracks"]) and len(set(own.values())) == 1:
+        return [f"under {next(iter(own.values()))}"]
+    return [f"{track} under {found}" for track, found in own.items()]
 
 
 def about(row: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """From finished runs to the summary that `compare --json` and `table --json` write.
 
 Runs whose numbers mean different things never share a row: a row has one system,
-data set, mode, precision, spec, recipe, device, thread count and set of versions.
+data set, mode, precision, spec, recipe, device, thread count, set of versions and, of
+each track, one setting of the variables that change arithmetic.
 """
 
 from __future__ import annotations
@@ -171,9 +172,9 @@ def _by_versions(
     for run in runs:
         versions = run.record["environment"].get("versions", {})
         identity = run.record.get("identity") or {}
-        code = [identity.get(key) for key in ("code", "system_code")]
+        own = [identity.get(key) for key in ("code", "system_code", "switches")]
         same = tracks[run.record["track"]]
-        same.setdefault(repr((versions, code)), []).append(run)
+        same.setdefault(repr((versions, own)), []).append(run)
     for choice in product(*(list(kinds.values()) or [[]] for kinds in tracks.values())):
         chosen = {t: _one_per_seed(r) for t, r in zip(tracks, choice, strict=True)}
         dropped = sum(map(len, choice)) - sum(map(len, chosen.values()))
@@ -219,6 +220,7 @@ def unjudged(group: Group) -> Row:
         "overrides": list(about["overrides"]),
         "parameters": about["parameters"],
         "versions": _versions(group),
+        "switches": _switches(group),
         "seeds": seeds,
         "tracks": {track: _track(runs) for track, runs in group.tracks.items()},
         "published": about["published"],
@@ -451,6 +453,16 @@ def _versions(group: Group) -> dict[str, str]:
     for run in group.runs:
         versions |= run.record["environment"].get("versions", {})
     return versions
+
+
+def _switches(group: Group) -> dict[str, list[str]]:
+    """Track -> variables that changed its arithmetic; only where some were set."""
+    found = {
+        track: (runs[0].record.get("identity") or {}).get("switches") or []
+        for track, runs in group.tracks.items()
+        if runs
+    }
+    return {track: own for track, own in found.items() if own}
 
 
 def _command(group: Group) -> str | None:
