@@ -120,7 +120,8 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """All that its numbers depend on, and nothing else."""
-        return _but_seed(replace(self, seed=0, command="")) | {"seed": self.seed}
+        shared, frameworks = _shared(replace(self, seed=0, command=""))
+        return shared | {"seed": self.seed, "versions": installed(frameworks)}
 
     def records(self) -> tuple[Any, Any]:
         """Spec and recipe.
@@ -169,11 +170,11 @@ class Job:
 
 
 @lru_cache(maxsize=64)
-def _but_seed(job: Job) -> dict[str, Any]:
-    """The identity of runs that differ in their seed alone: there may be many."""
+def _shared(job: Job) -> tuple[dict[str, Any], frozenset[str]]:
+    """What runs share that differ in their seed alone, and frameworks they use."""
     spec, recipe = job.records()
     used = job.closure()
-    return {
+    shared = {
         "system": job.system,
         "system_code": [closure_digest(module) for module in job.modules],
         "spec": codec.dumps(spec, brief=True),
@@ -185,9 +186,11 @@ def _but_seed(job: Job) -> dict[str, Any]:
         "precision": job.precision,
         "device": job.device,
         "threads": job.threads,
-        "versions": installed(used.frameworks),
         "code": used.digests(),
-    } | ({"switches": list(job.switches)} if job.switches else {})
+    }
+    if job.switches:
+        shared["switches"] = list(job.switches)
+    return shared, frozenset(used.frameworks)
 
 
 @cache

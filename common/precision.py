@@ -53,7 +53,12 @@ def resolve(
 
 
 def check_computed(
-    precision: str, found: Mapping[str, Collection[str]], *, who: str, cure: str
+    precision: str,
+    found: Mapping[str, Collection[str]],
+    *,
+    mode: str,
+    who: str,
+    cure: str,
 ) -> None:
     """Refuse a network that does not compute in the precision of its label.
 
@@ -63,6 +68,7 @@ def check_computed(
     Args:
         precision: "float32", "bfloat16" or "float64".
         found: As `common.extras.Probe` tells it.
+        mode: One of MODES.
         who: The network, and where.
         cure: What to do about the network.
     """
@@ -72,11 +78,13 @@ def check_computed(
     if not kinds or (precision in kinds and not others):
         return
     told = " and ".join(sorted(kinds))
-    known = sorted(kinds & {*PRECISIONS} - {precision}, key=PRECISIONS.index)
-    use = f" or use --precision {known[0]}" if len(known) == len(kinds) == 1 else ""
+    known = [name for name in PRECISIONS if name in kinds]
+    if len(known) == len(kinds) == 1:
+        other = "--mode aligned " if mode in FORCED else ""
+        cure += f" or use {other}--precision {known[0]}"
     raise Refused(
         f"a network must compute in the precision that its runs are labelled with, "
-        f"{who} was asked for {precision} and computes in {told}; {cure}{use}"
+        f"{who} was asked for {precision} and computes in {told}; {cure}"
     )
 
 

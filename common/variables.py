@@ -104,7 +104,6 @@ SWITCHES = (
     ),
     # determinism
     Switch(name="TF_DETERMINISTIC_OPS", what="deterministic kernels", of=TF),
-    Switch(name="TF_CUDNN_DETERMINISTIC", what="deterministic kernels", of=TF),
     Switch(name="TF_DISABLE_SCATTER_OP_DETERMINISM", what="how it adds", of=TF),
     Switch(name="TF_DISABLE_SEGMENT_REDUCTION_*", what="how it adds", of=TF),
     Switch(name="TF_USE_DETERMINISTIC_*", what="deterministic kernels", of=TF),
@@ -235,6 +234,12 @@ def _set(environ: Mapping[str, str] | None) -> Iterator[tuple[str, str, Switch]]
 def switch_of(name: str) -> Switch | None:
     """The first row of `SWITCHES` that a variable belongs to."""
     return next((switch for switch in SWITCHES if switch.means(name)), None)
+
+
+def acts_everywhere(said: str) -> bool:
+    """Whether what was set ("NAME=value") acts on every framework."""
+    row = switch_of(said.partition("=")[0])
+    return row is None or not row.of
 
 
 def _kept(name: str, value: str) -> str:

@@ -233,6 +233,39 @@ def test_what_changes_the_numbers_makes_another_row(pairs, change):
     assert len(report.summarise(pairs.runs())["systems"]) == 2
 
 
+def under(store, *switches):
+    """The newest runs of a store as if they had been made under some variables."""
+    found = []
+    for run in store.runs():
+        if run.id.endswith("-under"):
+            identity = {"switches": [*switches]}
+            run = results.Run(run.record | {"identity": identity}, run.path)
+        found.append(run)
+    return found
+
+
+def test_a_variable_that_acts_on_one_track_makes_another_row_that_says_so(pairs):
+    for seed in range(3):
+        add(pairs, "tensorflow", seed, name="-under")
+    summary = report.summarise(under(pairs, "TF_ENABLE_ONEDNN_OPTS=0"))
+    jsonschema.validate(summary, schema("compare"))
+    plain, other = summary["systems"]
+    assert [len(row["tracks"]["torch"]["runs"]) for row in (plain, other)] == [3, 3]
+    assert (plain["switches"], other["left_out"]) == ({}, 0)
+    assert other["switches"] == {"tensorflow": ["TF_ENABLE_ONEDNN_OPTS=0"]}
+    shown = " ".join(report.shown("compare", summary).split())
+    assert shown.count("tensorflow under TF_ENABLE_ONEDNN_OPTS=0") == 1
+
+
+def test_a_variable_that_acts_on_all_tracks_parts_them_all(pairs):
+    for track in ("torch", "tensorflow"):
+        add(pairs, track, 0, name="-under")
+    summary = report.summarise(under(pairs, "MKL_CBWR=AVX2"))
+    assert [row["seeds"] for row in summary["systems"]] == [[0, 1, 2], [0]]
+    shown = " ".join(report.shown("compare", summary).split())
+    assert ", under MKL_CBWR=AVX2," in shown
+
+
 def test_another_torch_is_compared_with_the_same_tensorflow(pairs):
     for seed in range(3):
         newer = {"numpy": "2.0", "torch": "2.12"}

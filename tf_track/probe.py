@@ -20,14 +20,14 @@ class Types:
     def __init__(self, graph: Any) -> None:
         self.products: set[str] = set()
         self.values: set[str] = set()
-        for operation, kinds in operations(graph):
+        for operation, kinds in _operations(graph):
             names = {kind.name for kind in kinds if kind.is_floating}
             self.values |= names
             if operation in PRODUCTS:
                 self.products |= names
 
 
-def operations(graph: Any) -> Iterator[tuple[str, list[tf.DType]]]:
+def _operations(graph: Any) -> Iterator[tuple[str, list[tf.DType]]]:
     """Kind and result types of each operation, of functions in the graph as well."""
     for node in graph.get_operations():
         yield node.type, [output.dtype for output in node.outputs]

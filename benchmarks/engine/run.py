@@ -230,6 +230,7 @@ class Attempt:
             precision.check_computed(
                 job.precision,
                 found,
+                mode=job.mode,
                 who=f"{job.system} in {job.track}",
                 cure=f"have {job.builder or job.track} heed the dtype it is given",
             )

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common import stats
+from common import stats, variables
 from common.report.sentence import Standing, verdict_sentence
 from common.results import asked
 from common.stats import Comparison, Interval
@@ -138,7 +138,13 @@ def _shared(record: Mapping[str, Any]) -> str:
     parts = [*(record[key] for key in SHARED), *asked(record)]
     data = [record["data"][key] for key in ("fingerprint", "name", "note")]
     numpy = record["environment"].get("versions", {}).get("numpy")
-    return repr([*parts, *data, record["overrides"], numpy])
+    everywhere = [said for said in _set_for(record) if variables.acts_everywhere(said)]
+    return repr([*parts, *data, record["overrides"], numpy, everywhere])
+
+
+def _set_for(record: Mapping[str, Any]) -> list[str]:
+    """The variables ("NAME=value") that changed the arithmetic of a run."""
+    return (record.get("identity") or {}).get("switches") or []
 
 
 def _by_code(runs: Sequence[Finished]) -> Iterator[list[Finished]]:
@@ -172,7 +178,8 @@ def _by_versions(
     for run in runs:
         versions = run.record["environment"].get("versions", {})
         identity = run.record.get("identity") or {}
-        own = [identity.get(key) for key in ("code", "system_code", "switches")]
+        own = [identity.get(key) for key in ("code", "system_code")]
+        own.append(_set_for(run.record))
         same = tracks[run.record["track"]]
         same.setdefault(repr((versions, own)), []).append(run)
     for choice in product(*(list(kinds.values()) or [[]] for kinds in tracks.values())):
@@ -458,9 +465,7 @@ def _versions(group: Group) -> dict[str, str]:
 def _switches(group: Group) -> dict[str, list[str]]:
     """Track -> variables that changed its arithmetic; only where some were set."""
     found = {
-        track: (runs[0].record.get("identity") or {}).get("switches") or []
-        for track, runs in group.tracks.items()
-        if runs
+        track: _set_for(runs[0].record) for track, runs in group.tracks.items() if runs
     }
     return {track: own for track, own in found.items() if own}
 
