@@ -197,8 +197,8 @@ def test_without_earlier_runs_it_is_said_after_the_first():
 def test_runs_that_another_machine_would_have_made_are_not_passed_over_in_silence(two):
     lines = foretold(jobs(NUMPY, 3, threads=2), two)
     (line,) = (line for line in lines if "differ" in line)
-    assert line.startswith("2 runs in the store differ from what is asked for in")
-    assert "nothing but threads 1" in line
+    assert line.startswith("the store has runs that differ from these in nothing but")
+    assert "threads (1): their bits are others" in line
     lines = foretold(jobs(NUMPY, 3, threads=2, epochs=1), two)
     assert not [line for line in lines if "differ" in line]
 

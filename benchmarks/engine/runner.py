@@ -196,18 +196,26 @@ def near_misses(
 ) -> Iterator[str]:
     """Runs that are there but for what another machine or shell would choose."""
     kept = by_start(there)
-    said: dict[str, int] = {}
+    said: dict[str, None] = {}
     for job in jobs[:LOOKED_AT]:
         for name in kept.get(job.id.rpartition("-")[0], ())[:LOOKED_AT]:
             identity = (_record(store, name) or {}).get("identity") or {}
             if differ := differing(job.identity, identity):
-                told = " and ".join(f"{key} {identity.get(key)}" for key in differ)
-                said[told] = said.get(told, 0) + 1
-    for told, n in said.items():
+                said[" and ".join(_said(key, identity.get(key)) for key in differ)] = (
+                    None
+                )
+    for told in said:
         yield (
-            f"{amount(n, 'run')} in the store differ from what is asked for in nothing "
-            f"but {told}: other bits, so they are run again here and kept apart"
+            f"the store has runs that differ from these in nothing but {told}: their "
+            "bits are others, so they are kept apart"
         )
+
+
+def _said(key: str, value: Any) -> str:
+    """A part of an identity in words."""
+    if key != "switches":
+        return f"{key} ({value})"
+    return f"variables ({', '.join(value or ['none'])})"
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
