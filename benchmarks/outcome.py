@@ -21,7 +21,7 @@ from common.spec import macs
 
 Result = dict[str, Any]
 MANY = 10_000  # runs; fewer are listed before anybody wonders
-LISTING = 3e-4  # seconds to list a run and to look for it in the store
+LISTING = 1e-4  # seconds to list a run and to look for it in the store
 
 
 def check_told(out: Told) -> None:

@@ -179,14 +179,20 @@ PREFIXES = (
     *("ATEN_", "MKL_", "ONEDNN_", "DNNL_", "OMP_", "KMP_", "GOMP_", "OPENBLAS_"),
     *("BLIS_", "NPY_", "CUBLAS_", "CUDNN_", "NVIDIA_"),
 )
-# What begins so and decides no number: words, places, memory, pace, and what is
-# Terraform's, whose variables may hold secrets.
+# What begins so and decides no number: words, places, memory, pace (some of it PyTorch
+# and TensorFlow set themselves), and what is Terraform's, where there may be secrets.
 HARMLESS = (
     *("TF_CPP_*", "TF_DUMP_*", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"),
     *("TF_VAR_*", "TF_CLI_*", "TF_LOG*", "TF_TOKEN_*", "TF_WORKSPACE", "TF_INPUT"),
     *("TF_DATA_DIR", "TF_PLUGIN_*", "TF_IN_AUTOMATION", "TF_REGISTRY_*", "TF_HTTP_*"),
     *("TF_CLOUD_*", "TF_STATE_*", "TF_APPEND_*", "TF_ACC*"),
-    *("KERAS_HOME", "TORCH_HOME", "TORCH_EXTENSIONS_DIR", "TORCH_SHOW_*"),
+    *(
+        "TORCHINDUCTOR_CACHE_DIR",
+        "KERAS_HOME",
+        "TORCH_HOME",
+        "TORCH_EXTENSIONS_DIR",
+        "TORCH_SHOW_*",
+    ),
     *("TORCH_CPP_LOG_LEVEL", "TORCH_LOGS", "TORCH_NCCL_*", "TORCH_DISTRIBUTED_*"),
     *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_NO_CUDA_*"),
     *("MKL_VERBOSE*", "ONEDNN_VERBOSE*", "DNNL_VERBOSE*", "OPENBLAS_VERBOSE"),

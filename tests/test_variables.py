@@ -193,6 +193,8 @@ def test_what_is_not_known_but_looks_like_it_is_said_and_kept(monkeypatch):
         ("TF_ENABLE_ONEDNN_OPTS", "0", "0"),
         ("CUBLAS_WORKSPACE_CONFIG", ":4096:8", None),
         ("TF_CPP_MIN_LOG_LEVEL", "2", None),
+        ("TORCHINDUCTOR_CACHE_DIR", "/tmp/x", None),  # set by PyTorch itself
+        ("KMP_INIT_AT_FORK", "FALSE", None),  # set by TensorFlow itself
         ("TF_VAR_password", "hunter2", None),  # Terraform's
         ("TORCH_HUB_TOKEN", "abc", "(not kept)"),
         ("TORCH_NEW", "x" * 999, "x" * 200),
