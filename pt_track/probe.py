@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from common.draws import draws_of, regions
+
 # Operations that multiply values by weights, by PyTorch's own names.
 PRODUCTS = {
     *("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "matmul", "linear"),
@@ -39,6 +41,8 @@ def arithmetic(model: nn.Module, images: np.ndarray) -> dict[str, list[str]]:
     model.eval()
     device = next(model.parameters()).device
     x = torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2)
+    drawn = regions(draws_of(model), images)
+    given = {name: torch.from_numpy(d).to(device) for name, d in drawn.items()}
     with torch.no_grad(), Types() as types:
-        model(x)
+        model(x, given) if given else model(x)
     return {"products": sorted(types.products), "values": sorted(types.values)}

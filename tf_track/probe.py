@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.draws import draws_of, regions
+
 # Operations that multiply values by weights, by TensorFlow's own names.
 PRODUCTS = {
     *("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "XlaDotV2"),
@@ -39,6 +41,8 @@ def _operations(graph: Any) -> Iterator[tuple[str, list[tf.DType]]]:
 
 def arithmetic(model: keras.Model, images: np.ndarray) -> dict[str, list[str]]:
     """Types of the products and of all values of a network that looks at pictures."""
-    look = tf.function(lambda x: model(x, training=False))
+    drawn = regions(draws_of(model), images)
+    given = {"draws": {n: tf.constant(d) for n, d in drawn.items()}} if drawn else {}
+    look = tf.function(lambda x: model(x, training=False, **given))
     types = Types(look.get_concrete_function(tf.constant(images)).graph)
     return {"products": sorted(types.products), "values": sorted(types.values)}

@@ -151,7 +151,8 @@ def announcement(standings: Sequence[Standing], store: Store) -> Iterator[str]:
     rest = len(standings) - finished - len(resumed)
     yield (
         f"{amount(len(standings), 'run')}: {finished:,} finished before, "
-        f"{len(resumed):,} to resume, {rest:,} to start; results are kept in {store.path}"
+        f"{len(resumed):,} to resume, {rest:,} to start; results are kept in "
+        f"{store.path}"
     )
     for s in resumed:
         last = s.epoch == s.job.epochs
