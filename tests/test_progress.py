@@ -1,6 +1,7 @@
 """What is shown while runs go on is true of the run: loss, phase, time, number."""
 
 import io
+import json
 import re
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ import pytest
 
 from benchmarks import outcome
 from benchmarks.engine import runner
+from benchmarks.engine.foretold import folders
+from benchmarks.engine.foretold import foretold as lines
 from benchmarks.engine.progress import Terminal, standing
 from benchmarks.engine.runner import Pace, Shown, Standing, run_jobs
 from common import job as jobs_of
@@ -155,9 +158,9 @@ def two(tmp_path_factory):
 
 def foretold(asked, store, at_once=1):
     """The lines before jobs are run that are not there."""
-    there = runner.folders(store)
+    there = folders(store)
     missing = [job for job in asked if job.id not in there]
-    return [*runner.foretold(missing, store, there, at_once=at_once)]
+    return [*lines(missing, store, there, at_once=at_once)]
 
 
 @pytest.mark.parametrize(("at_once", "share"), [(1, 1), (4, 4)])
@@ -176,6 +179,23 @@ def test_how_long_it_takes_is_said_before_it_starts_where_earlier_runs_tell(
 def test_runs_of_another_kind_tell_nothing_of_how_long_it_takes(about, two):
     asked = jobs(about.pop("track", NUMPY), 4, **about)
     assert not [line for line in foretold(asked, two) if "to go" in line]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"", b"[]", b"{}", b"null", b'{"identity": 1}', None],
+    ids=lambda content: repr(content)[:12],
+)
+def test_a_record_that_is_none_tells_nothing(broken, two, tmp_path):
+    for run in two.runs():
+        (tmp_path / run.id).mkdir()
+        content = broken
+        if content is None:  # whole, but for one value
+            told = run.record | {"times": {"total": "soon"}}
+            content = json.dumps(told).encode()
+        (tmp_path / run.id / "record.json").write_bytes(content)
+    told = foretold(jobs(NUMPY, 4, threads=2), Store(tmp_path))
+    assert not [line for line in told if "to go" in line or "differ" in line]
 
 
 def test_of_what_is_there_nothing_is_said(two):

@@ -7,22 +7,20 @@ say; only the record that a child leaves in the store is believed.
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from time import monotonic
 from typing import Any, Protocol
 
 from benchmarks.engine import machine
-from benchmarks.engine.process import Child, Event, ready, remarks
+from benchmarks.engine.foretold import folders, foretold
+from benchmarks.engine.process import Child, Event, ready
 from benchmarks.engine.progress import Screen, amount, duration
 from common import files, results
 from common.errors import Damaged, Failed
 from common.job import Job
 from common.results import RECORD, Run, Store
-from common.variables import meaning
 
 DAY = 86_400.0  # seconds; what a run may take unless the user says otherwise
 TASK = "benchmarks.engine.run:run"
@@ -161,125 +159,6 @@ def announcement(standings: Sequence[Standing], store: Store) -> Iterator[str]:
     for s in standings:
         if s.note:
             yield f"damaged: {s.note}"
-
-
-def folders(store: Store) -> set[str]:
-    """Names of all that is in a store: runs, finished or not, and others."""
-    try:
-        return {entry.name for entry in os.scandir(store.path)}
-    except FileNotFoundError:
-        return set()
-
-
-def foretold(
-    jobs: Sequence[Job], store: Store, there: Collection[str], *, at_once: int
-) -> Iterator[str]:
-    """What is to be said before jobs are run: variables, runs that look alike, time."""
-    if not jobs:
-        return
-    yield from remarks({job.threads for job in jobs})
-    if line := meaning(switch for job in jobs for switch in job.switches):
-        yield line
-    yield from near_misses(jobs, store, there)
-    if (seconds := expected(jobs, store, there)) is not None:
-        yield (
-            f"about {duration(seconds / min(at_once, len(jobs)))} to go, if they take "
-            "as long as earlier runs of the same"
-        )
-
-
-MACHINES = ("threads", "precision", "device", "switches")
-LOOKED_AT = 20  # jobs whose near misses are looked for, and records of each kind
-
-
-def near_misses(
-    jobs: Sequence[Job], store: Store, there: Collection[str]
-) -> Iterator[str]:
-    """Runs that are there but for what another machine or shell would choose."""
-    kept = by_start(there)
-    said: dict[str, None] = {}
-    for job in jobs[:LOOKED_AT]:
-        for name in kept.get(job.id.rpartition("-")[0], ())[:LOOKED_AT]:
-            identity = (_record(store, name) or {}).get("identity") or {}
-            if differ := differing(job.identity, identity):
-                said[" and ".join(_said(key, identity.get(key)) for key in differ)] = (
-                    None
-                )
-    for told in said:
-        yield (
-            f"the store has runs that differ from these in nothing but {told}: their "
-            "bits are others, so they are kept apart"
-        )
-
-
-def _said(key: str, value: Any) -> str:
-    """A part of an identity in words."""
-    if key != "switches":
-        return f"{key} ({value})"
-    return f"variables ({', '.join(value or ['none'])})"
-
-
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """In which of `MACHINES` two identities differ; nothing if in others as well."""
-    keys = {key for key in {*one, *other} if one.get(key) != other.get(key)}
-    return [key for key in MACHINES if key in keys] if keys <= {*MACHINES} else []
-
-
-def by_start(there: Iterable[str]) -> dict[str, list[str]]:
-    """System, track and seed, as ids begin -> names of folders."""
-    found: dict[str, list[str]] = {}
-    for name in sorted(there):
-        found.setdefault(name.rpartition("-")[0], []).append(name)
-    return found
-
-
-def expected(jobs: Sequence[Job], store: Store, there: Collection[str]) -> float | None:
-    """Seconds that jobs take one after the other by the store's runs, if all are known.
-
-    Runs of one system in one track on the same pictures, threads and precision are
-    taken to need as long for each epoch.
-    """
-    total, known = 0.0, dict[tuple[Any, ...], float | None]()
-    for job in jobs:
-        kind = (job.system, job.track, *(getattr(job, name) for name in ALIKE))
-        if kind not in known:
-            known[kind] = _epoch_seconds(job, store, there)
-        seconds = known[kind]
-        if seconds is None:
-            return None
-        total += seconds * job.epochs
-    return total
-
-
-ALIKE = ("mode", "precision", "device", "threads", "spec")
-
-
-def _epoch_seconds(job: Job, store: Store, there: Collection[str]) -> float | None:
-    """Seconds of an epoch of a job, the whole of its run counted; the median."""
-    begins = job.id.rpartition("-")[0].rpartition("-")[0]
-    found = []
-    for name in sorted(n for n in there if n.startswith(f"{begins}-")):
-        record = _record(store, name)
-        if record and _alike(record, job):
-            found.append(record["times"]["total"] / max(1, record["epochs"]))
-        if len(found) == LOOKED_AT:
-            break
-    return median(found) if found else None
-
-
-def _alike(record: Mapping[str, Any], job: Job) -> bool:
-    same = all(record.get(name) == getattr(job, name) for name in ALIKE)
-    theirs = record.get("data", {}).get("fingerprint")
-    return same and theirs == job.fingerprint and bool(record.get("scores"))
-
-
-def _record(store: Store, name: str) -> dict[str, Any] | None:
-    """A record as it lies there; one that cannot be read tells nothing here."""
-    try:
-        record = json.loads((store.path / name / RECORD).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
 
 
 # --- where jobs are run -----------------------------------------------------------
