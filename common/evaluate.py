@@ -78,7 +78,7 @@ def counted(predict: Predict | Judge, total: int, told: Counted) -> Judge:
     """`predict`, which also tells how many of `total` pictures it has judged."""
     done = 0
 
-    def judged(images: NDArray[np.uint8], *repeat: int) -> NDArray[np.floating]:
+    def looked(images: NDArray[np.uint8], *repeat: int) -> NDArray[np.floating]:
         nonlocal done
         if not done:
             told(0, total)
@@ -87,7 +87,7 @@ def counted(predict: Predict | Judge, total: int, told: Counted) -> Judge:
         told(done, total)
         return logits
 
-    return judged
+    return looked
 
 
 def seen(predict: Judge, views: Sequence[View]) -> Judge:

@@ -95,7 +95,8 @@ class Clock:
             self.on_progress(self.progress(judged, to_judge))
 
     def progress(self, judged: int = 0, to_judge: int = 0) -> Progress:
-        """Where the run stands; its loss is the mean of the epoch so far."""
+        """Where the run stands."""
+        # The mean of the epoch so far: one step's loss is not the run's.
         loss = float(self.losses[self.began : self.step].mean())
         return Progress(
             self.epoch,
