@@ -95,6 +95,18 @@ def test_a_table_that_cannot_be_folded_is_a_block_for_each_row(monkeypatch):
     ]
 
 
+def test_figures_are_folded_before_their_brackets_and_only_if_they_must(monkeypatch):
+    cell = "97.50 (96.10 to 98.40)"
+    page = Table(
+        columns=columns(["words"], ["one", "two"]), rows=((WORDS[0], cell, cell),)
+    )
+    lines = shown(page, monkeypatch, 70).splitlines()
+    assert sum(cell in line for line in lines) == 1
+    _, _, first, second, *_ = shown(page, monkeypatch, 50).splitlines()
+    assert first.split()[-2:] == ["97.50", "97.50"]
+    assert second.endswith("(96.10 to 98.40)  (96.10 to 98.40)")
+
+
 def test_a_command_is_copied_as_a_whole(monkeypatch):
     command = "twintrack compare small-cnn --seeds 5 --set 'recipe.lr = 0.1'"
     page = Table(

@@ -20,6 +20,8 @@ PROSE = 100  # longer lines are hard to read, however wide the terminal
 GAP = "  "
 TALLEST = 4  # lines of one row; above that, rows as blocks are easier to read
 WORD = re.compile(r" *[^ ]+")
+# What stays together in figures: "(96.1 to 98.4)", "96.1 to 98.4".
+FIGURE = re.compile(r" *(?:[(\[][^)\]]*[)\]]|[^ ]+ to [^ ]+|[^ ]+)")
 # What a line begins with that others stand under: "TOST     p = ...".
 LABEL = re.compile(r" *\S+(?: \S+)* {2,}(?=\S)")
 
@@ -38,7 +40,7 @@ def encodable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def folded(line: str, most: int) -> list[str]:
+def folded(line: str, most: int, parts: re.Pattern[str] = WORD) -> list[str]:
     """A line in lines of at most so many cells, later ones under its text.
 
     A word is never broken: an address or a path is copied as a whole.
@@ -47,7 +49,7 @@ def folded(line: str, most: int) -> list[str]:
     inside = cells(label[0]) if label else len(line) - len(line.lstrip(" "))
     inside = inside if inside <= most // 2 else 0
     found, current = [], ""
-    for word in WORD.findall(line):
+    for word in parts.findall(line):
         if current.strip() and cells(current) + cells(word) > most:
             found.append(current)
             current = " " * inside + word.lstrip(" ")
@@ -71,12 +73,17 @@ class Shape:
     """How a column's cells stand.
 
     Attributes:
-        right: On the right, as figures do; such cells are not folded.
+        right: On the right, as figures do; such cells are folded last.
         whole: Never folded, nor in a block.
     """
 
     right: bool = False
     whole: bool = False
+
+    @property
+    def parts(self) -> re.Pattern[str]:
+        """What a line of such a cell may be folded between."""
+        return FIGURE if self.right else WORD
 
 
 NAME = Shape(whole=True)  # of what stands beside it
@@ -97,9 +104,12 @@ def grid(heads: Row, rows: Sequence[Row], shapes: Sequence[Shape], most: int) ->
     natural = [max(_longest(row[k]) for row in shown) for k in range(len(heads))]
     if _total(natural) <= most:
         return _columns(heads, rows, shapes, natural)
-    widths = _squeezed(heads, rows, shapes, natural, most)
-    if widths and max(_height(row, widths) for row in shown) <= TALLEST:
-        return _columns(heads, rows, shapes, widths)
+    for figures_too in (False, True):
+        least = _least(shown, shapes, figures_too=figures_too)
+        if widths := _squeezed(least, natural, most):
+            table = [_lines(row, shapes, widths) for row in shown]
+            if max(map(len, table)) <= TALLEST:
+                return _columns(heads, rows, shapes, widths)
     return _blocks(heads, rows, shapes, most)
 
 
@@ -114,8 +124,8 @@ def _longest(cell: str) -> int:
     return max(map(cells, cell.split("\n")))
 
 
-def _longest_word(cell: str) -> int:
-    first, *rest = (WORD.findall(line) or [""] for line in cell.split("\n"))
+def _longest_part(cell: str, parts: re.Pattern[str]) -> int:
+    first, *rest = (parts.findall(line) or [""] for line in cell.split("\n"))
     words = [word.lstrip(" ") for line in (first, *rest) for word in line]
     return max(cells(first[0]), *map(cells, words))  # indented where its line is
 
@@ -124,18 +134,27 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
-def _squeezed(
-    heads: Row,
-    rows: Sequence[Row],
-    shapes: Sequence[Shape],
-    natural: Sequence[int],
-    most: int,
-) -> list[int] | None:
-    """Widths that fit, the widest columns giving way; none if words are too long."""
-    widths = [_longest_word(head) for head in heads]
+def _least(
+    shown: Sequence[Row], shapes: Sequence[Shape], *, figures_too: bool
+) -> list[int]:
+    """The least width of each column, its heading folded, its cells where they may."""
+    heads, *rows = shown
+    found = []
     for k, shape in enumerate(shapes):
-        least = _longest if shape.right or shape.whole else _longest_word
-        widths[k] = max([widths[k], *(least(row[k]) for row in rows)])
+        firm = shape.whole or (shape.right and not figures_too)
+        own = [
+            _longest(row[k]) if firm else _longest_part(row[k], shape.parts)
+            for row in rows
+        ]
+        found.append(max([_longest_part(heads[k], shape.parts), *own]))
+    return found
+
+
+def _squeezed(
+    least: Sequence[int], natural: Sequence[int], most: int
+) -> list[int] | None:
+    """Widths that fit, the widest columns giving way; none if these do not."""
+    widths = list(least)
     if _total(widths) > most:
         return None
     for _ in range(most - _total(widths)):
@@ -144,12 +163,10 @@ def _squeezed(
     return widths
 
 
-def _height(row: Row, widths: Sequence[int]) -> int:
-    return max(len(_cell(c, w)) for c, w in zip(row, widths, strict=True))
-
-
-def _cell(cell: str, most: int) -> list[str]:
-    return [part for line in cell.split("\n") for part in folded(line, most)]
+def _cell(cell: str, most: int, shape: Shape) -> list[str]:
+    if shape.whole:
+        return cell.split("\n")
+    return [x for line in cell.split("\n") for x in folded(line, most, shape.parts)]
 
 
 def _columns(
@@ -162,7 +179,7 @@ def _columns(
 def _lines(row: Row, shapes: Sequence[Shape], widths: Sequence[int]) -> list[str]:
     """A row's lines: its cells beside one another, each from the top."""
     parts = [
-        cell.split("\n") if shape.whole else _cell(cell, most)
+        _cell(cell, most, shape)
         for cell, shape, most in zip(row, shapes, widths, strict=True)
     ]
     found = []
