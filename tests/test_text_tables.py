@@ -102,7 +102,7 @@ def test_figures_are_folded_before_their_brackets_and_only_if_they_must(monkeypa
     )
     lines = shown(page, monkeypatch, 70).splitlines()
     assert sum(cell in line for line in lines) == 1
-    _, _, first, second, *_ = shown(page, monkeypatch, 58).splitlines()
+    _, _, first, second, *_ = shown(page, monkeypatch, 50).splitlines()
     assert first.split()[-2:] == ["97.50", "97.50"]
     assert second.endswith("(96.10 to 98.40)  (96.10 to 98.40)")
 
