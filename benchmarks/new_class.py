@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 
 from benchmarks import options, outcome
 from benchmarks.engine import machine
+from benchmarks.engine.chosen import how_to_ask
 from benchmarks.measures.class_study import Study
 from benchmarks.request import (
+    changes_of,
     check_folder,
     check_positive,
+    check_seed,
+    chosen_system,
+    framing_of,
     opened,
     path_of,
     paths_of,
     several,
-    size_of,
     tracks_of,
 )
 from common import remedies
@@ -36,9 +40,11 @@ from common.photos import sort as photos
 from common.photos.decode import BadPicture, Framing, framing_for, printable
 from common.report import drawings
 from common.results import Store
+from common.systems import find
 from common.track import DEFAULT
 
 FOLDS_SEED = 0
+DEFAULT_SYSTEM = "rasbt-mlp"
 
 
 @options.command
@@ -48,7 +54,7 @@ def new_class(
         options.Paths, options.argument(list[Path], "Its photos, or folders.")
     ],
     *,
-    system: Annotated[str, options.option(str, "A system.")] = "rasbt-mlp",
+    system: options.System = None,
     data: options.Data = "cifar10",
     folds: Annotated[int, options.option(int, "Parts the photos are dealt into.")] = 5,
     remedy: Annotated[
@@ -61,9 +67,7 @@ def new_class(
     shortcut: Annotated[
         bool, options.option(bool, "Measure whether bars give the class away.")
     ] = True,
-    seed: Annotated[
-        int, options.option(int, "Of the first fold; the next has the next.")
-    ] = 0,
+    seed: options.Seed = 0,
     how: options.HowToFit = "fit",
     filter: options.Resampling = "bicubic",
     colour: options.Colour = "black",
@@ -91,7 +95,10 @@ def new_class(
     """
     runs = options.filled(options.Runs, rest)
     names = tracks_of(tracks)
-    check_positive(epochs=epochs)
+    check_positive(epochs=epochs, folds=folds)
+    check_seed(seed, seed + folds)
+    changes = changes_of(runs["set"])
+    named = find(chosen_system(system, default=DEFAULT_SYSTEM)).name
     outcome.check_runs(runs)
     check_folder(save)
     chosen = _remedies(several(remedy))
@@ -105,8 +112,9 @@ def new_class(
     request = DataRequest(
         source=str(data),
         limit=runs["limit"],
+        test_limit=runs["test_limit"],
         skip_bad=runs["skip_bad"],
-        size=size_of(None if size is None else str(size)),
+        **framing_of(size),
     )
     base = opened(request)
     _check_name(name, base)
@@ -117,7 +125,7 @@ def new_class(
         print(line, file=sys.stderr)
     study = Study(
         name=name,
-        system=system,
+        system=named,
         request=request,
         base=base,
         photos=sorted_photos.kept,
@@ -125,7 +133,7 @@ def new_class(
         fold=photos.deal(sorted_photos.groups, folds, FOLDS_SEED),
         framing=framing,
         tracks=names,
-        overrides=several(runs["set"]),
+        overrides=changes,
         epochs=epochs,
         seed=seed,
         machine=computer,
@@ -134,8 +142,11 @@ def new_class(
     )
     result = study.measure(chosen, shortcut)
     result |= {"refused": refused, "notes": list(sorted_photos.notes)}
-    subject = f"{name} in {system}; {', '.join(names)}"
+    subject = f"{name} in {named}; {', '.join(names)}"
     outcome.told("new-class", result, runs, subject=subject, tracks=names)
+    if made := result["final"]:
+        run = Path(made["tracks"][names[0]]).parent.name
+        print(how_to_ask(run, names, study.store), file=sys.stderr)
     if target := path_of(save):
         draw(study, result, target)
     if refused:

@@ -66,36 +66,75 @@ FIT = (
 FILTERS = "nearest, box, bilinear, hamming, bicubic or lanczos."
 OWN = "  [the network's own]"
 
+# How a default that only one command has stands behind a text that all share.
 Systems = Annotated[
-    Names | None, argument(list[str] | None, "Systems, as twintrack list names them.")
+    Names | None,
+    argument(
+        list[str] | None, "Systems: names of twintrack list, modules, or all of ours."
+    ),
 ]
 System = Annotated[
     Names | None,
-    option(list[str] | None, "A module that registers a system of yours.", "--system"),
+    option(
+        list[str] | None,
+        "A system: its name, or the module that registers it.",
+        "--system",
+    ),
 ]
 Data = Annotated[
     str | Path, option(str, "digits, mnist, cifar10, or a folder of pictures.")
 ]
 MaybeData = Annotated[
     str | Path | None,
-    option(str | None, "A data set; seeded pictures unless given."),
-]
-Size = Annotated[
-    str | int | None,
     option(
         str | None,
-        "HxW that a folder's photos are fitted into; N resizes any to N x N.",
+        "digits, mnist, cifar10, or a folder of pictures.  [seeded pictures]",
     ),
 ]
-Side = Annotated[
-    int | None,
-    option(int | None, "Pixels a side that every picture is resized to.", "--size"),
+OnlyData = Annotated[
+    str | Path | None,
+    option(str | None, "Only runs on this data set: its name, or its folder."),
 ]
-Seeds = Annotated[int, option(int, "Runs per track: seeds 0 to N-1.")]
-Epochs = Annotated[int | None, option(int | None, "Epochs, in place of the recipe's.")]
+SIZE = "N resizes any pictures to N x N; HxW is what a folder's photos are fitted into."
+Size = Annotated[str | int | None, option(str | None, SIZE)]
+FullSize = Annotated[str | int | None, option(str | None, f"{SIZE}  [299]")]
+Seeds = Annotated[
+    int | str | Sequence[int],
+    option(str, "Runs per track: 5 are seeds 0 to 4; 5-9, or 0,3,7-9, are those."),
+]
+Seed = Annotated[int, option(int, "The seed; of folds that of the first.")]
+EPOCHS = "Epochs, in place of the recipe's."
+Epochs = Annotated[int | None, option(int | None, EPOCHS)]
+TutorialEpochs = Annotated[int | None, option(int | None, f"{EPOCHS}  [25]")]
+VALID = "Training pictures held out for validation."
+Valid = Annotated[int | None, option(int | None, f"{VALID}  [none]")]
+ValidTenth = Annotated[int | None, option(int | None, f"{VALID}  [a tenth]")]
+LIMIT = "At most so many training pictures, stratified."
+TEST_LIMIT = "At most so many test pictures, stratified."
+Limit = Annotated[int | None, option(int | None, LIMIT)]
+TestLimit = Annotated[int | None, option(int | None, TEST_LIMIT)]
+Limit100 = Annotated[int | None, option(int | None, f"{LIMIT}  [100]")]
+TestLimit200 = Annotated[int | None, option(int | None, f"{TEST_LIMIT}  [200]")]
+Mode = Annotated[str, option(str, "strict, aligned or native.")]
 Tracks = Annotated[Names, option(str, "Tracks, with commas between.")]
 Margin = Annotated[
-    float, option(float, "Largest difference that does not matter, a share.")
+    float,
+    option(float, "Largest difference that does not matter, in points: 1 is 1 %."),
+]
+WEIGHTS = "A weights file, as a run, pretrain or weights import writes it."
+RunsOrWeights = Annotated[
+    str | Path | None, option(Path | None, f"{WEIGHTS}  [the store's runs]")
+]
+ImageNetOrWeights = Annotated[
+    str | Path | None, option(Path | None, f"{WEIGHTS}  [ImageNet's]")
+]
+RandomOrWeights = Annotated[
+    str | Path | None, option(Path | None, f"{WEIGHTS}  [random ones]")
+]
+OUTPUT = "The file to write."
+Output = Annotated[str | Path, option(Path, OUTPUT)]
+MaybeOutput = Annotated[
+    str | Path | None, option(Path | None, f"{OUTPUT}  [in the cache]")
 ]
 HowToFit = Annotated[str, option(str, FIT)]
 MaybeHowToFit = Annotated[str | None, option(str | None, FIT + OWN)]
@@ -126,7 +165,11 @@ Threads = Annotated[
 ]
 Set = Annotated[
     Names | None,
-    option(list[str] | None, "Override a field: recipe.lr=0.05.", "--set"),
+    option(
+        list[str] | None,
+        "Set a field: recipe.lr=0.05; twintrack list SYSTEM has all.",
+        "--set",
+    ),
 ]
 Json = Annotated[
     str | Path | None, option(Path | None, "Also write the result to this file.")
@@ -162,10 +205,8 @@ class Computes(TypedDict, total=False):
 class Runs(Computes, Told, total=False):
     """How networks are trained: which pictures are taken, how many runs at once."""
 
-    limit: Annotated[
-        int | None,
-        option(int | None, "At most so many training pictures, stratified."),
-    ]
+    limit: Limit
+    test_limit: TestLimit
     skip_bad: SkipBad
     time_limit: Annotated[
         float,
@@ -250,4 +291,6 @@ def _typed(name: str, cli: Cli, default: Any, kind: Any) -> Parameter:
     annotation: Any = Annotated[cli.kind, cli.info]
     if isinstance(default, tuple):  # a command line says names with commas between
         default = ",".join(default)
+    if cli.kind is str and isinstance(default, int):
+        default = str(default)
     return Parameter(name, kind, default=default, annotation=annotation)

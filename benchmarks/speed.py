@@ -22,14 +22,14 @@ from benchmarks.engine.machine import Machine
 from benchmarks.measures import answers, training_speed, transfer_speed
 from benchmarks.measures.training_speed import Measurement
 from benchmarks.request import (
+    changes_of,
     check_positive,
     chosen_systems,
     listed,
     opened,
-    several,
+    side_of,
     tracks_of,
 )
-from common import systems as registry
 from common.data import DataRequest
 from common.errors import Failed, Refused
 from common.extras import Yardsticks, check_extra
@@ -38,6 +38,7 @@ from common.track import DEFAULT
 INCEPTION = "inception-v3"  # the system whose speed is that of its use
 USES = ("predict", "transfer")
 DEFAULT_SYSTEM = "rosetta-cnn"
+TRAIN, TEST = 100, 200  # pictures that Inception's transfer takes, unless told
 
 Row = dict[str, Any]
 
@@ -61,27 +62,16 @@ def speed(
         options.Names,
         options.option(str, "inception-v3: predict, transfer, or both with a comma."),
     ] = USES,
-    size: Annotated[
-        int, options.option(int, "inception-v3: pixels a side.")
-    ] = answers.FULL_SIZE,
+    size: options.FullSize = None,
     batch: Annotated[int, options.option(int, "inception-v3: pictures per call.")] = 16,
-    weights: Annotated[
-        str | Path | None,
-        options.option(Path | None, "inception-v3: a file; random unless given."),
-    ] = None,
+    weights: options.RandomOrWeights = None,
     classes: Annotated[
         options.Names,
         options.option(str, "inception-v3, transfer: classes, with commas between."),
     ] = "",
-    epochs: Annotated[
-        int, options.option(int, "inception-v3, transfer: of both loops.")
-    ] = transfer_speed.EPOCHS,
-    limit: Annotated[
-        int, options.option(int, "inception-v3, transfer: training pictures.")
-    ] = 100,
-    test: Annotated[
-        int, options.option(int, "inception-v3, transfer: test pictures.")
-    ] = 200,
+    epochs: options.TutorialEpochs = None,
+    limit: options.Limit100 = None,
+    test_limit: options.TestLimit200 = None,
     system: options.System = None,
     **rest: Unpack[Asked],
 ) -> dict[str, Any]:
@@ -98,8 +88,9 @@ def speed(
     names = tracks_of(tracks)
     for name in names:
         check_extra(name, Yardsticks)
-    check_positive(rounds=rounds, steps=steps, threads=asked["threads"], size=size)
-    check_positive(batch=batch, epochs=epochs, limit=limit, test=test)
+    check_positive(rounds=rounds, steps=steps, threads=asked["threads"])
+    check_positive(batch=batch, epochs=epochs, limit=limit, test_limit=test_limit)
+    side, changes = side_of(size) or answers.FULL_SIZE, changes_of(asked["set"])
     outcome.check_told(asked)
     uses = uses_of(what)
     computer = machine.settle(
@@ -116,7 +107,7 @@ def speed(
     plans = [
         Measurement(
             system=name,
-            overrides=several(asked["set"]),
+            overrides=changes,
             data=asdict(request) if request else None,
             precision=computer.precision,
             device=computer.device,
@@ -133,13 +124,16 @@ def speed(
     ]
     rows: list[Row] = []
     if INCEPTION in wanted:  # trained here it would say nothing of how it is used
-        shared = of_inception(request, computer, listed(classes), size, rounds, weights)
+        shared = of_inception(request, computer, listed(classes), side, rounds, weights)
         if "predict" in uses:
             of_answers = answers.Asked(batch=batch, **shared)
             rows.append(answers.row(of_answers, names))
         if "transfer" in uses:
             lesson = transfer_speed.Asked(
-                epochs=epochs, train=limit, test=test, **shared
+                epochs=epochs or transfer_speed.EPOCHS,
+                train=limit or TRAIN,
+                test=test_limit or TEST,
+                **shared,
             )
             rows.append(transfer_speed.row(lesson, names))
     for plan, fitting in zip(plans, resolved, strict=True):
@@ -181,10 +175,7 @@ def systems_of(
     systems: options.Names | None, modules: options.Names | None
 ) -> list[str]:
     """The systems to measure."""
-    if not (systems or modules):
-        return [DEFAULT_SYSTEM]
-    wanted = chosen_systems(systems, modules)
-    return list(registry.SYSTEMS) if wanted == ["all"] else wanted
+    return chosen_systems(systems, modules, default=[DEFAULT_SYSTEM])
 
 
 def of_inception(

@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, several
+from benchmarks.request import several, share_of
 from common import record, report
 from common.errors import Refused
 from common.files import readable
@@ -47,7 +47,7 @@ def table(
         str | None,
         options.option(str | None, "Findings of this kind (parity, speed, ...)."),
     ] = None,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     format: Annotated[
         str, options.option(str, f"{', '.join(report.FORMATS)}, or json for all of it.")
     ] = "text",
@@ -63,7 +63,7 @@ def table(
         Refused: The request cannot be met, or nothing in the store meets it.
     """
     check_format(format)
-    check_margin(margin)
+    share = share_of(margin)
     out = options.filled(options.Told, {"json": json, "store": store})
     outcome.check_told(out)
     place = Store(store)
@@ -83,7 +83,7 @@ def table(
         chosen = []
     if not (chosen or listed):
         raise Refused(_nothing(place, runs, len(damaged), data, mode))
-    summary = report.summarise(chosen, margin=margin)
+    summary = report.summarise(chosen, margin=share)
     summary["findings"] = [asdict(finding) for finding in listed]
     summary["damaged"] = [str(error) for error in (*damaged, *broken)]
     print(shown(summary, format, kind))

@@ -43,10 +43,7 @@ def import_weights(
         str | Path,
         options.option(str, "torchvision, keras, or a file of either.", "--from"),
     ],
-    output: Annotated[
-        str | Path | None,
-        options.option(Path | None, "The file to write.  [in the cache]"),
-    ] = None,
+    output: options.MaybeOutput = None,
     **rest: Unpack[options.Told],
 ) -> dict[str, Any]:
     """Turn a library's weights into one file that both tracks open.
@@ -81,7 +78,7 @@ def export_weights(
     file: Annotated[str | Path, options.argument(Path, "A file of Inception v3.")],
     *,
     to: Annotated[str, options.option(str, "torchvision or keras.")],
-    output: Annotated[str | Path, options.option(Path, "The file to write.")],
+    output: options.Output,
     other_border: Annotated[
         bool,
         options.option(bool, "Even if the pools will differ.", "--other-border"),

@@ -77,6 +77,10 @@ class Job:
         start: File of weights to start from, their last layer replaced; none for
             the spec's own draw.
         start_digest: Of those weights, as `common.weights.digest` gives it.
+        base: File of the frozen network whose features are its pictures; none for
+            pictures themselves.  (The features' own key has its weights.)
+        base_digest: Of those weights.
+        seen: (height, width, channels) of the pictures that network sees.
         command: The command line that asked for it, as it was typed.
     """
 
@@ -99,6 +103,9 @@ class Job:
     recipe: str
     start: str | None = None
     start_digest: str | None = None
+    base: str | None = None
+    base_digest: str | None = None
+    seen: tuple[int, int, int] | None = None
     command: str = ""
 
     @property

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from benchmarks.engine.call import new_log
 from benchmarks.engine.process import Child, Tell, Values, received
-from common import files
+from common import files, model_file
 from common.errors import OURS, Failed, Fault
-from common.evaluate import answered, at_once
-from common.track import load_track
+from common.evaluate import Judge, Predict, answered, at_once
+from common.heads import base_for, headless
+from common.spec import Image
+from common.systems import find
+from common.track import Track, load_track
 
 BLOCK = 500  # pictures sent at once: bounds the memory of both sides
 
@@ -31,6 +34,9 @@ class Trained:
         precision: "float32", "bfloat16" or "float64".
         threads: Of the framework.
         repeats: How often it looks at a picture.
+        module: The user's module that registers its kind of spec, or none.
+        base: File of the frozen network whose features it is given, or none.
+        seen: (height, width, channels) of what `base` sees.
     """
 
     weights: Path
@@ -38,21 +44,54 @@ class Trained:
     precision: str = "float32"
     threads: int = 1
     repeats: int = 1
+    module: str | None = None
+    base: Path | None = None
+    seen: tuple[int, int, int] | None = None
 
 
 def answer(values: Values, tell: Tell) -> None:
     """In a child: logits of each array of pictures that is sent, until none is."""
+    if values["module"]:
+        find(values["module"])  # it registers its kinds of spec
     track = load_track(values["track"])
     track.configure(threads=values["threads"], device="cpu", mode="aligned")
     model = track.load(Path(values["weights"]), dtype=values["precision"])
-    predict = track.predictor(model)
+    predict, seen = track.predictor(model), model.spec.input
+    if values["base"]:
+        seen = tuple(values["seen"])
+        base = frozen(track, Path(values["base"]), seen, values["precision"])
+        predict = on_features(base, predict, views=model.spec.image[1])
     while (content := received()) is not None:
         images = files.unpack(content)[0][""]
-        step = at_once(model.spec.input)
+        step = at_once(seen)
         parts = (images[i : i + step] for i in range(0, len(images), step))
         answers = [answered(predict, part, values["repeats"]) for part in parts]
         logits = np.concatenate(answers)
         tell("logits", content=files.pack({"": logits}))
+
+
+def frozen(track: Track, file: Path, image: Image, precision: str) -> Predict:
+    """Uint8 images (n, h, w, c) -> what a file's network gives its last layer."""
+    spec, weights, _ = model_file.load(file)
+    bare, given = headless(base_for(spec, image, spec.classes), weights)
+    return track.predictor(track.build(bare, weights=given, dtype=precision))
+
+
+def on_features(base: Predict, head: Judge, *, views: int) -> Judge:
+    """A head on features, asked with pictures: its pictures are theirs.
+
+    Args:
+        base: Images to features (n, width).
+        head: Features (n, 1, views, width) to logits.
+        views: 1, or 2 where it learned from mirror images too.
+    """
+
+    def predict(images: NDArray[Any], *repeat: int) -> NDArray[np.floating]:
+        looks = [images, images[:, :, ::-1]][:views]
+        rows: Any = np.stack([base(np.ascontiguousarray(look)) for look in looks], 1)
+        return head(rows[:, None].astype(np.float32), *repeat)
+
+    return predict
 
 
 class Network:
@@ -68,6 +107,9 @@ class Network:
                 "precision": trained.precision,
                 "threads": trained.threads,
                 "repeats": trained.repeats,
+                "module": trained.module,
+                "base": str(trained.base) if trained.base else None,
+                "seen": trained.seen,
             },
             threads=trained.threads,
             device="cpu",

@@ -317,6 +317,14 @@ class Attempt:
             "schema": results.SCHEMA,
             "id": job.id,
             "system": job.system,
+            "module": job.module,
+            "base": {
+                "file": job.base,
+                "digest": job.base_digest,
+                "image": job.seen,
+            }
+            if job.base
+            else None,
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,

@@ -31,7 +31,15 @@ from common.data.dataset import Dataset
 from common.data.digits import build_digits
 from common.data.features import open_features
 from common.data.folder import Listing, SizesDiffer, build_folder, scan
-from common.data.parts import coloured, hold_out, leave_out, limit, resize, subset
+from common.data.parts import (
+    coloured,
+    hold_out,
+    leave_out,
+    limit,
+    limit_test,
+    resize,
+    subset,
+)
 from common.errors import Refused
 
 NAMED = ("digits", *PUBLIC)
@@ -61,6 +69,7 @@ class DataRequest:
         shared: Whether both tracks are given these very features.
         colour: Whether the one channel of grey pictures is repeated, for networks that
             take colours.
+        test_limit: At most so many test images; None for all.
 
     Raises:
         Refused: A number is negative, or a size is not positive.
@@ -78,6 +87,7 @@ class DataRequest:
     features: str | None = None
     shared: bool = False
     colour: bool = False
+    test_limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.valid < 0:
@@ -132,6 +142,8 @@ def open_data(request: DataRequest, *, cache: str | Path | None = None) -> Datas
         dataset = resize(dataset, request.side)
     if request.limit is not None:
         dataset = limit(dataset, request.limit)
+    if request.test_limit is not None:
+        dataset = limit_test(dataset, request.test_limit)
     if request.features:
         path = Path(request.features)
         dataset = open_features(path, dataset, shared=request.shared)
