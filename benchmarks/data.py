@@ -19,7 +19,7 @@ import typer
 from benchmarks import options
 from benchmarks.engine import download
 from benchmarks.engine.download import DOWNLOADS, TRACKS
-from benchmarks.request import path_of, size_of
+from benchmarks.request import check_choice, path_of, size_of
 from common import files, report
 from common.data import DataRequest
 from common.data.at_hand import read_at_hand
@@ -68,6 +68,7 @@ def data_list(
     """
     if context is not None and context.invoked_subcommand:
         return {"data": []}
+    check_choice("format", format, report.FORMATS)
     folder = cache_folder(path_of(cache))
     rows = [_row(folder / name, FACTS[name] | {"name": name}) for name in NAMED]
     rows += [_row(path, {}) for path in _entries(folder) if path.name not in NAMED]
@@ -105,6 +106,7 @@ def prepare(
         Refused: It cannot be had, or a track is unknown.
         Failed: The two tracks disagree about its content.
     """
+    check_choice("format", format, report.FORMATS)
     if track not in (*TRACKS, "both"):
         raise Refused(
             f"a track must be {', '.join(TRACKS)} or both, got {track}; choose one"
@@ -138,6 +140,7 @@ def verify(
         Refused: The data set is not in the cache.
         CheckFailed: Something is damaged; what to do is said.
     """
+    check_choice("format", format, report.FORMATS)
     folder = cache_folder(path_of(cache))
     paths = _entries(folder) if name is None else _entries_of(str(name), folder)
     rows = [_row(path, {}) | {"state": _state(path)} for path in paths]

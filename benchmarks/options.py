@@ -9,6 +9,7 @@ command line parses each is in its `Cli`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -28,6 +29,7 @@ from typing import (
 import typer
 
 from common.command_line import as_typed, typed
+from common.errors import Refused
 from common.report.table import FORMATS
 
 Paths = str | Path | Sequence[str | Path]
@@ -278,6 +280,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
             found.append(parameter.replace(annotation=hints[name]))
 
     def run(**given: Any) -> Any:
+        check_once(found, sys.argv[1:])
         return command(**given)
 
     run.__doc__ = (command.__doc__ or "").split("\n\n")[0]  # the rest is for callers
@@ -285,6 +288,29 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     run.__annotations__ = {p.name: p.annotation for p in found}
     run.__signature__ = Signature(found)  # type: ignore[attr-defined]
     return run
+
+
+def check_once(parameters: Sequence[Parameter], words: Sequence[str]) -> None:
+    """Refuse an option that is typed twice and takes one value: the last would count.
+
+    Raises:
+        Refused: In one line.
+    """
+    words = words[: words.index("--")] if "--" in words else words
+    for one in parameters:
+        info = next(iter(getattr(one.annotation, "__metadata__", ())), None)
+        if not isinstance(info, typer.models.OptionInfo):
+            continue
+        if "list" in str(get_args(one.annotation)[0]):
+            continue
+        bare = one.name.replace("_", "-")
+        names = [name for name in info.param_decls or () if name.startswith("--")]
+        names = names or [f"--{bare}", f"--no-{bare}"]
+        given = [word for word in words if word.partition("=")[0] in names]
+        if len(given) > 1:
+            raise Refused(
+                f"{names[0]} is given once, got {' and '.join(given)}; leave one out"
+            )
 
 
 def _typed(name: str, cli: Cli, default: Any, kind: Any) -> Parameter:

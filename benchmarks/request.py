@@ -172,7 +172,7 @@ def sweep_said(jobs: Sequence[Job], each: int) -> str:
     if all(len(found) == 1 for found in rows.values()):
         return ""
     many = ", ".join(f"{name} {len(found)} times" for name, found in rows.items())
-    return f"a sweep: {many}, {each} runs of each; {len(jobs):,} runs follow"
+    return f"a sweep: {many}, {each} to a row; {len(jobs):,} runs follow"
 
 
 def judged_often(resolved: Resolved, repeats: int | None) -> Resolved:
@@ -321,8 +321,8 @@ def check_size(*sides: int) -> None:
     if not all(1 <= side <= WIDEST for side in sides):
         said = "x".join(map(str, sides))
         raise Refused(
-            f"--size must be 1 to {WIDEST:,} pixels a side, got {said[:20]}; write one "
-            "like 32x32, or 75 for 75 x 75"
+            f"--size must be above 0 and at most {WIDEST:,} pixels a side, got "
+            f"{said[:20]}; write one like 32x32, or 75 for 75 x 75"
         )
 
 
@@ -403,9 +403,10 @@ def size_of(text: str | None) -> tuple[int, int] | None:
         h, w = (int(side) for side in text.lower().split("x"))
     except ValueError as error:
         raise Refused(
-            f"a size is height x width in pixels, got {text[:40]!r}; write it as 32x32"
+            f"a size is height x width in pixels, got {text[:40]}; write it as 32x32"
         ) from error
-    check_size(h, w)
+    if max(h, w) > WIDEST:
+        check_size(h, w)
     return h, w
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 import tempfile
@@ -14,7 +15,17 @@ from typing import Any
 import typer
 
 from common.command_line import as_typed
-from common.errors import DONE, FAILED, OURS, STOPPED, WRONG, Failed, Fault, Refused
+from common.errors import (
+    DONE,
+    FAILED,
+    OURS,
+    STOPPED,
+    WRONG,
+    Failed,
+    Fault,
+    Refused,
+    one_line,
+)
 
 
 def script(command: Callable[..., Any] | typer.Typer) -> None:
@@ -42,21 +53,32 @@ def run(app: typer.Typer) -> int:
             code = app(standalone_mode=False)  # Typer returns 130 for Ctrl-C
         return STOPPED if code == STOPPED else DONE
     except Refused as error:
-        return _said(str(error), WRONG)
+        return _said(one_line(str(error)), WRONG)
     except Failed as error:
         return _said(str(error), FAILED)
     except Fault as error:
         return _said(str(error), OURS)
     except typer.TyperException as error:
-        return _said(f"{error.format_message().rstrip('.')}; see --help", WRONG)
+        said = one_line(error.format_message().rstrip("."))
+        return _said(f"{said}; see --help", WRONG)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return _unexpected()
+        said = one_line(str(error.filename))
+        return _said(f"a path must be shorter, got {said}; correct it", WRONG)
     except (KeyboardInterrupt, typer.Abort):
         return _said("stopped; what is finished is kept", STOPPED)
     except Exception:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="twintrack-", suffix=".log", delete=False
-        ) as log:
-            traceback.print_exc(file=log)
-        return _said(f"a fault of ours; please report {log.name}", OURS)
+        return _unexpected()
+
+
+def _unexpected() -> int:
+    """The exception that is being handled is a fault of ours; kept in a log."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="twintrack-", suffix=".log", delete=False
+    ) as log:
+        traceback.print_exc(file=log)
+    return _said(f"a fault of ours; please report {log.name}", OURS)
 
 
 def first(command: Callable[..., Any]) -> str:

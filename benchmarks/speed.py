@@ -38,6 +38,7 @@ from common.track import DEFAULT
 INCEPTION = "inception-v3"  # the system whose speed is that of its use
 USES = ("predict", "transfer")
 DEFAULT_SYSTEM = "rosetta-cnn"
+BATCH = 16  # pictures that Inception answers at once, unless told
 TRAIN, TEST = 100, 200  # pictures that Inception's transfer takes, unless told
 
 Row = dict[str, Any]
@@ -63,7 +64,9 @@ def speed(
         options.option(str, "inception-v3: predict, transfer, or both with a comma."),
     ] = USES,
     size: options.FullSize = None,
-    batch: Annotated[int, options.option(int, "inception-v3: pictures per call.")] = 16,
+    batch: Annotated[
+        int, options.option(int, "inception-v3: pictures per call.")
+    ] = BATCH,
     weights: options.RandomOrWeights = None,
     classes: Annotated[
         options.Names,
@@ -104,6 +107,11 @@ def speed(
     if request:
         opened(request)
     wanted = systems_of(systems, system)
+    if INCEPTION not in wanted:
+        given = {"size": size, "weights": weights, "classes": classes, "limit": limit}
+        given |= {"test-limit": test_limit, "epochs": epochs}
+        given |= {"batch": None if batch == BATCH else batch}
+        check_unused(given, wanted)
     plans = [
         Measurement(
             system=name,
@@ -155,6 +163,15 @@ def judged(
     if short := [bar["said"] for bar in bars if not bar["holds"]]:
         raise Failed("; ".join(short))
     return found
+
+
+def check_unused(given: dict[str, Any], wanted: Sequence[str]) -> None:
+    """Refuse options that only the measurements of Inception v3 look at."""
+    if unused := [name for name, value in given.items() if value]:
+        raise Refused(
+            f"--{unused[0]} is for {INCEPTION}, got {', '.join(wanted)}; leave it out, "
+            f"or measure {INCEPTION}"
+        )
 
 
 def uses_of(what: options.Names) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ from common.job import Job
 from common.results import Store
 from common.spec import Spec
 from common.stats import MARGIN
-from common.systems import BUILDERS, IMAGENET, SYSTEMS, find
+from common.systems import BUILDERS, IMAGENET, SYSTEMS, check_fits, find, resolve
 from common.track import DEFAULT, check_track
 from common.weights import digest
 
@@ -252,8 +252,9 @@ def transfer(
         **framing or {"side": side_seen(base, named)},
     )
     pictures = opened(request)
-    lesson = lesson_of(wish, request, pictures, base, named, names, computer)
     held = valid or max(round(VALID_SHARE * len(pictures.train)), len(pictures.classes))
+    check_head(wish, replace(request, valid=held), base, changes, epochs or EPOCHS)
+    lesson = lesson_of(wish, request, pictures, base, named, names, computer)
     jobs = [
         planned(lesson, track, seed, epochs or EPOCHS, valid=held, given=changes)
         for seed in chosen
@@ -485,16 +486,46 @@ def from_features(
             track: replace(request, features=folder[track], shared=bool(wish.shared))
             for track in tracks
         },
-        # A crop of one view of two is a mirror image with probability one half.
-        overrides=(
-            "spec.scale=Scale(divide=1.0)",
-            f"spec.crop={int(wish.flip)}",
-            "recipe.keep=best",
-        ),
+        overrides=head_changes(wish),
         machine=Machine(precision="float32", device=computer.device, threads=1),
         frozen=(base.path, base.digest, pictures.image),
         cache=found.together(),
     )
+
+
+def head_changes(wish: Wish) -> tuple[str, ...]:
+    """What makes `linear` a last layer on features."""
+    # A crop of one view of two is a mirror image with probability one half.
+    return (
+        "spec.scale=Scale(divide=1.0)",
+        f"spec.crop={int(wish.flip)}",
+        "recipe.keep=best",
+    )
+
+
+def check_head(
+    wish: Wish,
+    request: DataRequest,
+    base: Base | None,
+    given: tuple[str, ...],
+    epochs: int,
+) -> None:
+    """Refuse, before features are computed, a head that could not learn from them.
+
+    Raises:
+        Refused: An override does not fit, or too few pictures are left.
+    """
+    pictures = open_data(request)
+    if wish.method != "features" or base is None:
+        return
+    resolved = resolve(
+        HEAD,
+        image=(1, 1 + wish.flip, features_of(base.spec)),
+        classes=len(pictures.classes),
+        overrides=(*head_changes(wish), *given),
+        epochs=epochs,
+    )
+    check_fits(resolved, len(pictures.train))
 
 
 def check_base(base: Base, pictures: Dataset) -> None:

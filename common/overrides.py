@@ -147,14 +147,29 @@ def _with(record: Any, path: list[str], value: object, whole: str) -> Any:
         near = get_close_matches(name[:80], choices, n=1, cutoff=0.0)
         hint = f"the nearest is {near[0]}" if near else "it has no fields"
         raise Wrong(f"--set needs a field that exists, got {whole[:80]}", hint)
-    old = getattr(record, name)
+    old, kind = getattr(record, name), type(record)
     if rest and name == "layers":
         value = _layers(record, rest, value, whole)
     elif rest:
         value = _with(old, rest, value, whole)
     else:
-        value = _fitting(get_type_hints(type(record))[name], old, value, whole)
+        value = _fitting(get_type_hints(kind)[name], old, value, whole)
+    _check(kind, {name: value}, whole)
     return replace(record, **{name: value})
+
+
+def _check(kind: type, given: dict[str, Any], whole: str) -> None:
+    """Refuse numbers that a field of ours cannot have, in the records of it too."""
+    for value in given.values():
+        for inner in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(inner) and not isinstance(inner, type):
+                named = {f.name: getattr(inner, f.name) for f in fields(inner)}
+                _check(type(inner), named, whole)
+    try:
+        if kind in codec.OURS:
+            codec.check(kind, given)
+    except (TypeError, ValueError) as error:
+        raise Wrong(f"--set {whole[:80]}: {error}", "correct the value") from error
 
 
 def _layers(spec: Any, path: list[str], value: object, whole: str) -> tuple[Any, ...]:
@@ -177,9 +192,10 @@ def _layers(spec: Any, path: list[str], value: object, whole: str) -> tuple[Any,
 
 def _fitting(hint: Any, old: object, value: object, whole: str) -> object:
     """`value`, if the field's type allows it; whole numbers for floats are made so."""
-    if odd := [n for n in _numbers(value) if not isfinite(n) or abs(n) > codec.LARGEST]:
+    if odd := [n for n in _numbers(value) if not _countable(n)]:
         raise Wrong(
-            f"--set {whole[:80]} takes numbers up to {codec.LARGEST:,}, got {odd[0]:g}",
+            f"--set {whole[:80]} takes finite numbers, whole ones up to "
+            f"{codec.LARGEST:,}, got {odd[0]:.3g}",
             "correct the value",
         )
     if hint is float and type(value) is int:
@@ -192,6 +208,12 @@ def _fitting(hint: Any, old: object, value: object, whole: str) -> object:
             "",
         )
     return value
+
+
+def _countable(number: float) -> bool:
+    """Whether a number is finite and, if it is whole, one that something may have."""
+    whole = isinstance(number, int)
+    return abs(number) <= codec.LARGEST if whole else isfinite(number)
 
 
 def _numbers(value: object) -> Iterator[float]:

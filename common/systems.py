@@ -85,6 +85,7 @@ class Resolved:
         return self.system.module
 
 
+LONGEST_NAME = 100  # of a module without a package
 SYSTEMS: dict[str, System] = {}
 BUILDERS: dict[type, Mapping[str, str]] = {}
 
@@ -159,7 +160,9 @@ def find(name: str) -> System:
 def _is_here(name: str) -> bool:
     """Whether a name without dots is a module of the current folder."""
     places = (Path(f"{name}.py"), Path(name) / "__init__.py")
-    return name.isidentifier() and any(place.is_file() for place in places)
+    if not name.isidentifier() or len(name) > LONGEST_NAME:
+        return False
+    return any(place.is_file() for place in places)
 
 
 def _from_module(module: str) -> System:

@@ -141,19 +141,19 @@ def test_heads_on_the_same_features_end_alike(base, tmp_path):
     assert np.abs(torch - tensorflow).max() < 1e-4
 
 
-@pytest.mark.parametrize("mode", ["finetune", "scratch"])
-def test_the_whole_network_learns_too(mode, base, tmp_path):
+@pytest.mark.parametrize("method", ["finetune", "scratch"])
+def test_the_whole_network_learns_too(method, base, tmp_path):
     """In small float64 steps, so that both tracks' runs stay alike."""
     options = {"statistics": "moving", "base_rate": 0.5}
     found = transfer(
         **ASKED,
-        mode=mode,
+        method=method,
         weights=base,
         seeds=1,
         epochs=2,
         precision="float64",
         store=tmp_path,
-        **(options if mode == "finetune" else {}),
+        **(options if method == "finetune" else {}),
     )
     (row,) = found["systems"]
     assert row["system"] == "small-cnn"
@@ -162,9 +162,9 @@ def test_the_whole_network_learns_too(mode, base, tmp_path):
     assert len(torch) > 1
     assert np.allclose(torch, tensorflow, rtol=ALIKE, atol=0)
     starts = {run.record["identity"]["start"] for run in Store(tmp_path).runs()}
-    assert (starts == {None}) == (mode == "scratch")
+    assert (starts == {None}) == (method == "scratch")
     told = " ".join(Store(tmp_path).runs()[0].record["overrides"])
-    assert ("recipe.multipliers=(('', 0.5)" in told) == (mode == "finetune")
+    assert ("recipe.multipliers=(('', 0.5)" in told) == (method == "finetune")
 
 
 def test_killed_while_computing_features_the_command_goes_on(
@@ -203,16 +203,19 @@ def test_killed_while_computing_features_the_command_goes_on(
     [
         ({"classes": "3"}, "two or more different classes, got 3"),
         ({"classes": "3,cat"}, "a class must be one of digits's, got cat"),
-        ({"mode": "freeze"}, "--mode must be one of features, finetune, scratch"),
+        ({"method": "freeze"}, "--method must be one of features, finetune, scratch"),
         ({"keep_in": "int8"}, "--keep-in must be one of float16, float32"),
-        ({"aux": True}, "--aux is for --mode finetune, got --mode features"),
-        ({"mode": "scratch", "statistics": "moving"}, "--statistics is for"),
-        ({"mode": "finetune", "keep_in": "float16"}, "--keep-in is for --mode feat"),
+        ({"aux": True}, "--aux is for --method finetune, got --method feat"),
+        ({"method": "scratch", "statistics": "moving"}, "--statistics is for"),
+        (
+            {"method": "finetune", "keep_in": "float16"},
+            "--keep-in is for --method feat",
+        ),
         ({"share_features": "torhc"}, "nearest: torch"),
-        ({"mode": "finetune", "size": 12}, "need .* for dense1.kernel.*--size 8"),
+        ({"method": "finetune", "size": 12}, "need .* for dense1.kernel.*--size 8"),
         ({"size": 12}, "must fit the pictures, 12x12 px need"),
-        ({"mode": "finetune", "aux": True}, "--aux needs weights with an aux"),
-        ({"mode": "finetune", "base_rate": -1.0}, "--base-rate must be 0 or more"),
+        ({"method": "finetune", "aux": True}, "--aux needs weights with an aux"),
+        ({"method": "finetune", "base_rate": -1.0}, "--base-rate must be 0 or more"),
         ({"size": 0}, "--size must be above 0"),
         ({"device": "gpu"}, "a GPU must be seen by every track"),
         ({"seeds": 0}, "--seeds must be above 0"),
