@@ -21,7 +21,7 @@ from common.data import DataRequest, Dataset, open_data
 from common.data.canonical import PUBLIC
 from common.data.sources import NAMED, is_prepared
 from common.errors import Refused
-from common.job import Job
+from common.job import Base, Job
 from common.overrides import sweep
 from common.spec import Spec
 from common.systems import (
@@ -48,8 +48,7 @@ class Setting:
         mode: "strict", "aligned" or "native".
         machine: What computes.
         start: A file of weights to start from and their digest, or none.
-        base: The frozen network whose features the pictures are: its file, the digest
-            of its weights, and (h, w, c) of what it sees; or none.
+        base: The frozen network whose features the pictures are, or none.
     """
 
     request: DataRequest
@@ -57,7 +56,7 @@ class Setting:
     machine: Machine
     mode: str = "aligned"
     start: tuple[Path, str] | None = None
-    base: tuple[Path, str, tuple[int, int, int]] | None = None
+    base: Base | None = None
 
     def job(self, resolved: Resolved, *, track: str, seed: int) -> Job:
         """One run of a system."""
@@ -81,9 +80,7 @@ class Setting:
             recipe=codec.dumps(resolved.recipe),
             start=str(self.start[0].resolve()) if self.start else None,
             start_digest=self.start[1] if self.start else None,
-            base=str(self.base[0].resolve()) if self.base else None,
-            base_digest=self.base[1] if self.base else None,
-            seen=self.base[2] if self.base else None,
+            base=self.base,
             command=typed(),
         )
 

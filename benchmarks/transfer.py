@@ -45,6 +45,7 @@ from common.data import DataRequest, Dataset, open_data
 from common.errors import Refused
 from common.heads import base_for, features_of, head_of
 from common.inception import InceptionSpec
+from common.job import Base as Frozen
 from common.job import Job
 from common.results import Store
 from common.spec import Spec
@@ -113,7 +114,7 @@ class Lesson:
     machine: Machine
     base: Spec | None = None
     start: tuple[Path, str] | None = None
-    frozen: tuple[Path, str, tuple[int, int, int]] | None = None
+    frozen: Frozen | None = None
     cache: dict[str, Any] | None = None
 
 
@@ -488,7 +489,12 @@ def from_features(
         },
         overrides=head_changes(wish),
         machine=Machine(precision="float32", device=computer.device, threads=1),
-        frozen=(base.path, base.digest, pictures.image),
+        frozen=Frozen(
+            file=str(base.path.resolve()),
+            digest=base.digest,
+            image=pictures.image,
+            precision=computer.precision,
+        ),
         cache=found.together(),
     )
 

@@ -22,6 +22,7 @@ from common.data.cache import cache_folder
 from common.errors import Damaged, Refused
 from common.heads import base_for
 from common.inception import InceptionSpec
+from common.job import Base
 from common.model_file import About
 from common.overrides import applied
 from common.results import (
@@ -246,27 +247,28 @@ def why_not(run: Run) -> str:
     return ""
 
 
-def base_of(run: Run) -> tuple[Path, Spec] | None:
-    """The network whose features a run learned from: its file, its spec for them.
+def base_of(run: Run) -> tuple[Base, Spec] | None:
+    """The network whose features a run learned from, and its spec for them.
 
     Raises:
         Refused: It is not where it was, or another by now.
     """
-    record, base = run.record, run.record.get("base")
+    record, said = run.record, run.record.get("base")
     if not record["data"].get("features"):
         return None
-    if not base:
+    if not said:
         raise Refused(
             "a head on features needs the network below it, an older version did not "
             "note which; repeat its transfer command"
         )
-    spec, weights, _ = model_file.load(base["file"])
-    if digest(weights) != base["digest"]:
+    base = Base.from_dict(said)
+    spec, weights, _ = model_file.load(base.file)
+    if digest(weights) != base.digest:
         raise Refused(
-            f"a head needs the network whose features it learned from, {base['file']} "
+            f"a head needs the network whose features it learned from, {base.file} "
             "is another by now; put it back, or repeat the transfer command"
         )
-    return Path(base["file"]), base_for(spec, tuple(base["image"]), spec.classes)
+    return base, base_for(spec, base.image, spec.classes)
 
 
 def pairs_of(run: Run, store: Store, tracks: Sequence[str]) -> dict[str, Run]:
@@ -298,8 +300,8 @@ def _nothing(
     there = [r for r in newest(store.path) if r["track"] in tracks]
     if notes:
         return (
-            f"classify asks runs that can be read, got none for{wanted.said or ' it'} "
-            f"in {store.path}: {notes[0].removeprefix('left out: ')}"
+            f"classify asks runs that can be read, got none{wanted.said and ' with'}"
+            f"{wanted.said} in {store.path}: {notes[0].removeprefix('left out: ')}"
         )
     if not there:
         return (
@@ -343,7 +345,6 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
                 repeats=repeats_of(run.record),
                 module=run.record.get("module"),
                 base=base[0] if (base := below[track]) else None,
-                seen=base[1].image if base else None,
             )
             for track, run in runs.items()
         },

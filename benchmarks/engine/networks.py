@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from common import files, model_file
 from common.errors import OURS, Failed, Fault
 from common.evaluate import Judge, Predict, answered, at_once
 from common.heads import base_for, headless
-from common.spec import Image
+from common.job import Base
 from common.systems import find
 from common.track import Track, load_track
 
@@ -35,8 +35,7 @@ class Trained:
         threads: Of the framework.
         repeats: How often it looks at a picture.
         module: The user's module that registers its kind of spec, or none.
-        base: File of the frozen network whose features it is given, or none.
-        seen: (height, width, channels) of what `base` sees.
+        base: The frozen network whose features it is given, or none.
     """
 
     weights: Path
@@ -45,8 +44,7 @@ class Trained:
     threads: int = 1
     repeats: int = 1
     module: str | None = None
-    base: Path | None = None
-    seen: tuple[int, int, int] | None = None
+    base: Base | None = None
 
 
 def answer(values: Values, tell: Tell) -> None:
@@ -58,9 +56,9 @@ def answer(values: Values, tell: Tell) -> None:
     model = track.load(Path(values["weights"]), dtype=values["precision"])
     predict, seen = track.predictor(model), model.spec.input
     if values["base"]:
-        seen = tuple(values["seen"])
-        base = frozen(track, Path(values["base"]), seen, values["precision"])
-        predict = on_features(base, predict, views=model.spec.image[1])
+        base = Base.from_dict(values["base"])
+        seen, views = base.image, model.spec.image[1]
+        predict = on_features(frozen(track, base), predict, views=views)
     while (content := received()) is not None:
         images = files.unpack(content)[0][""]
         step = at_once(seen)
@@ -70,11 +68,11 @@ def answer(values: Values, tell: Tell) -> None:
         tell("logits", content=files.pack({"": logits}))
 
 
-def frozen(track: Track, file: Path, image: Image, precision: str) -> Predict:
-    """Uint8 images (n, h, w, c) -> what a file's network gives its last layer."""
-    spec, weights, _ = model_file.load(file)
-    bare, given = headless(base_for(spec, image, spec.classes), weights)
-    return track.predictor(track.build(bare, weights=given, dtype=precision))
+def frozen(track: Track, base: Base) -> Predict:
+    """Uint8 images (n, h, w, c) -> what a network gives its last layer."""
+    spec, weights, _ = model_file.load(base.file)
+    bare, given = headless(base_for(spec, base.image, spec.classes), weights)
+    return track.predictor(track.build(bare, weights=given, dtype=base.precision))
 
 
 def on_features(base: Predict, head: Judge, *, views: int) -> Judge:
@@ -108,8 +106,7 @@ class Network:
                 "threads": trained.threads,
                 "repeats": trained.repeats,
                 "module": trained.module,
-                "base": str(trained.base) if trained.base else None,
-                "seen": trained.seen,
+                "base": asdict(trained.base) if trained.base else None,
             },
             threads=trained.threads,
             device="cpu",

@@ -318,13 +318,7 @@ class Attempt:
             "id": job.id,
             "system": job.system,
             "module": job.module,
-            "base": {
-                "file": job.base,
-                "digest": job.base_digest,
-                "image": job.seen,
-            }
-            if job.base
-            else None,
+            "base": asdict(job.base) if job.base else None,
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
