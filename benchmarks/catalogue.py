@@ -37,7 +37,7 @@ CLASSES = 10
 
 @options.command
 def catalogue(
-    systems: options.Systems = None,
+    systems: options.SystemsToList = None,
     *,
     faults: Annotated[
         bool, options.option(bool, "The faults that parity can plant.", "--faults")

@@ -54,7 +54,7 @@ def new_class(
         options.Paths, options.argument(list[Path], "Its photos, or folders.")
     ],
     *,
-    system: options.System = None,
+    system: options.SystemOrMLP = None,
     data: options.Data = "cifar10",
     folds: Annotated[int, options.option(int, "Parts the photos are dealt into.")] = 5,
     remedy: Annotated[

@@ -68,20 +68,25 @@ FIT = (
 FILTERS = "nearest, box, bilinear, hamming, bicubic or lanczos."
 OWN = "  [the network's own]"
 
-# How a default that only one command has stands behind a text that all share.
+# A default that a command has in words stands in brackets behind the text of all.
+SYSTEMS = "Systems: names of twintrack list, modules, or all of ours."
+SYSTEM = "A system: its name, or the module that registers it."
 Systems = Annotated[
-    Names | None,
-    argument(
-        list[str] | None, "Systems: names of twintrack list, modules, or all of ours."
-    ),
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [small-cnn, rasbt-mlp]")
 ]
-System = Annotated[
-    Names | None,
-    option(
-        list[str] | None,
-        "A system: its name, or the module that registers it.",
-        "--system",
-    ),
+SystemsOrSmall = Annotated[
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [small-cnn]")
+]
+SystemsOrRosetta = Annotated[
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [rosetta-cnn]")
+]
+SystemsToList = Annotated[
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [a line of each]")
+]
+ASystem = Annotated[str, argument(str, SYSTEM)]
+System = Annotated[Names | None, option(list[str] | None, SYSTEM, "--system")]
+SystemOrMLP = Annotated[
+    Names | None, option(list[str] | None, f"{SYSTEM}  [rasbt-mlp]", "--system")
 ]
 Data = Annotated[
     str | Path, option(str, "digits, mnist, cifar10, or a folder of pictures.")

@@ -45,7 +45,7 @@ DEFAULT_SYSTEM = "small-cnn"
 
 @options.command
 def parity(
-    systems: options.Systems = None,
+    systems: options.SystemsOrSmall = None,
     *,
     tracks: options.Tracks = DEFAULT,
     data: options.MaybeData = None,

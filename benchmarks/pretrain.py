@@ -36,7 +36,7 @@ from common.results import WEIGHTS, Store
 
 @options.command
 def pretrain(
-    system: Annotated[str, options.argument(str, "A system of twintrack list.")],
+    system: options.ASystem,
     *,
     output: options.Output,
     data: options.Data = "cifar10",

@@ -6,8 +6,9 @@ Everything that can be refused is refused here, before anything runs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -338,8 +339,13 @@ def seeds_of(seeds: int | str | Sequence[int]) -> list[int]:
         spans = [(0, int(seeds) - 1)]
     elif isinstance(seeds, str):
         spans = [_span(part, seeds) for part in seeds.split(",")]
+    elif isinstance(seeds, Iterable) and all(hasattr(s, "__index__") for s in seeds):
+        spans = [(index(seed), index(seed)) for seed in seeds]
     else:
-        spans = [(seed, seed) for seed in seeds]
+        raise Refused(
+            f"--seeds takes a number of them, a text such as 5-9, or whole numbers, "
+            f"got {seeds!r}; write it so"
+        )
     n = sum(high - low + 1 for low, high in spans)
     if not 0 < n <= MOST_SEEDS:
         raise Refused(
@@ -381,7 +387,7 @@ def _span(part: str, whole: str) -> tuple[int, int]:
 def check_seed(*seeds: int) -> None:
     """Refuse a seed that some framework does not take."""
     for seed in seeds:
-        if isinstance(seed, bool) or not 0 <= seed < SEEDS:
+        if not 0 <= seed < SEEDS:
             raise Refused(
                 f"a seed must be a whole number from 0 to {SEEDS - 1}, got {seed}; "
                 "choose one of those"

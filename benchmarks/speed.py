@@ -50,7 +50,7 @@ class Asked(options.Computes, options.Told, total=False):
 
 @options.command
 def speed(
-    systems: options.Systems = None,
+    systems: options.SystemsOrRosetta = None,
     *,
     data: options.MaybeData = None,
     tracks: options.Tracks = DEFAULT,

@@ -253,7 +253,7 @@ def transfer(
         **framing or {"side": side_seen(base, named)},
     )
     pictures = opened(request)
-    held = valid or max(round(VALID_SHARE * len(pictures.train)), len(pictures.classes))
+    held = held_out(valid, pictures, method)
     check_head(wish, replace(request, valid=held), base, changes, epochs or EPOCHS)
     lesson = lesson_of(wish, request, pictures, base, named, names, computer)
     jobs = [
@@ -497,6 +497,24 @@ def from_features(
         ),
         cache=found.together(),
     )
+
+
+def held_out(valid: int | None, pictures: Dataset, method: str) -> int:
+    """How many training pictures the best epoch is chosen on.
+
+    Raises:
+        Refused: The data have a validation part, and features of it are not computed.
+    """
+    if valid is None and len(pictures.valid):
+        if method == "features":
+            raise Refused(
+                f"--method features holds its own validation part out, "
+                f"{pictures.name} has one of {len(pictures.valid):,} pictures; use "
+                "--method finetune, or data without one"
+            )
+        return 0
+    share = round(VALID_SHARE * len(pictures.train))
+    return valid or max(share, len(pictures.classes))
 
 
 def head_changes(wish: Wish) -> tuple[str, ...]:

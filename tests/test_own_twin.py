@@ -13,12 +13,13 @@ from benchmarks.classify import classify
 from benchmarks.compare import compare
 from benchmarks.engine import chosen
 from benchmarks.engine.chosen import Wanted, from_file, from_store
+from benchmarks.engine.networks import Networks
 from benchmarks.new_class import new_class
 from benchmarks.parity import plan_climbs
 from benchmarks.pretrain import pretrain
 from benchmarks.transfer import transfer
 from common import codec, model_file
-from common.data import DataRequest
+from common.data import DataRequest, open_data
 from common.errors import Refused
 from common.results import WEIGHTS, Store
 
@@ -150,6 +151,17 @@ def test_a_weights_file_of_a_kind_of_ones_own_needs_its_module_alone(
     # A store that has its run knows its module.
     known = from_file(file, Store(store), None, None, [TRACK])
     assert known.networks[TRACK].module == MINE
+
+
+def test_pictures_are_asked_in_the_views_that_the_run_was_judged_in(tmp_path):
+    """Else what is said of a photo is not of the accuracy that is printed beside it."""
+    views = "recipe.views=(View(flip=True), View(down=1, weight=0.5))"
+    compare(MINE, seeds=1, set=views, store=tmp_path, **SHORT)
+    found = from_store(Store(tmp_path), Wanted(), [TRACK])
+    data = open_data(DataRequest(source="digits"))
+    with Networks(found.networks) as networks:
+        said = networks(data.test.take(slice(0, 50)))[TRACK]
+    assert said == pytest.approx(found.test_logits[TRACK][:50], abs=1e-5)
 
 
 # --- the other commands -------------------------------------------------------------

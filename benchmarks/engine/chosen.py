@@ -345,6 +345,7 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
                 repeats=repeats_of(run.record),
                 module=run.record.get("module"),
                 base=base[0] if (base := below[track]) else None,
+                recipe=run.record["recipe"],
             )
             for track, run in runs.items()
         },

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.engine.call import new_log
 from benchmarks.engine.process import Child, Tell, Values, received
-from common import files, model_file
+from common import codec, files, model_file
 from common.errors import OURS, Failed, Fault
 from common.evaluate import Judge, Predict, answered, at_once
+from common.evaluate import seen as looks
 from common.heads import base_for, headless
 from common.job import Base
 from common.systems import find
@@ -36,6 +37,7 @@ class Trained:
         repeats: How often it looks at a picture.
         module: The user's module that registers its kind of spec, or none.
         base: The frozen network whose features it is given, or none.
+        recipe: Its recipe's text, which says in how many views it is judged, or none.
     """
 
     weights: Path
@@ -45,6 +47,7 @@ class Trained:
     repeats: int = 1
     module: str | None = None
     base: Base | None = None
+    recipe: str | None = None
 
 
 def answer(values: Values, tell: Tell) -> None:
@@ -59,6 +62,8 @@ def answer(values: Values, tell: Tell) -> None:
         base = Base.from_dict(values["base"])
         seen, views = base.image, model.spec.image[1]
         predict = on_features(frozen(track, base), predict, views=views)
+    if values["recipe"]:
+        predict = looks(predict, codec.loads(values["recipe"], trusted=True).views)
     while (content := received()) is not None:
         images = files.unpack(content)[0][""]
         step = at_once(seen)
@@ -106,6 +111,7 @@ class Network:
                 "threads": trained.threads,
                 "repeats": trained.repeats,
                 "module": trained.module,
+                "recipe": trained.recipe,
                 "base": asdict(trained.base) if trained.base else None,
             },
             threads=trained.threads,
