@@ -144,9 +144,7 @@ def new_class(
     result |= {"refused": refused, "notes": list(sorted_photos.notes)}
     subject = f"{name} in {named}; {', '.join(names)}"
     outcome.told("new-class", result, runs, subject=subject, tracks=names)
-    if made := result["final"]:
-        run = Path(made["tracks"][names[0]]).parent.name
-        print(how_to_ask(run, names, study.store), file=sys.stderr)
+    tell_how_to_ask(result, study)
     if target := path_of(save):
         draw(study, result, target)
     if refused:
@@ -155,6 +153,13 @@ def new_class(
             "is named above with what to do, the others were used"
         )
     return result
+
+
+def tell_how_to_ask(result: Mapping[str, Any], study: Study) -> None:
+    """The line that asks the networks that saw all photos but those kept out."""
+    if result["final"]:
+        file = Path(result["final"]["tracks"][study.tracks[0]])
+        print(how_to_ask(file.parent.name, study.tracks, study.store), file=sys.stderr)
 
 
 def _remedies(asked: Sequence[str] | None) -> list[str]:
