@@ -3,7 +3,9 @@
 Its builder is for the NumPy track, so that no framework has to start.
 """
 
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from benchmarks.transfer import transfer
 from common import codec, model_file
 from common.data import DataRequest, open_data
 from common.errors import Refused
-from common.results import WEIGHTS, Store
+from common.results import KEYS, WEIGHTS, Store
 
 MINE, TRACK = "tests.own_numpy", "tests.numpy_track"
 SHORT = {"tracks": TRACK, "threads": 1, "epochs": 1, "limit": 100, "data": "digits"}
@@ -133,6 +135,21 @@ def test_a_run_whose_module_is_gone_is_named_and_the_next_is_asked(store, monkey
     assert found.facts["system"] == "rasbt-mlp"
     (note,) = found.notes
     assert re.match(r"left out: own-mlp-\S+ cannot be read: .*importable", note)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"a": NaN}', "[" * 9000, json.dumps(dict.fromkeys(KEYS))],
+)
+def test_a_record_that_is_none_is_named_and_the_next_is_asked(store, tmp_path, content):
+    place = tmp_path / "runs"
+    shutil.copytree(store, place)
+    (place / "odd").mkdir()
+    (place / "odd" / "record.json").write_text(content)
+    found = from_store(Store(place), Wanted(), [TRACK])
+    assert found.facts["system"] in ("own-mlp", "rasbt-mlp")
+    (note,) = found.notes
+    assert note == f"left out: {place / 'odd' / 'record.json'} is not as it was written"
 
 
 def test_a_weights_file_of_a_kind_of_ones_own_needs_its_module_alone(

@@ -20,6 +20,7 @@ from benchmarks.engine.networks import Trained
 from common import codec, model_file
 from common.data.cache import cache_folder
 from common.errors import Damaged, Refused
+from common.files import seal
 from common.heads import base_for
 from common.inception import InceptionSpec
 from common.job import Base
@@ -73,8 +74,9 @@ class Wanted:
     def said(self) -> str:
         """As options, each with a space before it."""
         plain = {"system": self.system, "data": self.data, "seed": self.seed}
-        words = [f" --{name} {v}" for name, v in plain.items() if v is not None]
-        return "".join([*words, *(f" --set {text}" for text in self.changes)])
+        words = [(f"--{name}", str(v)) for name, v in plain.items() if v is not None]
+        words += [("--set", text) for text in self.changes]
+        return "".join(f" {shlex.join(pair)}" for pair in words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,27 +119,46 @@ def from_store(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
     if wanted.run is not None:
         return _of_run(store, wanted, tracks)
     notes: list[str] = []
-    for record in newest(store.path):
+    for record in newest(store.path, notes):
         if record["track"] not in tracks or not _matches(record, wanted):
             continue
-        with suppress(Damaged):
-            if run := store.find(record["id"]):
-                if why := why_not(run):
-                    notes.append(f"left out: {run.id} {why}")
-                    continue
-                found = from_runs(pairs_of(run, store, tracks))
-                return replace(found, notes=tuple(notes[:NAMED]))
+        try:
+            run = store.find(record["id"])
+        except Damaged as error:
+            notes.append(f"left out: {error}")
+            continue
+        if run is None or (why := why_not(run)):
+            notes.append(f"left out: {record['id']} {why}")
+            continue
+        found = from_runs(pairs_of(run, store, tracks))
+        return replace(found, notes=tuple(notes[:NAMED]))
     raise Refused(_nothing(store, wanted, tracks, notes))
 
 
-def newest(path: Path) -> Iterator[Record]:
-    """The records of a store, the newest first; their files are not looked at."""
+def newest(path: Path, notes: list[str] | None = None) -> Iterator[Record]:
+    """The records of a store, the newest first; their files are not looked at.
+
+    Args:
+        path: Of the store.
+        notes: Given a line for each record that is not as it was written.
+    """
     found = [(p.stat().st_mtime_ns, p) for p in path.glob(f"*/{RECORD}")]
     for _, file in sorted(found, reverse=True):
-        with suppress(OSError, ValueError):
+        record: Any = None
+        with suppress(OSError, ValueError, RecursionError):
             record = json.loads(file.read_bytes())
-            if isinstance(record, dict) and record.keys() >= KEYS:
-                yield record
+        if is_whole(record) and record["id"] == file.parent.name:
+            yield record
+        elif notes is not None:
+            notes.append(f"left out: {file} is not as it was written")
+
+
+def is_whole(record: Any) -> bool:
+    """Whether this is a record of a run, as it was written."""
+    with suppress(ValueError):  # a NaN, which no record has
+        known = isinstance(record, dict) and record.keys() >= KEYS
+        return known and record["sha256"] == seal(record)
+    return False
 
 
 def _of_run(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
@@ -465,6 +486,7 @@ def from_file(
                 threads=available_cores(),
                 repeats=repeats_of(known.record) if known else 1,
                 module=module,
+                recipe=known.record["recipe"] if known else None,
             )
             for track in tracks
         },
