@@ -126,7 +126,7 @@ Mode = Annotated[str, option(str, "strict, aligned or native.")]
 Tracks = Annotated[Names, option(str, "Tracks, with commas between.")]
 Margin = Annotated[
     float,
-    option(float, "Largest difference that does not matter, in points: 1 is 1 %."),
+    option(float, "Largest difference that does not matter, in points: 1 is one."),
 ]
 WEIGHTS = "A weights file, as a run, pretrain or weights import writes it."
 RunsOrWeights = Annotated[

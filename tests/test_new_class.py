@@ -347,7 +347,7 @@ def test_one_remedy_that_needs_another_shows_both(folder, tmp_path):
 def test_networks_that_diverge_are_reported(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(remedies.REMEDIES, "none", "nothing")
     monkeypatch.setattr(
-        remedies, "overrides", lambda remedy, counts: ("recipe.lr=1e9",)
+        remedies, "overrides", lambda remedy, counts: ("recipe.lr=1e300",)
     )
     options = {"system": "rasbt-mlp", "data": "digits", "epochs": 1, "folds": 2}
     options |= {"store": tmp_path / "runs", "remedy": ["oversample"], **NUMPY}
