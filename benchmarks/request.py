@@ -37,6 +37,9 @@ from common.systems import (
 from common.track import check_track
 
 DEFAULT_SYSTEMS = ("small-cnn", "rasbt-mlp")
+SEEDS = 2**32  # every framework takes those below
+MOST_SEEDS = 10_000  # of one command: a verdict looks at 40
+SMALLEST_MARGIN = 0.05  # points; what is below was a share before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,10 +327,6 @@ def check_size(*sides: int) -> None:
         )
 
 
-SEEDS = 2**32  # every framework takes those below
-MOST_SEEDS = 10_000  # of one command: a verdict looks at 40
-
-
 def seeds_of(seeds: int | str | Sequence[int]) -> list[int]:
     """The seeds in 5 (0 to 4), in "5-9", in "0,3,7-9", or in a list of them.
 
@@ -449,9 +448,6 @@ def check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
             f"--{option} must be one of {', '.join(allowed)}, got {value}; "
             "choose one of them"
         )
-
-
-SMALLEST_MARGIN = 0.05  # points; what is below was a share before
 
 
 def share_of(margin: float) -> float:
