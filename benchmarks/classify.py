@@ -68,7 +68,7 @@ def classify(
         options.Paths, options.argument(list[Path], "Photos, and folders of them.")
     ],
     *,
-    system: options.System = None,
+    system: options.SystemOrAny = None,
     data: options.OnlyData = None,
     seed: Annotated[
         int | None, options.option(int | None, "Only runs of this seed.")

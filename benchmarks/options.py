@@ -85,6 +85,14 @@ SystemsToList = Annotated[
 ]
 ASystem = Annotated[str, argument(str, SYSTEM)]
 System = Annotated[Names | None, option(list[str] | None, SYSTEM, "--system")]
+SystemOrAny = Annotated[
+    Names | None,
+    option(
+        list[str] | None,
+        f"{SYSTEM}  [any; inception-v3 by itself asks ImageNet's weights]",
+        "--system",
+    ),
+]
 SystemOrMLP = Annotated[
     Names | None, option(list[str] | None, f"{SYSTEM}  [rasbt-mlp]", "--system")
 ]

@@ -49,6 +49,7 @@ FOLDS = "new-class"  # subfolder of a store, for the networks of new-class's fol
 # Of two runs that only the track tells apart.
 PAIR = ("system", "mode", "precision", "seed", "epochs")
 ADDED, FEATURES = " + ", "features of "  # in the names of data that a command made
+TEXTS = ("spec", "recipe")  # of a record
 NAMED = 12  # classes that are named one by one
 
 
@@ -127,7 +128,8 @@ def from_store(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
         except Damaged as error:
             notes.append(f"left out: {error}")
             continue
-        if run is None or (why := why_not(run)):
+        why = why_not(run) if run else "is gone by now"
+        if run is None or why:
             notes.append(f"left out: {record['id']} {why}")
             continue
         found = from_runs(pairs_of(run, store, tracks))
@@ -184,7 +186,8 @@ def _of_run(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
         raise Refused(_no_such_run(store, start, [name for name, _ in found or ids]))
     (name, place) = found[0]
     run = place.find(name)
-    if run is None or (why := why_not(run)):
+    why = why_not(run) if run else "is gone by now"
+    if run is None or why:
         raise Refused(f"--run must name a run that can be asked, {name} {why}")
     if run.record["track"] not in tracks:
         raise Refused(
@@ -247,7 +250,8 @@ def records_of(record: Record) -> tuple[Any, Any]:
     """
     if module := record.get("module"):
         find(module)
-    return codec.loads(record["spec"]), codec.loads(record["recipe"])
+    spec, recipe = (codec.loads(record[key], trusted=True) for key in TEXTS)
+    return spec, recipe
 
 
 def why_not(run: Run) -> str:
@@ -277,17 +281,24 @@ def base_of(run: Run) -> tuple[Base, Spec] | None:
     record, said = run.record, run.record.get("base")
     if not record["data"].get("features"):
         return None
+    again = f"remove {run.path} and repeat its transfer command"
     if not said:
         raise Refused(
             "a head on features needs the network below it, an older version did not "
-            "note which; repeat its transfer command"
+            f"note which; {again}"
         )
     base = Base.from_dict(said)
-    spec, weights, _ = model_file.load(base.file)
+    try:
+        spec, weights, _ = model_file.load(base.file)
+    except Refused as error:
+        raise Refused(
+            f"a head needs the network whose features it learned from, {base.file} is "
+            f"not what it was ({error}); put it back, or {again}"
+        ) from error
     if digest(weights) != base.digest:
         raise Refused(
             f"a head needs the network whose features it learned from, {base.file} "
-            "is another by now; put it back, or repeat the transfer command"
+            f"is another by now; put it back, or {again}"
         )
     return base, base_for(spec, base.image, spec.classes)
 
