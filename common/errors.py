@@ -11,7 +11,7 @@ OURS = 70  # a fault of ours; the line names a log with the traceback
 STOPPED = 130  # Ctrl-C; what is finished is kept
 
 
-LONGEST_WORD = 200  # characters of what was typed that a refusal repeats
+LONGEST_WORD = 1_000  # characters of what was typed that a refusal repeats
 
 
 def one_line(text: str) -> str:
