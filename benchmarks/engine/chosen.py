@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -289,18 +290,26 @@ def base_of(run: Run) -> tuple[Base, Spec] | None:
         )
     base = Base.from_dict(said)
     try:
-        spec, weights, _ = model_file.load(base.file)
-    except Refused as error:
+        written = Path(base.file).stat().st_mtime_ns
+        spec, found = _loaded(base.file, written)
+    except (Refused, OSError) as error:
         raise Refused(
             f"a head needs the network whose features it learned from, {base.file} is "
             f"not what it was ({error}); put it back, or {again}"
         ) from error
-    if digest(weights) != base.digest:
+    if found != base.digest:
         raise Refused(
             f"a head needs the network whose features it learned from, {base.file} "
             f"is another by now; put it back, or {again}"
         )
     return base, base_for(spec, base.image, spec.classes)
+
+
+@cache
+def _loaded(file: str, written: int) -> tuple[Any, str]:
+    """Spec and digest of a weights file, read once as long as nobody writes it."""
+    spec, weights, _ = model_file.load(file)
+    return spec, digest(weights)
 
 
 def pairs_of(run: Run, store: Store, tracks: Sequence[str]) -> dict[str, Run]:
