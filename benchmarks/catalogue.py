@@ -1,6 +1,7 @@
-"""What there is to train, and which faults parity can plant.
+"""What there is to train, what of it can be set, and which faults parity can plant.
 
 twintrack list
+twintrack list rasbt-mlp     # every field of its spec and recipe
 twintrack list --faults
 """
 
@@ -10,8 +11,10 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import several
+from benchmarks.request import chosen_systems, several
+from common.errors import Refused
 from common.faults import FAULTS, PLANTED_IN
+from common.overrides import described
 from common.recipe import (
     SGD,
     Adam,
@@ -33,6 +36,7 @@ CLASSES = 10
 
 @options.command
 def catalogue(
+    systems: options.SystemsToList = None,
     *,
     faults: Annotated[
         bool, options.option(bool, "The faults that parity can plant.", "--faults")
@@ -41,21 +45,30 @@ def catalogue(
     format: options.Format = "text",
     json: options.Json = None,
 ) -> dict[str, Any]:
-    """List the systems, or with --faults what parity --break can plant.
+    """List the systems; of those that are named every field that --set can change.
 
     Returns:
-        What --json writes: {"systems": [...]} or {"faults": [...]}.
+        What --json writes: {"systems": [...]} or, with --faults, {"faults": [...]}:
+        what parity --break can plant.
+
+    Raises:
+        Refused: A system is unknown, or an option is wrong.
     """
-    for module in several(system):
-        find(module)
-    rows = (
-        [{"fault": n, **_fault(n)} for n in FAULTS]
-        if faults
-        else [_system(s) for s in SYSTEMS.values()]
-    )
-    found = {"faults" if faults else "systems": rows}
     out = options.filled(options.Told, {"format": format, "json": json})
     outcome.check_told(out)
+    named = [*several(systems), *several(system)]
+    if faults and named:
+        raise Refused(
+            f"--faults lists the faults of all systems, got {', '.join(named)} too; "
+            "leave one out"
+        )
+    chosen = chosen_systems(systems, system) if named else list(SYSTEMS)
+    found: dict[str, Any] = {"systems": [_system(find(name)) for name in chosen]}
+    if faults:
+        found = {"faults": [{"fault": n, **_fault(n)} for n in FAULTS]}
+    elif named:
+        rows = zip(found["systems"], chosen, strict=True)
+        found = {"systems": [row | {"fields": _fields(find(n))} for row, n in rows]}
     outcome.written(found, out)
     outcome.shown("catalogue", found, out)
     return found
@@ -69,6 +82,12 @@ def _fault(name: str) -> dict[str, str]:
         "in": fault.system,
         "seen by": fault.rung,
     }
+
+
+def _fields(system: System) -> list[dict[str, str]]:
+    """Every field of a system's spec and recipe, for the data it was made for."""
+    made = resolve(system.name, image=system.image, classes=CLASSES)
+    return [asdict(one) for one in described(made.spec, made.recipe)]
 
 
 def _system(system: System) -> dict[str, Any]:

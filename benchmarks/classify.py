@@ -2,8 +2,10 @@
 
     twintrack classify cat.png dog.jpg
     twintrack classify photos/ --system rasbt-mlp --save seen --json answers.json
+    twintrack classify truck.png --run linear-torch-0
 
-Nothing is trained: the newest finished runs of the store answer, or a weights file.
+Nothing is trained: the newest finished runs of the store answer, those that --run,
+--system, --data, --seed and --set choose, or a weights file.
 Photos come in streams: a folder of any size takes the memory of one block.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Unpack
@@ -23,6 +26,7 @@ from benchmarks.engine.chosen import (
     FRAMING,
     SYSTEM,
     Choice,
+    Wanted,
     from_file,
     from_store,
     imported,
@@ -30,8 +34,10 @@ from benchmarks.engine.chosen import (
 from benchmarks.engine.networks import Networks
 from benchmarks.engine.progress import amount
 from benchmarks.request import (
+    changes_of,
     check_folder,
     check_positive,
+    only,
     path_of,
     paths_of,
     several,
@@ -65,16 +71,24 @@ def classify(
         options.Paths, options.argument(list[Path], "Photos, and folders of them.")
     ],
     *,
-    system: Annotated[
-        str | None,
+    system: options.SystemOrAny = None,
+    data: options.OnData = None,
+    seed: Annotated[
+        int | None, options.option(int | None, "Only runs of this seed.")
+    ] = None,
+    set: Annotated[
+        options.Names | None,
         options.option(
-            str | None, "Only runs of this system; inception-v3: ImageNet's weights."
+            list[str] | None,
+            "Only runs whose field has this value: recipe.lr=0.05.",
+            "--set",
         ),
     ] = None,
-    weights: Annotated[
-        str | Path | None,
-        options.option(Path | None, "A weights file, in place of the store's runs."),
+    run: Annotated[
+        str | None,
+        options.option(str | None, "The run of this id, or of this beginning of one."),
     ] = None,
+    weights: options.RunsOrWeights = None,
     classes: Annotated[
         options.Names | None,
         options.option(str | None, "Names for --weights, with commas between."),
@@ -110,12 +124,19 @@ def classify(
     given = paths_of(photo)
     total = counted(given)
     labels = [*between_commas(classes), *several(one_class)]
-    chosen = choose(Store(out["store"]), system, path_of(weights), labels, names)
+    wanted = Wanted(
+        run=run,
+        system=only("system", system),
+        data=None if data is None else str(data),
+        seed=seed,
+        changes=changes_of(set),
+    )
+    chosen = choose(Store(out["store"]), wanted, path_of(weights), labels, names)
     # ImageNet's networks are judged on the middle of a picture, not on all of it.
     imagenet = chosen.preprocessing.startswith(FRAMING)
     own = ("centre", "bilinear") if imagenet else ("fit", "bicubic")
     framing = framing_for(chosen.spec.image, how or own[0], filter or own[1], colour)
-    print(f"asked: {chosen.about}")
+    print("\n".join([*chosen.notes, f"asked: {chosen.about}"]))
     for track in names:
         if track not in chosen.networks:
             print(f"{track} has no run that belongs to it: it is not asked")
@@ -199,7 +220,12 @@ class Seen:
         )
         if summary:
             print(f"\n{report.closing(summary)}")
-        return {"photos": self.found, "n_photos": self.number, "labelled": summary}
+        return {
+            "asked": dict(self.chosen.facts),
+            "photos": self.found,
+            "n_photos": self.number,
+            "labelled": summary,
+        }
 
 
 def draw(
@@ -222,22 +248,28 @@ def draw(
 
 def choose(
     store: Store,
-    system: str | None,
+    wanted: Wanted,
     weights: Path | None,
     classes: Sequence[str],
     tracks: Sequence[str],
 ) -> Choice:
     """The networks that the options name."""
+    among = replace(wanted, system=None).said
+    if weights is not None and (wanted.run is not None or among):
+        raise Refused(
+            "--weights asks a file in place of the store's runs, got"
+            f"{among or ' --run'} too; leave one out"
+        )
     if classes and weights is None:
         raise Refused(
             "--classes names the labels of a --weights file, as --class does, got no "
             "such file; leave it out, a run knows its classes"
         )
-    if weights is None and system == SYSTEM:
-        return from_file(imported(system), store, None, None, tracks)
+    if weights is None and wanted == Wanted(system=SYSTEM):
+        return from_file(imported(SYSTEM), store, None, None, tracks)
     if weights is None:
-        return from_store(store, system, tracks)
-    return from_file(weights, store, system, classes or None, tracks)
+        return from_store(store, wanted, tracks)
+    return from_file(weights, store, wanted.system, classes or None, tracks)
 
 
 def between_commas(classes: options.Names | None) -> Sequence[str]:

@@ -9,20 +9,23 @@ not repeated, and one that was interrupted goes on from its last epoch.
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, Unpack
 
 from benchmarks import options, outcome
 from benchmarks.engine import machine
 from benchmarks.request import (
     Setting,
-    check_margin,
+    changes_of,
     check_positive,
     chosen_systems,
-    fitted,
     framing_of,
     judged_often,
     opened,
-    several,
+    seeds_of,
+    share_of,
+    sweep_said,
+    swept,
     tracks_of,
 )
 from common import report
@@ -39,7 +42,7 @@ def compare(
     *,
     data: options.Data = "digits",
     seeds: options.Seeds = 3,
-    mode: Annotated[str, options.option(str, "strict, aligned or native.")] = "aligned",
+    mode: options.Mode = "aligned",
     tracks: options.Tracks = DEFAULT,
     epochs: options.Epochs = None,
     repeats: Annotated[
@@ -49,9 +52,7 @@ def compare(
             "Times that a picture is judged, where a network draws regions.",
         ),
     ] = None,
-    valid: Annotated[
-        int, options.option(int, "Training pictures held out for validation.")
-    ] = 0,
+    valid: options.Valid = None,
     size: options.Size = None,
     repeat_channel: Annotated[
         bool,
@@ -62,7 +63,7 @@ def compare(
         ),
     ] = False,
     system: options.System = None,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     **rest: Unpack[options.Runs],
 ) -> dict[str, Any]:
     """Train systems in both frameworks and say whether they differ.
@@ -77,8 +78,9 @@ def compare(
     """
     runs = options.filled(options.Runs, rest)
     names = tracks_of(tracks)
-    check_positive(seeds=seeds, epochs=epochs, repeats=repeats)
-    check_margin(margin)
+    chosen_seeds = seeds_of(seeds)
+    check_positive(epochs=epochs, repeats=repeats)
+    share, changes = share_of(margin), changes_of(runs["set"])
     outcome.check_runs(runs)
     if mode == "native":
         for name in names:
@@ -93,7 +95,8 @@ def compare(
     request = DataRequest(
         source=str(data),
         limit=runs["limit"],
-        valid=valid,
+        test_limit=runs["test_limit"],
+        valid=valid or 0,
         skip_bad=runs["skip_bad"],
         colour=repeat_channel,
         **framing_of(size),
@@ -101,21 +104,24 @@ def compare(
     setting = Setting(
         request=request, pictures=opened(request), mode=mode, machine=computer
     )
-    outcome.say_many(len(chosen_systems(systems, system)) * seeds * len(names))
+    outcome.say_many(
+        len(chosen_systems(systems, system)) * len(chosen_seeds) * len(names)
+    )
     jobs = [
         setting.job(resolved, track=track, seed=seed)
         for resolved in [
-            judged_often(
-                fitted(name, setting.pictures, several(runs["set"]), epochs), repeats
-            )
+            judged_often(one, repeats)
             for name in chosen_systems(systems, system)
+            for one in swept(name, setting.pictures, changes, epochs)
         ]
-        for seed in range(seeds)
+        for seed in chosen_seeds
         for track in names
     ]
+    if rows := sweep_said(jobs, len(chosen_seeds) * len(names)):
+        print(rows, file=sys.stderr)
     outcomes = outcome.carried_out(jobs, runs, Store(runs["store"]))
     found = [one.run for one in outcomes if one.run]
-    summary = report.summarise(found, margin=margin, tracks=names)
+    summary = report.summarise(found, margin=share, tracks=names)
     summary |= setting.pictures.found.for_json()
     try:
         outcome.written(summary, runs)

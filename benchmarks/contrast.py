@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Unpack
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, several
+from benchmarks.request import several, share_of
 from common import contrast as groups
 from common import report
 from common.contrast import Condition, Member
@@ -39,7 +39,7 @@ def contrast(
             list[str] | None, "What the runs of both groups have: system=rasbt-mlp."
         ),
     ] = None,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     **rest: Unpack[options.Told],
 ) -> dict[str, Any]:
     """Judge two groups of the store's runs, whatever tells them apart.
@@ -53,7 +53,7 @@ def contrast(
             does.
     """
     out = options.filled(options.Told, rest)
-    check_margin(margin)
+    share = share_of(margin)
     outcome.check_told(out)
     sides = [groups.conditions(text) for text in (first, second)]
     both = [c for text in several(where) for c in groups.conditions(text)]
@@ -69,7 +69,7 @@ def contrast(
         )
     pairs, alone = groups.pairs(everyone, *sides)
     names = tuple(", ".join(map(str, side)) for side in sides)
-    rows = [report.contrasted(pair, names, margin=margin) for pair in pairs]
+    rows = [report.contrasted(pair, names, margin=share) for pair in pairs]
     result = {"systems": rows, "alone": alone}
     outcome.told("contrast", result, out, subject=" against ".join(names), tracks=())
     return result

@@ -23,7 +23,7 @@ from benchmarks import options, outcome
 from benchmarks.engine import download
 from benchmarks.engine.download import TRACKS
 from benchmarks.engine.holdings import PARTS, Holding, clear, entries, parts
-from benchmarks.request import framing_of, path_of
+from benchmarks.request import check_choice, framing_of, path_of
 from benchmarks.shell import bare
 from common.data import DataRequest
 from common.data.at_hand import read_at_hand
@@ -43,6 +43,7 @@ from common.data.canonical import CLASSES, PUBLIC
 from common.data.folder import scan
 from common.data.sources import NAMED, entry_path, open_entry, store_canonical
 from common.errors import Failed, Refused
+from common.report import FORMATS
 
 # What the named data sets are, for those that are not prepared yet.
 FACTS: dict[str, dict[str, Any]] = {
@@ -89,6 +90,7 @@ def data_list(
     """
     if context is not None and context.invoked_subcommand:
         return {"data": []}
+    check_choice("format", format, FORMATS)
     place = path_of(cache)
     folders = cache_folders(place)
     rows = [_named_row(name, folders) for name in NAMED]
@@ -129,6 +131,7 @@ def prepare(
         Refused: It cannot be had, or a track is unknown.
         Failed: The two tracks disagree about its content.
     """
+    check_choice("format", format, FORMATS)
     if track not in (*TRACKS, "both"):
         raise Refused(
             f"a track must be {', '.join(TRACKS)} or both, got {track}; choose one"
@@ -170,6 +173,7 @@ def import_data(
     Raises:
         Refused: No form of it is there, or none has the published content.
     """
+    check_choice("format", format, FORMATS)
     found = read_at_hand(str(name), Path(path))
     print(found.said, file=sys.stderr)
     entry = store_canonical(str(name), found.data, cache=path_of(cache))
@@ -207,6 +211,7 @@ def remove(
     Raises:
         Refused: Nothing of this name is in the cache, or it is another user's.
     """
+    check_choice("format", format, FORMATS)
     if (name is None) is not everything:
         raise Refused(
             "what is removed must be named, or be --all, got "
@@ -250,6 +255,7 @@ def verify(
         Refused: The data set is not in the cache.
         CheckFailed: Something is damaged; what to do is said.
     """
+    check_choice("format", format, FORMATS)
     place = path_of(cache)
     held = [holding for folder in cache_folders(place) for holding in entries(folder)]
     if name is not None:

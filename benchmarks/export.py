@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_choice, check_margin, on_data, several
+from benchmarks.request import check_choice, on_data, several, share_of
 from common import files
 from common.errors import Refused
 from common.report.summary import grouped
@@ -55,7 +55,7 @@ def export(
         str | Path, options.option(Path, "tensorboard's folder of event files.")
     ] = "tensorboard",
     data: options.OnData = None,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     store: options.Folder = None,
     json: options.Json = None,
 ) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def export(
         Refused: The tracker is not installed, or nothing is to be exported.
     """
     check_choice("to", to, list(TRACKERS))
-    check_margin(margin)
+    share = share_of(margin)
     check_installed(to)
     place, wanted = Store(store), several(systems)
     runs = [
@@ -81,7 +81,7 @@ def export(
             f"an export needs finished runs, got none in {place.path} for what was "
             "asked; run `twintrack compare`, or name another --store"
         )
-    logged = list(comparisons(grouped(runs, margin)))
+    logged = list(comparisons(grouped(runs, share)))
     if to == "mlflow":
         where = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         before = to_mlflow(logged, where)

@@ -20,13 +20,15 @@ from benchmarks.engine.call import call
 from benchmarks.engine.process import Tell, Values
 from benchmarks.request import (
     Setting,
+    changes_of,
     check_choice,
-    check_margin,
     check_positive,
     fitted,
     framing_of,
     opened,
+    seeds_of,
     several,
+    share_of,
 )
 from common import ledger as defaults
 from common import screening
@@ -75,7 +77,7 @@ def ledger(
         bool,
         options.option(bool, "Only list the defaults that differ.", "--list"),
     ] = False,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     **rest: Unpack[options.Runs],
 ) -> dict[str, Any]:
     """Price the defaults in which the frameworks differ, one by one and together.
@@ -89,8 +91,9 @@ def ledger(
     """
     runs = options.filled(options.Runs, rest)
     check_choice("design", design, screening.KINDS)
-    check_positive(seeds=seeds, epochs=epochs)
-    check_margin(margin)
+    chosen = seeds_of(seeds)
+    check_positive(epochs=epochs)
+    share = share_of(margin)
     outcome.check_runs(runs)
     for track in SIDES:
         check_extra(track, Defaults)
@@ -125,15 +128,15 @@ def ledger(
         job
         for one in asked
         for job in (
-            *priced(one, shared, seeds, epochs),
-            *natives(one, own, seeds, runs, epochs),
+            *priced(one, shared, chosen, epochs),
+            *natives(one, own, chosen, runs, epochs),
         )
     ]
     trained = {
         run.id: run for run in outcome.all_trained(jobs, runs, Store(runs["store"]))
     }
     rows = [
-        row_of(one, shared, own, trained, seeds, runs, epochs, design, margin)
+        row_of(one, shared, own, trained, chosen, runs, epochs, design, share)
         for one in asked
     ]
     result = {"systems": rows}
@@ -189,7 +192,7 @@ def listed(names: Sequence[str], runs: options.Runs) -> dict[str, Any]:
 
 def bare(name: str, runs: options.Runs) -> Resolved:
     """A system without data, as native mode takes its recipe."""
-    own, image = several(runs["set"]), find(name).image
+    own, image = changes_of(runs["set"]), find(name).image
     found = resolve(name, image=image, classes=CLASSES, overrides=own)
     lines = (*own, *defaults.plain(found.recipe))
     return resolve(name, image=image, classes=CLASSES, overrides=lines)
@@ -223,7 +226,7 @@ def planned(
     Raises:
         Refused: No default differs in it.
     """
-    own = several(runs["set"])
+    own = changes_of(runs["set"])
     first = fitted(name, setting.pictures, own, epochs)
     base = (*own, *defaults.plain(first.recipe))
     resolved = fitted(name, setting.pictures, base, epochs)
@@ -249,24 +252,28 @@ def planned(
 
 
 def priced(
-    one: Asked, setting: Setting, seeds: int, epochs: int | None
+    one: Asked, setting: Setting, seeds: Sequence[int], epochs: int | None
 ) -> Iterable[Job]:
     """The runs of a design: every point, in both tracks, from every seed."""
     for lines in one.points:
         resolved = fitted(one.name, setting.pictures, lines, epochs)
-        for seed in range(seeds):
+        for seed in seeds:
             for track in SIDES:
                 yield setting.job(resolved, track=track, seed=seed)
 
 
 def natives(
-    one: Asked, setting: Setting, seeds: int, runs: options.Runs, epochs: int | None
+    one: Asked,
+    setting: Setting,
+    seeds: Sequence[int],
+    runs: options.Runs,
+    epochs: int | None,
 ) -> Iterable[Job]:
     """The native runs, whose gap the prices are to add up to."""
     for track in SIDES:
         check_extra(track, Native)
-    resolved = fitted(one.name, setting.pictures, several(runs["set"]), epochs)
-    for seed in range(seeds):
+    resolved = fitted(one.name, setting.pictures, changes_of(runs["set"]), epochs)
+    for seed in seeds:
         for track in SIDES:
             yield setting.job(resolved, track=track, seed=seed)
 
@@ -276,7 +283,7 @@ def row_of(
     shared: Setting,
     own: Setting,
     trained: Mapping[str, Run],
-    seeds: int,
+    seeds: Sequence[int],
     runs: options.Runs,
     epochs: int | None,
     design: str,
@@ -294,7 +301,7 @@ def row_of(
         "fingerprint": about["data"]["fingerprint"],
         "n_train": about["data"]["train"],
         "n_test": about["data"]["test"],
-        "seeds": seeds,
+        "seeds": list(seeds),
         "design": design,
         "points": [list(lines) for lines in one.points],
         "versions": versions_of((*mine, *native)),

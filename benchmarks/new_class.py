@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 
 from benchmarks import options, outcome
 from benchmarks.engine import machine
+from benchmarks.engine.chosen import how_to_ask
 from benchmarks.measures.class_study import Study
 from benchmarks.request import (
+    changes_of,
     check_folder,
     check_positive,
+    check_seed,
+    chosen_system,
+    framing_of,
     opened,
     path_of,
     paths_of,
     several,
-    size_of,
     tracks_of,
 )
 from common import remedies
@@ -37,9 +41,11 @@ from common.photos import sort as photos
 from common.photos.decode import BadPicture, Framing, framing_for, printable, read
 from common.report import drawings
 from common.results import Store
+from common.systems import find
 from common.track import DEFAULT
 
 FOLDS_SEED = 0
+DEFAULT_SYSTEM = "rasbt-mlp"
 
 
 @options.command
@@ -49,7 +55,7 @@ def new_class(
         options.Paths, options.argument(list[Path], "Its photos, or folders.")
     ],
     *,
-    system: Annotated[str, options.option(str, "A system.")] = "rasbt-mlp",
+    system: options.SystemOrMLP = None,
     data: options.Data = "cifar10",
     folds: Annotated[int, options.option(int, "Parts the photos are dealt into.")] = 5,
     remedy: Annotated[
@@ -62,9 +68,7 @@ def new_class(
     shortcut: Annotated[
         bool, options.option(bool, "Measure whether bars give the class away.")
     ] = True,
-    seed: Annotated[
-        int, options.option(int, "Of the first fold; the next has the next.")
-    ] = 0,
+    seed: options.Seed = 0,
     how: options.HowToFit = "fit",
     filter: options.Resampling = "bicubic",
     colour: options.Colour = "black",
@@ -92,7 +96,10 @@ def new_class(
     """
     runs = options.filled(options.Runs, rest)
     names = tracks_of(tracks)
-    check_positive(epochs=epochs)
+    check_positive(epochs=epochs, folds=folds)
+    check_seed(seed, seed + folds)
+    changes = changes_of(runs["set"])
+    named = find(chosen_system(system, default=DEFAULT_SYSTEM)).name
     outcome.check_runs(runs)
     check_folder(save)
     chosen = _remedies(several(remedy))
@@ -106,8 +113,9 @@ def new_class(
     request = DataRequest(
         source=str(data),
         limit=runs["limit"],
+        test_limit=runs["test_limit"],
         skip_bad=runs["skip_bad"],
-        size=size_of(None if size is None else str(size)),
+        **framing_of(size),
     )
     base = opened(request)
     _check_name(name, base)
@@ -118,7 +126,7 @@ def new_class(
         print(line, file=sys.stderr)
     study = Study(
         name=name,
-        system=system,
+        system=named,
         request=request,
         base=base,
         photos=sorted_photos.kept,
@@ -126,7 +134,7 @@ def new_class(
         fold=photos.deal(sorted_photos.groups, folds, FOLDS_SEED),
         framing=framing,
         tracks=names,
-        overrides=several(runs["set"]),
+        overrides=changes,
         epochs=epochs,
         seed=seed,
         machine=computer,
@@ -136,8 +144,9 @@ def new_class(
     result = study.measure(chosen, shortcut)
     result |= {"refused": refused, "notes": list(sorted_photos.notes)}
     result |= base.found.for_json()
-    subject = f"{name} in {system}; {', '.join(names)}"
+    subject = f"{name} in {named}; {', '.join(names)}"
     outcome.told("new-class", result, runs, subject=subject, tracks=names)
+    tell_how_to_ask(result, study)
     if target := path_of(save):
         draw(study, result, target)
     if refused:
@@ -146,6 +155,13 @@ def new_class(
             "is named above with what to do, the others were used"
         )
     return result
+
+
+def tell_how_to_ask(result: Mapping[str, Any], study: Study) -> None:
+    """The line that asks the networks that saw all photos but those kept out."""
+    if result["final"]:
+        file = Path(result["final"]["tracks"][study.tracks[0]])
+        print(how_to_ask(file.parent.name, study.tracks, study.store), file=sys.stderr)
 
 
 def _remedies(asked: Sequence[str] | None) -> list[str]:

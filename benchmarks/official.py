@@ -19,23 +19,21 @@ from benchmarks import options, outcome
 from benchmarks.engine import machine
 from benchmarks.engine.call import call
 from benchmarks.measures.official_networks import compared, far, photos, subject
-from benchmarks.request import check_positive, path_of
+from benchmarks.request import check_positive, check_seed, path_of, side_of
 from common.files import pack, write_atomic
 from common.weights import Weights, read
 
 # Whose network it is -> the track that has it.
 TRACK = {"torchvision": "torch", "keras": "tensorflow"}
+FULL_SIZE = 299  # pixels a side, unless --size
 
 
 @options.command
 def official(
     *,
-    size: Annotated[int, options.option(int, "Pixels a side.")] = 299,
-    weights: Annotated[
-        str | Path | None,
-        options.option(Path | None, "A file of Inception v3; random unless given."),
-    ] = None,
-    seed: Annotated[int, options.option(int, "Of random weights and pictures.")] = 0,
+    size: options.FullSize = None,
+    weights: options.RandomOrWeights = None,
+    seed: options.Seed = 0,
     threads: Annotated[int, options.option(int, "Of each framework.")] = 1,
     **rest: Unpack[options.Told],
 ) -> dict[str, Any]:
@@ -49,16 +47,18 @@ def official(
         Refused: The size is too small, or the file is not Inception v3's.
     """
     out = options.filled(options.Told, rest)
-    check_positive(size=size, threads=threads)
+    check_positive(threads=threads)
     machine.check_threads(threads)
+    check_seed(seed)
+    side = side_of(size) or FULL_SIZE
     outcome.check_told(out)
     with tempfile.TemporaryDirectory(prefix="twintrack-") as name:
         folder = Path(name)
-        source = subject(folder / "ours", path_of(weights), size, seed=seed)
-        write_atomic(folder / "images", pack({"images": photos(size)}))
+        source = subject(folder / "ours", path_of(weights), side, seed=seed)
+        write_atomic(folder / "images", pack({"images": photos(side)}))
         logits: Weights = {}
         for library, track in TRACK.items():
-            values = {"track": track, "library": library, "size": size, "folder": name}
+            values = {"track": track, "library": library, "size": side, "folder": name}
             values["threads"] = threads
             task = "benchmarks.measures.official_networks:ask"
             call(task, values, threads=threads, device="cpu")
@@ -69,8 +69,8 @@ def official(
         if compared(a, b)
     ]
     n = len(next(iter(logits.values())))
-    found = {"size": size, "n": n, "weights": source, "pairs": pairs}
-    subject_of = f"inception-v3 at {size} px"
+    found = {"size": side, "n": n, "weights": source, "pairs": pairs}
+    subject_of = f"inception-v3 at {side} px"
     outcome.told("official", found, out, subject=subject_of, tracks=[*TRACK.values()])
     return found
 

@@ -32,6 +32,7 @@ from typing import (
 import typer
 
 from common.command_line import as_typed, typed
+from common.errors import Refused
 from common.report.table import FORMATS
 
 Paths = str | Path | Sequence[str | Path]
@@ -70,36 +71,49 @@ FIT = (
 FILTERS = "nearest, box, bilinear, hamming, bicubic or lanczos."
 OWN = "  [the network's own]"
 
+# A default that a command has in words stands in brackets behind the text of all.
+SYSTEMS = "Systems: names of twintrack list, modules, or all of ours."
+SYSTEM = "A system: its name, or the module that registers it."
 Systems = Annotated[
-    Names | None, argument(list[str] | None, "Systems, as twintrack list names them.")
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [small-cnn, rasbt-mlp]")
 ]
-System = Annotated[
+SystemsOrSmall = Annotated[
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [small-cnn]")
+]
+SystemsOrRosetta = Annotated[
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [rosetta-cnn]")
+]
+SystemsToList = Annotated[
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [a line of each]")
+]
+ASystem = Annotated[str, argument(str, SYSTEM)]
+System = Annotated[Names | None, option(list[str] | None, SYSTEM, "--system")]
+SystemOrAny = Annotated[
     Names | None,
-    option(list[str] | None, "A module that registers a system of yours.", "--system"),
+    option(
+        list[str] | None,
+        f"{SYSTEM}  [any; inception-v3 by itself asks ImageNet's weights]",
+        "--system",
+    ),
+]
+SystemOrMLP = Annotated[
+    Names | None, option(list[str] | None, f"{SYSTEM}  [rasbt-mlp]", "--system")
 ]
 Data = Annotated[
     str | Path, option(str, "digits, mnist, cifar10, or a folder of pictures.")
 ]
 MaybeData = Annotated[
     str | Path | None,
-    option(str | None, "A data set; seeded pictures unless given."),
+    option(
+        str | None,
+        "digits, mnist, cifar10, or a folder of pictures.  [seeded pictures]",
+    ),
 ]
 OnData = Annotated[
     str | Path | None,
-    option(str | None, "Only runs on this data set: its name, or a folder's path."),
+    option(str | None, "Only runs on this data set: its name, or its folder."),
 ]
 InMode = Annotated[str | None, option(str | None, "Only runs in this mode.")]
-Size = Annotated[
-    str | int | None,
-    option(
-        str | None,
-        "HxW that a folder's photos are fitted into; N resizes any to N x N.",
-    ),
-]
-Side = Annotated[
-    int | None,
-    option(int | None, "Pixels a side that every picture is resized to.", "--size"),
-]
 OneClass = Annotated[
     Names | None,
     option(
@@ -108,11 +122,46 @@ OneClass = Annotated[
         "--class",
     ),
 ]
-Seeds = Annotated[int, option(int, "Runs per track: seeds 0 to N-1.")]
-Epochs = Annotated[int | None, option(int | None, "Epochs, in place of the recipe's.")]
+SIZE = "N resizes any pictures to N x N; HxW is what a folder's photos are fitted into."
+Size = Annotated[str | int | None, option(str | None, SIZE)]
+FullSize = Annotated[str | int | None, option(str | None, f"{SIZE}  [299]")]
+Seeds = Annotated[
+    int | str | Sequence[int],
+    option(str, "Runs per track: 5 are seeds 0 to 4; 5-9, or 0,3,7-9, are those."),
+]
+Seed = Annotated[int, option(int, "The seed; of folds that of the first.")]
+EPOCHS = "Epochs, in place of the recipe's."
+Epochs = Annotated[int | None, option(int | None, EPOCHS)]
+TutorialEpochs = Annotated[int | None, option(int | None, f"{EPOCHS}  [25]")]
+VALID = "Training pictures held out for validation."
+Valid = Annotated[int | None, option(int | None, f"{VALID}  [none]")]
+ValidTenth = Annotated[int | None, option(int | None, f"{VALID}  [a tenth]")]
+LIMIT = "At most so many training pictures, stratified."
+TEST_LIMIT = "At most so many test pictures, stratified."
+Limit = Annotated[int | None, option(int | None, LIMIT)]
+TestLimit = Annotated[int | None, option(int | None, TEST_LIMIT)]
+Limit100 = Annotated[int | None, option(int | None, f"{LIMIT}  [100]")]
+TestLimit200 = Annotated[int | None, option(int | None, f"{TEST_LIMIT}  [200]")]
+Mode = Annotated[str, option(str, "strict, aligned or native.")]
 Tracks = Annotated[Names, option(str, "Tracks, with commas between.")]
 Margin = Annotated[
-    float, option(float, "Largest difference that does not matter, a share.")
+    float,
+    option(float, "Largest difference that does not matter, in points: 1 is one."),
+]
+WEIGHTS = "A weights file, as a run, pretrain or weights import writes it."
+RunsOrWeights = Annotated[
+    str | Path | None, option(Path | None, f"{WEIGHTS}  [the store's runs]")
+]
+ImageNetOrWeights = Annotated[
+    str | Path | None, option(Path | None, f"{WEIGHTS}  [ImageNet's]")
+]
+RandomOrWeights = Annotated[
+    str | Path | None, option(Path | None, f"{WEIGHTS}  [random ones]")
+]
+OUTPUT = "The file to write."
+Output = Annotated[str | Path, option(Path, OUTPUT)]
+MaybeOutput = Annotated[
+    str | Path | None, option(Path | None, f"{OUTPUT}  [in the cache]")
 ]
 HowToFit = Annotated[str, option(str, FIT)]
 MaybeHowToFit = Annotated[str | None, option(str | None, FIT + OWN)]
@@ -141,7 +190,11 @@ Threads = Annotated[
 ]
 Set = Annotated[
     Names | None,
-    option(list[str] | None, "Override a field: recipe.lr=0.05.", "--set"),
+    option(
+        list[str] | None,
+        "Set a field: recipe.lr=0.05; twintrack list SYSTEM has all.",
+        "--set",
+    ),
 ]
 Json = Annotated[
     str | Path | None,
@@ -181,10 +234,8 @@ class Computes(TypedDict, total=False):
 class Runs(Computes, Told, total=False):
     """How networks are trained: which pictures are taken, how many runs at once."""
 
-    limit: Annotated[
-        int | None,
-        option(int | None, "At most so many training pictures, stratified."),
-    ]
+    limit: Limit
+    test_limit: TestLimit
     skip_bad: SkipBad
     time_limit: Annotated[
         float,
@@ -217,13 +268,13 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 
 # Names of standard output, as which --json takes it.
-OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STANDARD = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _output: ContextVar[TextIO | None] = ContextVar("output", default=None)
 
 
 def on_output(json: object) -> bool:
     """Whether --json names standard output."""
-    return json is not None and str(json) in OUTPUT
+    return json is not None and str(json) in STANDARD
 
 
 def output() -> TextIO:
@@ -290,6 +341,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
             found.append(parameter.replace(annotation=hints[name]))
 
     def run(**given: Any) -> Any:
+        check_once(found, sys.argv[1:])
         return command(**given)
 
     run.__doc__ = (command.__doc__ or "").split("\n\n")[0]  # the rest is for callers
@@ -299,8 +351,33 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def check_once(parameters: Sequence[Parameter], words: Sequence[str]) -> None:
+    """Refuse an option that is typed twice and takes one value: the last would count.
+
+    Raises:
+        Refused: In one line.
+    """
+    words = words[: words.index("--")] if "--" in words else words
+    for one in parameters:
+        info = next(iter(getattr(one.annotation, "__metadata__", ())), None)
+        if not isinstance(info, typer.models.OptionInfo):
+            continue
+        if "list" in str(get_args(one.annotation)[0]):
+            continue
+        bare = one.name.replace("_", "-")
+        names = [name for name in info.param_decls or () if name.startswith("--")]
+        names = names or [f"--{bare}", f"--no-{bare}"]
+        given = [word for word in words if word.partition("=")[0] in names]
+        if len(given) > 1:
+            raise Refused(
+                f"{names[0]} is given once, got {' and '.join(given)}; leave one out"
+            )
+
+
 def _typed(name: str, cli: Cli, default: Any, kind: Any) -> Parameter:
     annotation: Any = Annotated[cli.kind, cli.info]
     if isinstance(default, tuple):  # a command line says names with commas between
         default = ",".join(default)
+    if cli.kind is str and isinstance(default, int):
+        default = str(default)
     return Parameter(name, kind, default=default, annotation=annotation)

@@ -47,6 +47,7 @@ def check_runs(runs: Runs) -> None:
         time_limit=runs["time_limit"],
         jobs=runs["jobs"],
         limit=runs["limit"],
+        test_limit=runs["test_limit"],
     )
 
 

@@ -26,7 +26,14 @@ from benchmarks.engine.process import Child
 from benchmarks.measures.ladder import STAGES, Climb
 from benchmarks.measures.rungs import Rung, compare_stage, line
 from benchmarks.measures.rungs import result as judged
-from benchmarks.request import check_positive, opened, several, tracks_of
+from benchmarks.request import (
+    changes_of,
+    check_positive,
+    check_seed,
+    chosen_systems,
+    opened,
+    tracks_of,
+)
 from common import codec
 from common import systems as registry
 from common.data import DataRequest
@@ -34,17 +41,14 @@ from common.errors import Failed, Refused
 from common.faults import FAULTS, PLANTED_IN, plant
 from common.track import DEFAULT
 
+DEFAULT_SYSTEM = "small-cnn"
+
 
 @options.command
 def parity(
-    systems: Annotated[
-        options.Names | None,
-        options.argument(list[str] | None, "Systems, or all.  [default: small-cnn]"),
-    ] = None,
+    systems: options.SystemsOrSmall = None,
     *,
-    tracks: Annotated[
-        options.Names, options.option(str, "Two tracks, with a comma between.")
-    ] = DEFAULT,
+    tracks: options.Tracks = DEFAULT,
     data: options.MaybeData = None,
     steps: Annotated[
         int | None,
@@ -53,7 +57,7 @@ def parity(
             "Training steps.  [default: 200; the system's own if fewer]",
         ),
     ] = None,
-    seed: Annotated[int, options.option(int, "Of weights, pictures and plan.")] = 0,
+    seed: options.Seed = 0,
     fault: Annotated[
         str | None,
         options.option(
@@ -79,9 +83,12 @@ def parity(
     out = options.filled(options.Told, rest)
     check_positive(steps=steps, threads=threads)
     machine.check_threads(threads)
+    check_seed(seed)
+    changes = changes_of(set)
     outcome.check_told(out)
     pair = pair_of(tracks)
-    names = _names([*several(systems), *several(system)], fault)
+    usual = FAULTS[fault].system if fault in FAULTS else DEFAULT_SYSTEM
+    names = chosen_systems(systems, system, default=[usual])
     request = DataRequest(source=str(data)) if data else None
     results = []
     for name in names:
@@ -93,7 +100,7 @@ def parity(
                 steps=steps,
                 seed=seed,
                 threads=threads,
-                overrides=several(set),
+                overrides=changes,
                 fault=fault,
                 folder=Path(folder),
             )
@@ -125,14 +132,6 @@ def pair_of(tracks: options.Names) -> tuple[str, str]:
             "name two with a comma between"
         )
     return names[0], names[1]
-
-
-def _names(names: list[str], fault: str | None) -> list[str]:
-    if names == ["all"]:
-        return list(registry.SYSTEMS)
-    if names:
-        return names
-    return [FAULTS[fault].system if fault in FAULTS else "small-cnn"]
 
 
 def plan_climbs(

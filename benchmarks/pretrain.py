@@ -19,11 +19,13 @@ from benchmarks.engine.call import call
 from benchmarks.engine.runner import RunsFailed
 from benchmarks.request import (
     Setting,
+    changes_of,
     check_positive,
+    check_seed,
     class_names,
     fitted,
+    framing_of,
     opened,
-    several,
     tracks_of,
 )
 from common import files
@@ -34,9 +36,9 @@ from common.results import WEIGHTS, Store
 
 @options.command
 def pretrain(
-    system: Annotated[str, options.argument(str, "A system of twintrack list.")],
+    system: options.ASystem,
     *,
-    output: Annotated[str | Path, options.option(Path, "The weights file to write.")],
+    output: options.Output,
     data: options.Data = "cifar10",
     leave_out: Annotated[
         options.Names,
@@ -50,9 +52,9 @@ def pretrain(
             "--leave-out-class",
         ),
     ] = None,
-    size: options.Side = None,
+    size: options.Size = None,
     track: Annotated[str, options.option(str, "The track that trains it.")] = "torch",
-    seed: Annotated[int, options.option(int, "Of the weights and the plan.")] = 0,
+    seed: options.Seed = 0,
     epochs: options.Epochs = None,
     **rest: Unpack[options.Runs],
 ) -> dict[str, Any]:
@@ -68,7 +70,9 @@ def pretrain(
     runs = options.filled(options.Runs, rest)
     if len(tracks_of(track)) != 1:
         raise Refused(f"--track must be one, got {track}; a base is trained in one")
-    check_positive(size=size, epochs=epochs)
+    check_positive(epochs=epochs)
+    check_seed(seed)
+    changes, framing = changes_of(runs["set"]), framing_of(size)
     outcome.check_runs(runs)
     files.check_writable(Path(output), "--output")
     computer = machine.settle(
@@ -81,12 +85,13 @@ def pretrain(
     request = DataRequest(
         source=str(data),
         leave_out=class_names(leave_out, leave_out_class),
-        side=size,
         limit=runs["limit"],
+        test_limit=runs["test_limit"],
         skip_bad=runs["skip_bad"],
+        **framing,
     )
     setting = Setting(request=request, pictures=opened(request), machine=computer)
-    resolved = fitted(system, setting.pictures, several(runs["set"]), epochs)
+    resolved = fitted(system, setting.pictures, changes, epochs)
     asked = setting.job(resolved, track=track, seed=seed)
     (done,) = outcome.carried_out([asked], runs, Store(runs["store"]))
     if done.run is None or done.run.diverged:
@@ -103,6 +108,7 @@ def pretrain(
         "device": asked.device,
         "threads": asked.threads,
         "output": str(output),
+        "module": resolved.module,
         "facts": {"system": resolved.name, "run": asked.id, "epochs": asked.epochs},
     }
     found = call(

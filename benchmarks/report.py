@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, on_data, several
+from benchmarks.request import on_data, several, share_of
 from common import files, record
 from common.errors import Refused
 from common.files import check_writable
@@ -35,7 +35,7 @@ def report(
     output: Annotated[str | Path, options.option(Path, "The page to write.")] = OUTPUT,
     data: options.OnData = None,
     mode: options.InMode = None,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     store: options.Folder = None,
     json: options.Json = None,
 ) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def report(
     Raises:
         Refused: There is nothing to report, or the page cannot be written.
     """
-    check_margin(margin)
+    share = share_of(margin)
     path = Path(output)
     check_writable(path, "--output")
     place = Store(store)
@@ -65,7 +65,7 @@ def report(
     content = page(
         runs,
         [] if data or mode else chosen,
-        margin=margin,
+        margin=share,
         title=f"twintrack: {', '.join(wanted) or 'all results'} of {place.path.name}",
         damaged=said,
     ).encode()

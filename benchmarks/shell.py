@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -28,6 +29,7 @@ from common.errors import (
     Failed,
     Fault,
     Refused,
+    one_line,
 )
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -86,7 +88,7 @@ def _carried_out(app: typer.Typer) -> int:
             code = app(standalone_mode=False)  # Typer returns 130 for Ctrl-C
         return STOPPED if code == STOPPED else DONE
     except Refused as error:
-        return _said(str(error), WRONG)
+        return _said(one_line(str(error)), WRONG)
     except Failed as error:
         return _said(str(error), FAILED)
     except Fault as error:
@@ -97,9 +99,14 @@ def _carried_out(app: typer.Typer) -> int:
         if getattr(error, "option_name", "") == "--version":  # of whatever command
             say_version()
             return DONE
-        return _said(_usage(error), WRONG)
+        return _said(one_line(_usage(error)), WRONG)
     except (KeyboardInterrupt, typer.Abort):
         return _said("stopped; what is finished is kept", STOPPED)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return _unforeseen(error)
+        said = one_line(str(error.filename))
+        return _said(f"a path must be shorter, got {said}; correct it", WRONG)
     except SystemExit as left:  # Typer's answer to any broken pipe, a child's too
         return _unforeseen(left.__context__ or left)
     except Exception as error:

@@ -127,7 +127,7 @@ def _newest_pair(runs: Sequence[Run]) -> tuple[dict[str, Run], list[str]]:
     """The newest run that has one of another track, and those; what was passed over."""
     groups: dict[tuple[Any, ...], dict[str, Run]] = {}
     for run in sorted(runs, key=_written, reverse=True):
-        groups.setdefault(pair_of(run), {}).setdefault(run.record["track"], run)
+        groups.setdefault(pair_of(run.record), {}).setdefault(run.record["track"], run)
     every = list(groups.values())
     place = next((k for k, pair in enumerate(every) if len(pair) > 1), 0)
     pair = every[place]

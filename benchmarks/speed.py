@@ -12,6 +12,7 @@ and its transfer are measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Unpack
@@ -22,15 +23,15 @@ from benchmarks.engine.machine import Machine
 from benchmarks.measures import answers, training_speed, transfer_speed
 from benchmarks.measures.training_speed import Measurement
 from benchmarks.request import (
+    changes_of,
     check_positive,
     chosen_systems,
     class_names,
     listed,
     opened,
-    several,
+    side_of,
     tracks_of,
 )
-from common import systems as registry
 from common.data import DataRequest
 from common.errors import Failed, Refused
 from common.extras import Yardsticks, check_extra
@@ -39,6 +40,8 @@ from common.track import DEFAULT
 INCEPTION = "inception-v3"  # the system whose speed is that of its use
 USES = ("predict", "transfer")
 DEFAULT_SYSTEM = "rosetta-cnn"
+BATCH = 16  # pictures that Inception answers at once, unless told
+TRAIN, TEST = 100, 200  # pictures that Inception's transfer takes, unless told
 
 Row = dict[str, Any]
 
@@ -49,7 +52,7 @@ class Asked(options.Computes, options.Told, total=False):
 
 @options.command
 def speed(
-    systems: options.Systems = None,
+    systems: options.SystemsOrRosetta = None,
     *,
     data: options.MaybeData = None,
     tracks: options.Tracks = DEFAULT,
@@ -62,32 +65,23 @@ def speed(
         options.Names,
         options.option(str, "inception-v3: predict, transfer, or both with a comma."),
     ] = USES,
-    size: Annotated[
-        int, options.option(int, "inception-v3: pixels a side.")
-    ] = answers.FULL_SIZE,
-    batch: Annotated[int, options.option(int, "inception-v3: pictures per call.")] = 16,
-    weights: Annotated[
-        str | Path | None,
-        options.option(Path | None, "inception-v3: a file; random unless given."),
-    ] = None,
+    size: options.FullSize = None,
+    batch: Annotated[
+        int, options.option(int, "inception-v3: pictures per call.")
+    ] = BATCH,
+    weights: options.RandomOrWeights = None,
     classes: Annotated[
         options.Names,
         options.option(str, "inception-v3, transfer: classes, with commas between."),
     ] = "",
     one_class: options.OneClass = None,
-    epochs: Annotated[
-        int, options.option(int, "inception-v3, transfer: of both loops.")
-    ] = transfer_speed.EPOCHS,
-    limit: Annotated[
-        int, options.option(int, "inception-v3, transfer: training pictures.")
-    ] = 100,
-    test: Annotated[
-        int, options.option(int, "inception-v3, transfer: test pictures.")
-    ] = 200,
     bars: Annotated[
         bool,
         options.option(bool, "End with 1 where a bar is missed.", "--bars"),
     ] = False,
+    epochs: options.TutorialEpochs = None,
+    limit: options.Limit100 = None,
+    test_limit: options.TestLimit200 = None,
     system: options.System = None,
     **rest: Unpack[Asked],
 ) -> dict[str, Any]:
@@ -104,8 +98,9 @@ def speed(
     names = tracks_of(tracks)
     for name in names:
         check_extra(name, Yardsticks)
-    check_positive(rounds=rounds, steps=steps, threads=asked["threads"], size=size)
-    check_positive(batch=batch, epochs=epochs, limit=limit, test=test)
+    check_positive(rounds=rounds, steps=steps, threads=asked["threads"])
+    check_positive(batch=batch, epochs=epochs, limit=limit, test_limit=test_limit)
+    side, changes = side_of(size) or answers.FULL_SIZE, changes_of(asked["set"])
     outcome.check_told(asked)
     uses = uses_of(what)
     computer = machine.settle(
@@ -119,10 +114,15 @@ def speed(
     if request:
         opened(request)
     wanted = systems_of(systems, system)
+    if INCEPTION not in wanted:
+        given = {"size": size, "weights": weights, "classes": classes, "limit": limit}
+        given |= {"test-limit": test_limit, "epochs": epochs}
+        given |= {"batch": None if batch == BATCH else batch}
+        check_unused(given, wanted)
     plans = [
         Measurement(
             system=name,
-            overrides=several(asked["set"]),
+            overrides=changes,
             data=asdict(request) if request else None,
             precision=computer.precision,
             device=computer.device,
@@ -140,13 +140,16 @@ def speed(
     rows: list[Row] = []
     if INCEPTION in wanted:  # trained here it would say nothing of how it is used
         chosen = class_names(classes, one_class)
-        shared = of_inception(request, computer, chosen, size, rounds, weights)
+        shared = of_inception(request, computer, chosen, side, rounds, weights)
         if "predict" in uses:
             of_answers = answers.Asked(batch=batch, **shared)
             rows.append(answers.row(of_answers, names))
         if "transfer" in uses:
             lesson = transfer_speed.Asked(
-                epochs=epochs, train=limit, test=test, **shared
+                epochs=epochs or transfer_speed.EPOCHS,
+                train=limit or TRAIN,
+                test=test_limit or TEST,
+                **shared,
             )
             rows.append(transfer_speed.row(lesson, names))
     for plan, fitting in zip(plans, resolved, strict=True):
@@ -173,6 +176,15 @@ def check_bars(found: Row) -> None:
         raise Failed("; ".join(short))
 
 
+def check_unused(given: dict[str, Any], wanted: Sequence[str]) -> None:
+    """Refuse options that only the measurements of Inception v3 look at."""
+    if unused := [name for name, value in given.items() if value]:
+        raise Refused(
+            f"--{unused[0]} is for {INCEPTION}, got {', '.join(wanted)}; leave it out, "
+            f"or measure {INCEPTION}"
+        )
+
+
 def uses_of(what: options.Names) -> tuple[str, ...]:
     """What is measured of Inception v3.
 
@@ -191,10 +203,7 @@ def systems_of(
     systems: options.Names | None, modules: options.Names | None
 ) -> list[str]:
     """The systems to measure."""
-    if not (systems or modules):
-        return [DEFAULT_SYSTEM]
-    wanted = chosen_systems(systems, modules)
-    return list(registry.SYSTEMS) if wanted == ["all"] else wanted
+    return chosen_systems(systems, modules, default=[DEFAULT_SYSTEM])
 
 
 def of_inception(

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Unpack
 import typer
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, listed, several
+from benchmarks.request import listed, several, share_of
 from benchmarks.shell import bare
 from common import files, record
 from common.errors import Failed, Refused
@@ -230,7 +230,7 @@ def export_store(
             str | None, "The newest finding of this kind, in place of runs."
         ),
     ] = None,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     **rest: Unpack[options.Told],
 ) -> Result:
     """Write runs, or a finding, as one file from which its tables are printed again.
@@ -246,7 +246,7 @@ def export_store(
         Refused: Nothing in the store is meant, or the file cannot be written.
     """
     out = _out(rest)
-    check_margin(margin)
+    share = share_of(margin)
     place, target = Store(out["store"]), Path(file)
     files.check_writable(target, "FILE")
     contents.check_store(place)
@@ -255,7 +255,7 @@ def export_store(
     if kind:
         content, said = _of_kind(place, kind, wanted)
     else:
-        content, said = _of_runs(place, wanted, margin)
+        content, said = _of_runs(place, wanted, share)
     text = files.readable(content)
     files.write_atomic(target, text)
     about = {"file": str(target), "kind": content["kind"], "bytes": len(text)}

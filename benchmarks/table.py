@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 from benchmarks import options, outcome
-from benchmarks.request import check_margin, on_data, several
+from benchmarks.request import on_data, several, share_of
 from common import record, report
 from common.errors import Refused
 from common.files import readable
@@ -43,7 +43,7 @@ def table(
         str | None,
         options.option(str | None, "Findings of this kind (parity, speed, ...)."),
     ] = None,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     format: Annotated[
         str, options.option(str, f"{', '.join(report.FORMATS)}, or json for all of it.")
     ] = "text",
@@ -59,7 +59,7 @@ def table(
         Refused: The request cannot be met, or nothing in the store meets it.
     """
     check_format(format)
-    check_margin(margin)
+    share = share_of(margin)
     out = options.filled(options.Told, {"json": json, "store": store})
     outcome.check_told(out)
     place = Store(store)
@@ -80,7 +80,7 @@ def table(
     if not (chosen or listed):
         on = str(data) if data else None
         raise Refused(_nothing(place, runs, len(damaged), on, mode))
-    summary = report.summarise(chosen, margin=margin)
+    summary = report.summarise(chosen, margin=share)
     summary["findings"] = [asdict(finding) for finding in listed]
     summary["damaged"] = [str(error) for error in (*damaged, *broken)]
     outcome.written(summary, out)

@@ -1,37 +1,43 @@
 """Two classes (or more) from a network that learned others.
 
     twintrack transfer --data cifar10 --classes automobile,truck --weights FILE
-    twintrack transfer --data photos/ --classes ants,bees --mode finetune
+    twintrack transfer --data photos/ --classes ants,bees --method finetune
 
 `features`: the frozen network runs once per picture, its features are kept, and a new
 last layer learns from them in seconds.  `finetune`: the whole network goes on learning
 from the weights.  `scratch`: the same network from its own draw, for comparison.
 
 Runs are runs: records in the store, seeds as pairs, resumed where they were cut off.
+`twintrack classify PHOTO` asks them, a head together with the base that it sits on.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
 from benchmarks import options, outcome
 from benchmarks.engine import machine
-from benchmarks.engine.chosen import imported
+from benchmarks.engine.chosen import SYSTEM, how_to_ask, imported
 from benchmarks.engine.machine import Machine
 from benchmarks.measures.features import HEAD, features
 from benchmarks.request import (
     Setting,
+    changes_of,
     check_choice,
-    check_margin,
     check_positive,
+    chosen_system,
     class_names,
     fitted,
+    framing_of,
     opened,
     path_of,
-    several,
+    seeds_of,
+    share_of,
     tracks_of,
 )
 from common import model_file, report
@@ -39,16 +45,23 @@ from common.data import DataRequest, Dataset, open_data
 from common.errors import Refused
 from common.heads import base_for, features_of, head_of
 from common.inception import InceptionSpec
+from common.job import Base as Frozen
 from common.job import Job
 from common.results import Store
 from common.spec import Spec
 from common.stats import MARGIN
-from common.systems import IMAGENET, SYSTEMS
+from common.systems import BUILDERS, IMAGENET, SYSTEMS, check_fits, find, resolve
 from common.track import DEFAULT, check_track
 from common.weights import digest
 
-MODES = ("features", "finetune", "scratch")
+METHODS = ("features", "finetune", "scratch")
+EPOCHS = 25  # the tutorials', unless --epochs
 VALID_SHARE = 0.1  # of the training pictures, to choose the best epoch on
+OWN_KIND = (
+    "--method {} replaces a network's last layer, which is known of MLPs, CNNs and "
+    "Inception v3, got {}, a kind of yours; train it whole: --method scratch --system "
+    "MODULE"
+)
 # The recipe of the PyTorch tutorials (pytorch/tutorials @74ba612 and @0019b9c): SGD
 # .001, momentum .9, a tenth of it after every 7 epochs, the best epoch's weights.
 TUTORIAL = (
@@ -91,6 +104,7 @@ class Lesson:
         machine: What computes.
         base: The spec that stands for the system's, or none.
         start: Weights to start from and their digest, or none.
+        frozen: The network whose features the pictures are, as `Setting.base`, or none.
         cache: What its features cost, or none.
     """
 
@@ -100,6 +114,7 @@ class Lesson:
     machine: Machine
     base: Spec | None = None
     start: tuple[Path, str] | None = None
+    frozen: Frozen | None = None
     cache: dict[str, Any] | None = None
 
 
@@ -108,7 +123,7 @@ class Wish:
     """What a transfer is asked to be, beside its data and its runs.
 
     Attributes:
-        mode: "features", "finetune" or "scratch".
+        method: "features", "finetune" or "scratch".
         flip: Whether training pictures are mirrored at random.
         shared: Track whose features all heads are given, or none.
         keep_in: "float16" or "float32": what features are kept in.
@@ -117,10 +132,10 @@ class Wish:
         aux: Whether finetuning adds the auxiliary head's loss.
 
     Raises:
-        Refused: A word is none of its option's, or an option is another mode's.
+        Refused: A word is none of its option's, or an option is another method's.
     """
 
-    mode: str
+    method: str
     flip: bool
     shared: str | None
     keep_in: str
@@ -129,11 +144,11 @@ class Wish:
     aux: bool
 
     def __post_init__(self) -> None:
-        check_choice("mode", self.mode, MODES)
+        check_choice("method", self.method, METHODS)
         check_choice("keep-in", self.keep_in, ("float16", "float32"))
         check_choice("statistics", self.statistics, ("frozen", "moving"))
         check_used(
-            self.mode,
+            self.method,
             features={
                 "share-features": self.shared is not None,
                 "keep-in": self.keep_in != "float32",
@@ -144,6 +159,10 @@ class Wish:
                 "aux": self.aux,
             },
         )
+        if not 0 <= self.base_rate < inf:
+            raise Refused(
+                f"--base-rate must be 0 or more, got {self.base_rate}; 0 freezes"
+            )
         if self.shared:
             check_track(self.shared)
 
@@ -157,25 +176,15 @@ def transfer(
         options.option(str, "The classes to tell apart, with commas between."),
     ] = "",
     one_class: options.OneClass = None,
-    mode: Annotated[
+    method: Annotated[
         str, options.option(str, "features, finetune, or scratch for comparison.")
     ] = "features",
-    weights: Annotated[
-        str | Path | None,
-        options.option(
-            Path | None, "From twintrack pretrain or weights import.  [ImageNet's]"
-        ),
-    ] = None,
-    size: options.Side = None,
+    system: options.System = None,
+    weights: options.ImageNetOrWeights = None,
+    size: options.Size = None,
     seeds: options.Seeds = 5,
-    epochs: Annotated[int, options.option(int, "Passes over the training data.")] = 25,
-    valid: Annotated[
-        int | None,
-        options.option(
-            int | None,
-            "Training pictures to choose the best epoch on.  [a tenth, without val/]",
-        ),
-    ] = None,
+    epochs: options.TutorialEpochs = None,
+    valid: options.ValidTenth = None,
     flip: Annotated[
         bool, options.option(bool, "Mirror training pictures at random.", "--flip")
     ] = False,
@@ -199,13 +208,14 @@ def transfer(
         bool, options.option(bool, "Finetuning: add .4 x the aux head's loss.", "--aux")
     ] = False,
     tracks: options.Tracks = DEFAULT,
-    margin: options.Margin = MARGIN,
+    margin: options.Margin = 100 * MARGIN,
     **rest: Unpack[options.Runs],
 ) -> dict[str, Any]:
     """Teach new classes to a network that learned others, in both frameworks.
 
     Returns:
-        What --json writes: as compare, and {"mode", "recalls", "features", "cache"}.
+        What --json writes: as compare, and {"mode", "recalls", "features", "cache"};
+        "mode" is the method.
 
     Raises:
         Refused: The request cannot be met.
@@ -213,11 +223,11 @@ def transfer(
     """
     runs = options.filled(options.Runs, rest)
     names = tracks_of(tracks)
-    check_positive(seeds=seeds, epochs=epochs, size=size, valid=valid)
-    check_margin(margin)
+    chosen, share, changes = seeds_of(seeds), share_of(margin), changes_of(runs["set"])
+    check_positive(epochs=epochs, valid=valid)
     outcome.check_runs(runs)
     wish = Wish(
-        mode=mode,
+        method=method,
         flip=flip,
         shared=share_features,
         keep_in=keep_in,
@@ -225,7 +235,9 @@ def transfer(
         base_rate=base_rate,
         aux=aux,
     )
-    base = base_of(mode, path_of(weights))
+    framing = framing_of(size)
+    named = chosen_system(system, default=SYSTEM)
+    base = base_of(method, path_of(weights), named if system else None)
     computer = machine.settle(
         runs["device"],
         runs["precision"],
@@ -236,26 +248,28 @@ def transfer(
     request = DataRequest(
         source=str(data),
         classes=class_names(classes, one_class),
-        side=size or (base.spec.image[0] if base else IMAGENET[0]),
         limit=runs["limit"],
+        test_limit=runs["test_limit"],
         skip_bad=runs["skip_bad"],
+        **framing or {"side": side_seen(base, named)},
     )
     pictures = opened(request)
     held = held_of(valid, pictures)
-    lesson = lesson_of(wish, request, pictures, base, names, computer)
+    check_head(wish, replace(request, valid=held), base, changes, epochs or EPOCHS)
+    lesson = lesson_of(wish, request, pictures, base, named, names, computer)
     jobs = [
-        planned(lesson, track, seed, epochs, valid=held, given=several(runs["set"]))
-        for seed in range(seeds)
+        planned(lesson, track, seed, epochs or EPOCHS, valid=held, given=changes)
+        for seed in chosen
         for track in names
     ]
-    summary = judged(jobs, runs, names, margin, pictures.classes)
+    summary = judged(jobs, runs, names, share, pictures.classes)
     summary |= {
-        "mode": mode,
+        "mode": method,
         "weights": base.source if base else None,
         "features": features_of(base.spec) if lesson.cache and base else None,
         "cache": lesson.cache,
     } | pictures.found.for_json()
-    subject = f"{mode} on {pictures.name}; {', '.join(names)}"
+    subject = f"{method} on {pictures.name}; {', '.join(names)}"
     outcome.kept("transfer", summary, runs, subject=subject, tracks=names)
     return summary
 
@@ -295,6 +309,8 @@ def judged(
     summary["recalls"] = report.recalls(found, classes)
     if found:
         outcome.shown("transfer", summary, runs)
+    if whole := [run.id for run in found if not run.diverged]:
+        print(how_to_ask(whole[0], tracks, Store(runs["store"])), file=sys.stderr)
     outcome.check_finished(outcomes)
     return summary
 
@@ -302,32 +318,52 @@ def judged(
 # --- what is asked for ------------------------------------------------------------
 
 
-def check_used(mode: str, **options: dict[str, bool]) -> None:
-    """Refuse an option that was given and that its mode does not look at.
+def check_used(method: str, **options: dict[str, bool]) -> None:
+    """Refuse an option that was given and that its method does not look at.
 
     Args:
-        mode: What was asked for.
-        options: Mode -> its own options, and whether each was given.
+        method: What was asked for.
+        options: Method -> its own options, and whether each was given.
     """
     for own, given in options.items():
         for option, is_given in given.items():
-            if is_given and own != mode:
+            if is_given and own != method:
                 raise Refused(
-                    f"--{option} is for --mode {own}, got --mode {mode}; leave it out "
-                    "or change the mode"
+                    f"--{option} is for --method {own}, got --method {method}; leave "
+                    "it out or change the method"
                 )
 
 
-def base_of(mode: str, weights: Path | None) -> Base | None:
+def base_of(method: str, weights: Path | None, system: str | None) -> Base | None:
     """The network to start from; none for scratch, unless its architecture is given.
 
+    Args:
+        method: What is done with it.
+        weights: Its file; none for ImageNet's.
+        system: The user's --system, which registers the kind of the file's spec.
+
     Raises:
-        Refused: There is no such file, or nothing was imported.
+        Refused: There is no such file, nothing was imported, or it is of a kind whose
+            last layer nobody knows.
     """
-    if mode == "scratch" and weights is None:
+    if method == "scratch" and weights is None:
         return None
-    path = imported("inception-v3", weights)
+    if system and system != SYSTEM and weights is None:
+        raise Refused(
+            f"--method {method} starts from a --weights file, got --system {system} "
+            f"and no file; train one with twintrack pretrain {system} --output FILE"
+            if find(system).module is None
+            else OWN_KIND.format(method, system)
+        )
+    path = imported(SYSTEM, weights)
     spec, values, about = model_file.load(path)
+    if method != "scratch" and type(spec) in BUILDERS:
+        raise Refused(OWN_KIND.format(method, f"a {type(spec).__name__}"))
+    if system and (found := system_of(spec)) != find(system).name:
+        raise Refused(
+            f"--weights must be of the architecture of --system {system}, {path} is of "
+            f"{found}; leave out --system to use the file's own"
+        )
     return Base(
         path=path,
         spec=spec,
@@ -342,6 +378,7 @@ def lesson_of(
     request: DataRequest,
     pictures: Dataset,
     base: Base | None,
+    system: str,
     tracks: Sequence[str],
     computer: Machine,
 ) -> Lesson:
@@ -350,34 +387,27 @@ def lesson_of(
     Raises:
         Refused: The base cannot see these pictures, or a wish does not fit it.
     """
-    if base and wish.mode != "scratch":
+    if base and wish.method != "scratch":
         check_base(base, pictures)
-    if wish.mode == "features" and base:
-        return from_features(wish, request, base, tracks, computer)
-    lesson = whole_network(
-        request, base, tracks, computer, mode=wish.mode, flip=wish.flip
-    )
-    return finetuned(lesson, base, wish) if wish.mode == "finetune" and base else lesson
-
-
-def whole_network(
-    request: DataRequest,
-    base: Base | None,
-    tracks: Sequence[str],
-    machine: Machine,
-    *,
-    mode: str,
-    flip: bool,
-) -> Lesson:
-    """The network itself, from its own draw or from the base's weights."""
-    return Lesson(
-        system=system_of(base.spec) if base else "inception-v3",
+    if wish.method == "features" and base:
+        return from_features(wish, request, base, pictures, tracks, computer)
+    lesson = Lesson(
+        system=system_of(base.spec) if base else system,
         requests=dict.fromkeys(tracks, request),
-        overrides=(f"recipe.augment=Augment(flip={flip})", "recipe.keep=best"),
-        machine=machine,
+        overrides=(f"recipe.augment=Augment(flip={wish.flip})", "recipe.keep=best"),
+        machine=computer,
         base=base.spec if base else None,
-        start=(base.path, base.digest) if base and mode == "finetune" else None,
+        start=(base.path, base.digest) if base and wish.method == "finetune" else None,
     )
+    whole = wish.method == "finetune" and base
+    return finetuned(lesson, base, wish) if whole and base else lesson
+
+
+def side_seen(base: Base | None, system: str) -> int:
+    """Pixels a side that pictures are resized to, unless --size: what the net knows."""
+    if base:
+        return int(base.spec.image[0])
+    return IMAGENET[0] if system == SYSTEM else find(system).image[0]
 
 
 def system_of(spec: Spec) -> str:
@@ -402,10 +432,8 @@ def finetuned(lesson: Lesson, base: Base, wish: Wish) -> Lesson:
     """The lesson with the tutorials' recipe.
 
     Raises:
-        Refused: The rate is negative, or there is no aux head to ask for.
+        Refused: There is no aux head to ask for.
     """
-    if wish.base_rate < 0:
-        raise Refused(f"--base-rate must be 0 or more, got {wish.base_rate}; 0 freezes")
     if wish.aux and not getattr(base.spec, "aux", False):
         raise Refused(
             f"--aux needs weights with an auxiliary head, {base.path} has none; import "
@@ -437,7 +465,11 @@ def planned(
         lesson.system, pictures, (*lesson.overrides, *given), epochs, base=lesson.base
     )
     setting = Setting(
-        request=request, pictures=pictures, machine=lesson.machine, start=lesson.start
+        request=request,
+        pictures=pictures,
+        machine=lesson.machine,
+        start=lesson.start,
+        base=lesson.frozen,
     )
     return setting.job(resolved, track=track, seed=seed)
 
@@ -449,6 +481,7 @@ def from_features(
     wish: Wish,
     request: DataRequest,
     base: Base,
+    pictures: Dataset,
     tracks: Sequence[str],
     computer: Machine,
 ) -> Lesson:
@@ -472,15 +505,51 @@ def from_features(
             track: replace(request, features=folder[track], shared=bool(wish.shared))
             for track in tracks
         },
-        # A crop of one view of two is a mirror image with probability one half.
-        overrides=(
-            "spec.scale=Scale(divide=1.0)",
-            f"spec.crop={int(wish.flip)}",
-            "recipe.keep=best",
-        ),
+        overrides=head_changes(wish),
         machine=Machine(precision="float32", device=computer.device, threads=1),
+        frozen=Frozen(
+            file=str(base.path.resolve()),
+            digest=base.digest,
+            image=pictures.image,
+            precision=computer.precision,
+        ),
         cache=found.together(),
     )
+
+
+def head_changes(wish: Wish) -> tuple[str, ...]:
+    """What makes `linear` a last layer on features."""
+    # A crop of one view of two is a mirror image with probability one half.
+    return (
+        "spec.scale=Scale(divide=1.0)",
+        f"spec.crop={int(wish.flip)}",
+        "recipe.keep=best",
+    )
+
+
+def check_head(
+    wish: Wish,
+    request: DataRequest,
+    base: Base | None,
+    given: tuple[str, ...],
+    epochs: int,
+) -> None:
+    """Refuse, before features are computed, a head that could not learn from them.
+
+    Raises:
+        Refused: An override does not fit, or too few pictures are left.
+    """
+    pictures = open_data(request)
+    if wish.method != "features" or base is None:
+        return
+    resolved = resolve(
+        HEAD,
+        image=(1, 1 + wish.flip, features_of(base.spec)),
+        classes=len(pictures.classes),
+        overrides=(*head_changes(wish), *given),
+        epochs=epochs,
+    )
+    check_fits(resolved, len(pictures.train))
 
 
 def check_base(base: Base, pictures: Dataset) -> None:

@@ -48,10 +48,7 @@ def import_weights(
             str, "torchvision, keras, or a file of torch, timm or Keras.", "--from"
         ),
     ],
-    output: Annotated[
-        str | Path | None,
-        options.option(Path | None, "The file to write.  [in the cache]"),
-    ] = None,
+    output: options.MaybeOutput = None,
     pixels: Annotated[
         str,
         options.option(

@@ -190,12 +190,16 @@ def _record(value: object, *, trusted: bool) -> object:
         raise LookupError(f"{value['is']} is not ours and in no registered module")
     given = {k: _record(v, trusted=trusted) for k, v in value.items() if k != "is"}
     if kind in OURS and not trusted:
-        _check(kind, given)
+        check(kind, given)
     return kind(**given)
 
 
-def _check(kind: type, given: dict[str, object]) -> None:
-    """Refuse fields that their annotations or their names do not allow."""
+def check(kind: type, given: dict[str, object]) -> None:
+    """Refuse fields of a type of ours that annotations or names do not allow.
+
+    Raises:
+        TypeError, ValueError: In one line.
+    """
     hints = get_type_hints(kind)
     for name, value in given.items():
         if name not in hints or not allows(hints[name], value):

@@ -88,7 +88,8 @@ class Member:
         record = getattr(self, root)
         if not has_field(record, rest):
             return False
-        return bool(overrides.apply(record, root, (str(condition),)) == record)
+        both = (self.spec, self.recipe)
+        return bool(overrides.applied(*both, (str(condition),)) == both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,17 +245,18 @@ def _rest(
     versions = record["environment"].get("versions", {})
     told = shared if "track" in spoken else versions
     own |= {n: versions[n] for n in told if f"versions.{n}" not in spoken}
-    for root in RECORDS:
-        changes = [
-            str(c)
-            for c in spoken.values()
-            if c.field.startswith(f"{root}.")
-            and has_field(getattr(member, root), c.field.partition(".")[2])
-        ]
-        same = overrides.apply(getattr(member, root), root, tuple(changes))
-        if root == "recipe" and "epochs" in spoken:
-            same = overrides.apply(same, root, ("recipe.epochs=1",))
-        own[root] = codec.dumps(same, brief=True)
+    changes = [
+        str(c)
+        for c in spoken.values()
+        for root, _, rest in [c.field.partition(".")]
+        if root in RECORDS and has_field(getattr(member, root), rest)
+    ]
+    changes += ["recipe.epochs=1"] if "epochs" in spoken else []
+    same = overrides.applied(member.spec, member.recipe, changes)
+    own |= {
+        root: codec.dumps(record, brief=True)
+        for root, record in zip(RECORDS, same, strict=True)
+    }
     return json.dumps(own, sort_keys=True)
 
 

@@ -12,6 +12,19 @@ STOPPED = 130  # Ctrl-C; what is finished is kept
 UNREAD = 141  # nobody reads what we print any more, as `| head` does: 128 + SIGPIPE
 
 
+LONGEST_WORD = 1_000  # characters of what was typed that a refusal repeats
+
+
+def one_line(text: str) -> str:
+    """A text without ends of lines and other controls, its longest words cut."""
+    shown = "".join(s if s.isprintable() else ascii(s)[1:-1] for s in text)
+    words = (
+        f"{word[:LONGEST_WORD]}..." if len(word) > LONGEST_WORD else word
+        for word in shown.split(" ")
+    )
+    return " ".join(words)
+
+
 class Refused(ValueError):
     """A request that cannot be met as it stands.
 

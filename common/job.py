@@ -55,6 +55,28 @@ STARTED_BY = (("common.heads", "transplanted"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """A frozen network whose features others learn from.
+
+    Attributes:
+        file: Its weights file.
+        digest: Of its weights, as `common.weights.digest` gives it.
+        image: (height, width, channels) of the pictures it sees.
+        precision: What its features were computed in.
+    """
+
+    file: str
+    digest: str
+    image: tuple[int, int, int]
+    precision: str
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Base:
+        """What `asdict` gave, also after JSON has made a list of the image."""
+        return cls(**values | {"image": tuple(values["image"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One run that is asked for; as a file it is all that a child process needs.
 
@@ -81,6 +103,8 @@ class Job:
         start_digest: Of those weights, as `common.weights.digest` gives it.
         switches: Variables of the environment that change its arithmetic,
             "NAME=value"; usually none.
+        base: The frozen network whose features are its pictures; none for pictures
+            themselves.  (No part of the identity: the features' own key has it all.)
         command: The command line that asked for it, as it was typed.
     """
 
@@ -104,6 +128,7 @@ class Job:
     start: str | None = None
     start_digest: str | None = None
     switches: tuple[str, ...] = ()
+    base: Base | None = None
     command: str = ""
 
     @property
@@ -165,8 +190,10 @@ class Job:
         """Read a job file back."""
         values = json.loads(content)
         data = DataRequest.from_dict(values.pop("data"))
+        base = values.pop("base", None)
         tuples = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-        return cls(**values | tuples, data=data)
+        below = Base.from_dict(base) if base else None
+        return cls(**values | tuples, data=data, base=below)
 
 
 @lru_cache(maxsize=64)

@@ -43,7 +43,13 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Staircase:
-    """Times `factor` after every `every` steps or epochs, as `unit` says."""
+    """Times `factor` after every `every` steps or epochs, as `unit` says.
+
+    Attributes:
+        every: After how many the rate changes.
+        factor: What it is multiplied by.
+        unit: "step" or "epoch".
+    """
 
     every: int
     factor: float
@@ -66,6 +72,9 @@ class WarmCosine:
     """Linear from 0 to 1 over the first `warm` share of steps, then a half cosine.
 
     It changes at every step and scales with the run, so it is always compressed.
+
+    Attributes:
+        warm: Share of the run's steps, 0 to 1.
     """
 
     warm: float
@@ -93,6 +102,9 @@ class Piecewise:
     The first point is at 0 and the last at 1.  Where two points have one share the
     factor jumps, and the step there has the second one.  A share's step is rounded
     down, as the published schedules do.
+
+    Attributes:
+        points: Pairs (share, factor), the first at share 0, the last at 1.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -124,6 +136,12 @@ class Lookahead:
     `statistics`, running statistics alike.  They start as the initial weights.  Zhang
     et al. 2019, arXiv 1907.08610, algorithm 1, with the growing d of Jordan 2024, arXiv
     2404.00498.
+
+    Attributes:
+        every: Updates between two moves of the slow weights.
+        decay: Share of the slow weights that stays, per update.
+        power: Of the run's share t / T that d grows with; 0 for a steady d.
+        statistics: Whether running statistics are treated alike.
     """
 
     every: int
@@ -145,6 +163,10 @@ class Average:
     After update n (from 1): average = d * average + (1 - d) * weights with
     d = min(decay, (1 + n) / (10 + n)) where `warm_up`, else d = decay.  It starts
     as the initial weights; running statistics are copied, not averaged.
+
+    Attributes:
+        decay: Share of the average that stays, per update.
+        warm_up: Whether the first updates count more.
     """
 
     decay: float

@@ -16,7 +16,7 @@ from common.draws import Draw, Starts
 from common.errors import Refused
 from common.heads import base_for
 from common.inception import InceptionSpec
-from common.overrides import apply
+from common.overrides import applied
 from common.plan import check_changes
 from common.recipe import Recipe
 from common.spec import CNNSpec, Image, Norm, Spec
@@ -85,6 +85,7 @@ class Resolved:
         return self.system.module
 
 
+LONGEST_NAME = 100  # of a module without a package
 SYSTEMS: dict[str, System] = {}
 BUILDERS: dict[type, Mapping[str, str]] = {}
 
@@ -147,12 +148,21 @@ def find(name: str) -> System:
     """
     if name in SYSTEMS:
         return SYSTEMS[name]
-    if "." in name:
+    if "." in name or _is_here(name):
         return _from_module(name)
-    near = get_close_matches(name, SYSTEMS, n=1, cutoff=0.0)[0]
+    near = get_close_matches(name[:80], SYSTEMS, n=1, cutoff=0.0)[0]
     raise Refused(
-        f"a system must be in `twintrack list`, got {name!r}; the nearest is {near}"
+        f"a system must be in `twintrack list`, got {name[:80]!r}; the nearest is "
+        f"{near}"
     )
+
+
+def _is_here(name: str) -> bool:
+    """Whether a name without dots is a module of the current folder."""
+    places = (Path(f"{name}.py"), Path(name) / "__init__.py")
+    if not name.isidentifier() or len(name) > LONGEST_NAME:
+        return False
+    return any(place.is_file() for place in places)
 
 
 def _from_module(module: str) -> System:
@@ -161,9 +171,12 @@ def _from_module(module: str) -> System:
         sys.path.append(here)  # last: a project may have packages of our names
     try:
         import_module(module)
-    except ModuleNotFoundError as error:
+    except Refused:
+        raise
+    except (ImportError, ValueError, TypeError, SyntaxError) as error:
+        said = " ".join(str(error).split())
         raise Refused(
-            f"a system's module must be importable, got {module!r} ({error}); "
+            f"a system's module must be importable, got {module[:80]!r} ({said}); "
             "run where it can be found or install it"
         ) from error
     mine = [system for system in SYSTEMS.values() if system.module == module]
@@ -200,8 +213,7 @@ def resolve(
     system = find(name)
     try:
         bare = base_for(base, image, classes) if base else system.spec(image, classes)
-        spec = apply(bare, "spec", overrides)
-        recipe = apply(system.recipe, "recipe", overrides)
+        spec, recipe = applied(bare, system.recipe, overrides)
         if epochs is not None:
             recipe = replace(recipe, epochs=epochs)
         recipe.check(spec.weights)

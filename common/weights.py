@@ -33,7 +33,11 @@ class Init(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Every value the same."""
+    """Every value the same.
+
+    Attributes:
+        value: That value.
+    """
 
     value: float
 
@@ -44,7 +48,11 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Normal:
-    """Normal with mean 0, not truncated."""
+    """Normal with mean 0, not truncated.
+
+    Attributes:
+        std: Its deviation.
+    """
 
     std: float
 
@@ -58,6 +66,9 @@ class TruncatedNormal:
     """Normal of parameter `std`, redrawn beyond 2 std (its real deviation: .88 std).
 
     TensorFlow's `truncated_normal`; torch's cuts at absolute bounds instead.
+
+    Attributes:
+        std: The deviation before values are cut.
     """
 
     std: float
@@ -96,6 +107,9 @@ class PooledUniform:
 
     Uniform in +-sqrt(6 / (fan in + fan out / pool^2)): Graham's SparseConvNet,
     NetworkInNetworkLayer.cu, whose `alpha` is (filter / stride / pool)^2.
+
+    Attributes:
+        pool: Ratio of the next pool's sides.
     """
 
     pool: float
@@ -109,7 +123,11 @@ class PooledUniform:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Uniform in +-`bound`."""
+    """Uniform in +-`bound`.
+
+    Attributes:
+        bound: Its end.
+    """
 
     bound: float
 
@@ -136,6 +154,9 @@ class Dirac:
     """`base`, but the first filters are the identity: as many as there are inputs.
 
     Filter i passes channel i on as it is; those beyond the inputs stay as drawn.
+
+    Attributes:
+        base: What the others are drawn from.
     """
 
     base: Init
@@ -160,7 +181,11 @@ class Dirac:
 
 @dataclass(frozen=True, slots=True)
 class UnitStd:
-    """`base`, divided by the deviation of what was drawn."""
+    """`base`, divided by the deviation of what was drawn.
+
+    Attributes:
+        base: What is drawn first.
+    """
 
     base: Init
 

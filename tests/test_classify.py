@@ -334,7 +334,7 @@ def test_a_weights_file_is_known_again_by_its_content(store, shots, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"system": "deep-cnn"}, "got no finished deep-cnn run of a built-in kind"),
+        ({"system": "deep-cnn"}, "got none with --system deep-cnn"),
         ({"weights": Path("none.safetensors")}, "a weights file must exist"),
         ({"weights": "text"}, "must be one that torch or Keras wrote, .* is a text"),
         ({"weights": "bare"}, "must say what network it is of"),

@@ -11,7 +11,7 @@ from benchmarks.report import report
 from common import ledger, record, screening
 from common.errors import Refused
 from common.ledger import MEANINGS, SIDES, differences, plain
-from common.overrides import apply
+from common.overrides import applied
 from common.report import summarise
 from common.report.ledger import Ledger
 from common.results import Store
@@ -87,7 +87,7 @@ def test_a_difference_is_none_where_both_libraries_agree(values, system):
 def test_settings_give_a_system_a_librarys_value_everywhere(values, system, side):
     resolved = resolve(system.name, image=system.image, classes=10)
     lines = plain(resolved.recipe)
-    recipe = apply(resolved.recipe, "recipe", lines)
+    _, recipe = applied(resolved.spec, resolved.recipe, lines)
     found = differences(resolved.spec, recipe, values)
     lines += tuple(line for one in found for line in one.settings[side])
     again = resolve(system.name, image=system.image, classes=10, overrides=lines)
@@ -114,7 +114,8 @@ def test_a_bias_drawn_by_fan_in_has_its_kernels_bound(kind):
     else:
         lines = ("spec.layers.conv1.bias_init=FanInUniform()",)
         pair, fan_in = ("conv1.kernel", "conv1.bias"), 27
-    made = draw(apply(spec, "spec", lines).weights, seed=0)[pair[1]]
+    spec, _ = applied(spec, None, lines)
+    made = draw(spec.weights, seed=0)[pair[1]]
     bound = fan_in**-0.5
     assert np.abs(made).max() <= bound
     assert np.abs(made).max() > 0.8 * bound
@@ -265,7 +266,7 @@ def test_ledger_contrast_and_report_agree_in_every_figure(tmp_path):
     about = runs[0].record
     told = {
         **{k: about[k] for k in ("system", "precision", "device", "threads", "epochs")},
-        **{"data": "digits", "n_train": 1000, "n_test": 500, "seeds": 3},
+        **{"data": "digits", "n_train": 1000, "n_test": 500, "seeds": [0, 1, 2]},
         **{"design": "screening", "points": [[], []], "margin": 0.005, "command": ""},
         "defaults": [named | price],
         **rest,

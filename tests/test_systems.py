@@ -104,7 +104,7 @@ def test_overrides_change_recipe_and_spec():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("recipe.learning_rate=1", "the nearest is"),
+        ("recipe.lerning_rat=1", "the nearest is"),
         ("recipe.optimizer.momentun=1", "the nearest is momentum"),
         ("spec.hiden=(1,)", "the nearest is hidden"),
         ("lr=1", "takes spec.field=value or recipe.field=value"),

@@ -4,6 +4,8 @@ The digits 3 and 8 are left out of the base and learned from it.
 """
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,13 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from PIL import Image
 
+from benchmarks.classify import classify
+from benchmarks.engine.chosen import Wanted, from_store
 from benchmarks.pretrain import pretrain
 from benchmarks.transfer import transfer
 from common import model_file
 from common.data import DataRequest, open_data
 from common.errors import Refused
-from common.results import Store
+from common.results import WEIGHTS, Store
+from common.strangeness import probabilities
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "common/schema/compare.json").read_text())
@@ -27,6 +33,8 @@ SCHEMA = json.loads((ROOT / "common/schema/compare.json").read_text())
 PATIENCE = 600.0
 # Relative, losses of some float64 steps: the same sums in another order.
 ALIKE = 1e-11
+# Probabilities, float32 features computed in other batches.
+KEPT = 1e-4
 ASKED = {"data": "digits", "classes": "3,8", "limit": 120, "threads": 1}
 
 
@@ -117,6 +125,47 @@ def test_the_recalls_are_those_of_the_kept_logits(heads):
     assert found["recalls"]["torch"]["8"]["mean"] == pytest.approx(np.mean(shares))
 
 
+def test_classify_asks_a_head_together_with_the_base_below_it(heads, tmp_path, capsys):
+    """The pictures of the test part, as photos: it says what the run's logits do."""
+    _, _, store = heads
+    data = open_data(DataRequest(source="digits", classes=("3", "8"), limit=120))
+    pages, labels = data.test.take(slice(0, 40)), data.test.labels[:40]
+    for k, (page, label) in enumerate(zip(pages, labels, strict=True)):
+        folder = tmp_path / data.classes[label]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(page[..., 0]).save(folder / f"{k:02}.png")
+    run = next(r for r in Store(store).runs() if r.record["seed"] == 0)
+    said = classify([tmp_path], store=store, seed=0)
+    assert said["asked"]["classes"] == ["3", "8"]
+    assert "; on the features of " in capsys.readouterr().out
+    order = [k for label in (0, 1) for k in range(40) if labels[k] == label]
+    for track in ("torch", "tensorflow"):
+        run = Store(store).find(said["asked"]["tracks"][track]["run"])
+        shares = probabilities(run.logits()[:40])[order]
+        told = [photo["tracks"][track]["top"] for photo in said["photos"]]
+        best = [data.classes.index(top[0]["label"]) for top in told]
+        assert best == shares.argmax(1).tolist()
+        found = [top[0]["probability"] for top in told]
+        assert found == pytest.approx(shares.max(1), abs=KEPT)
+
+
+def test_a_head_whose_base_is_gone_or_another_is_not_asked(heads, base, monkeypatch):
+    _, _, store = heads
+    place = base.with_name("elsewhere.safetensors")
+    base.rename(place)
+    try:
+        with pytest.raises(
+            Refused, match=r"got none in .* is not what it was .*put it back"
+        ):
+            from_store(Store(store), Wanted(), ["torch"])
+        base.write_bytes((Store(store).runs()[0].path / WEIGHTS).read_bytes())
+        with pytest.raises(Refused, match="is another by now; put it back"):
+            from_store(Store(store), Wanted(run="linear-torch-0"), ["torch"])
+    finally:
+        place.replace(base)
+    assert from_store(Store(store), Wanted(seed=0), ["torch"]).facts["seed"] == 0
+
+
 def test_the_features_are_computed_once_and_seeds_are_added(base, heads):
     before, _, store = heads
     found = transfer(**ASKED, weights=base, seeds=3, epochs=6, flip=True, store=store)
@@ -126,7 +175,7 @@ def test_the_features_are_computed_once_and_seeds_are_added(base, heads):
     assert len(runs) == 3
 
 
-def test_heads_on_the_same_features_end_alike(base, tmp_path):
+def test_heads_on_the_same_features_end_alike(base, tmp_path, capsys):
     found = transfer(
         **ASKED,
         weights=base,
@@ -137,23 +186,28 @@ def test_heads_on_the_same_features_end_alike(base, tmp_path):
         store=tmp_path,
     )
     assert list(found["cache"]["tracks"]) == ["tensorflow"]
+    (line,) = re.findall("to ask it about a photo: (.*)", capsys.readouterr().err)
+    words = shlex.split(line)
+    assert words[:4] == ["twintrack", "classify", "PHOTO", "--run"]
+    assert words[4].startswith("linear-torch-0-")
+    assert words[5:] == ["--store", str(tmp_path)]
     torch, tensorflow = (run.logits() for run in Store(tmp_path).runs())
     assert np.abs(torch - tensorflow).max() < 1e-4
 
 
-@pytest.mark.parametrize("mode", ["finetune", "scratch"])
-def test_the_whole_network_learns_too(mode, base, tmp_path):
+@pytest.mark.parametrize("method", ["finetune", "scratch"])
+def test_the_whole_network_learns_too(method, base, tmp_path):
     """In small float64 steps, so that both tracks' runs stay alike."""
     options = {"statistics": "moving", "base_rate": 0.5}
     found = transfer(
         **ASKED,
-        mode=mode,
+        method=method,
         weights=base,
         seeds=1,
         epochs=2,
         precision="float64",
         store=tmp_path,
-        **(options if mode == "finetune" else {}),
+        **(options if method == "finetune" else {}),
     )
     (row,) = found["systems"]
     assert row["system"] == "small-cnn"
@@ -162,9 +216,9 @@ def test_the_whole_network_learns_too(mode, base, tmp_path):
     assert len(torch) > 1
     assert np.allclose(torch, tensorflow, rtol=ALIKE, atol=0)
     starts = {run.record["identity"]["start"] for run in Store(tmp_path).runs()}
-    assert (starts == {None}) == (mode == "scratch")
+    assert (starts == {None}) == (method == "scratch")
     told = " ".join(Store(tmp_path).runs()[0].record["overrides"])
-    assert ("recipe.multipliers=(('', 0.5)" in told) == (mode == "finetune")
+    assert ("recipe.multipliers=(('', 0.5)" in told) == (method == "finetune")
 
 
 def test_killed_while_computing_features_the_command_goes_on(
@@ -203,16 +257,19 @@ def test_killed_while_computing_features_the_command_goes_on(
     [
         ({"classes": "3"}, "two or more different classes, got 3"),
         ({"classes": "3,cat"}, "a class must be one of digits's, got cat"),
-        ({"mode": "freeze"}, "--mode must be one of features, finetune, scratch"),
+        ({"method": "freeze"}, "--method must be one of features, finetune, scratch"),
         ({"keep_in": "int8"}, "--keep-in must be one of float16, float32"),
-        ({"aux": True}, "--aux is for --mode finetune, got --mode features"),
-        ({"mode": "scratch", "statistics": "moving"}, "--statistics is for"),
-        ({"mode": "finetune", "keep_in": "float16"}, "--keep-in is for --mode feat"),
+        ({"aux": True}, "--aux is for --method finetune, got --method feat"),
+        ({"method": "scratch", "statistics": "moving"}, "--statistics is for"),
+        (
+            {"method": "finetune", "keep_in": "float16"},
+            "--keep-in is for --method feat",
+        ),
         ({"share_features": "torhc"}, "nearest: torch"),
-        ({"mode": "finetune", "size": 12}, "need .* for dense1.kernel.*--size 8"),
+        ({"method": "finetune", "size": 12}, "need .* for dense1.kernel.*--size 8"),
         ({"size": 12}, "must fit the pictures, 12x12 px need"),
-        ({"mode": "finetune", "aux": True}, "--aux needs weights with an aux"),
-        ({"mode": "finetune", "base_rate": -1.0}, "--base-rate must be 0 or more"),
+        ({"method": "finetune", "aux": True}, "--aux needs weights with an aux"),
+        ({"method": "finetune", "base_rate": -1.0}, "--base-rate must be 0 or more"),
         ({"size": 0}, "--size must be above 0"),
         ({"device": "gpu"}, "a GPU must be seen by every track"),
         ({"seeds": 0}, "--seeds must be above 0"),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,29 @@ from benchmarks.engine.machine import available_cores
 from benchmarks.engine.networks import Trained
 from common import codec, model_file
 from common.data.cache import cache_folder, shared_folders
-from common.errors import Refused
+from common.errors import Damaged, Refused
+from common.files import seal
+from common.heads import base_for
 from common.inception import InceptionSpec
+from common.job import Base
 from common.model_file import About
-from common.results import FOLDS, LOGITS, WEIGHTS, Run, Store, asked, repeats_of
+from common.overrides import applied
+from common.results import (
+    FOLDS,
+    KEYS,
+    LOGITS,
+    RECORD,
+    WEIGHTS,
+    Record,
+    Run,
+    Store,
+    asked,
+    repeats_of,
+)
 from common.spec import Spec
-from common.systems import resolve
+from common.systems import find, resolve
+from common.track import DEFAULT
+from common.weights import digest
 
 SYSTEM = "inception-v3"  # the one that has official weights
 IMPORTED = ".weights"  # of the cache; hidden, because it is no data set
@@ -34,9 +54,38 @@ SHOWN = {
     "half": PREPROCESSING,
     "imagenet": f"{FRAMING}; then ImageNet's mean and deviation",
 }
-BUILT_IN = {kind.__name__ for kind in codec.OURS}
 # Of two runs that only the track tells apart.
 PAIR = ("system", "mode", "precision", "seed", "epochs")
+ADDED, FEATURES = " + ", "features of "  # in the names of data that a command made
+TEXTS = ("spec", "recipe")  # of a record
+NAMED = 12  # classes that are named one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which runs of a store are asked; all of it left out: the newest.
+
+    Attributes:
+        run: Id of one, or a beginning that no other has.
+        system: A name, or the module that registers one.
+        data: A data set's name, or its folder.
+        seed: Of weights and plan.
+        changes: "recipe.field=value": the runs whose fields have these values.
+    """
+
+    run: str | None = None
+    system: str | None = None
+    data: str | None = None
+    seed: int | None = None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """As options, each with a space before it."""
+        plain = {"system": self.system, "data": self.data, "seed": self.seed}
+        words = [(f"--{name}", str(v)) for name, v in plain.items() if v is not None]
+        words += [("--set", text) for text in self.changes]
+        return "".join(f" {shlex.join(pair)}" for pair in words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +94,16 @@ class Choice:
 
     Attributes:
         networks: Track -> its network.
-        spec: Of all of them.
+        spec: Of what sees the pictures.
         classes: Name of each label.
         test_logits: Track -> logits of its test part (n, classes), where known.
         test_labels: Their labels (n,), where known.
         same_weights: Whether all have one weights file.
         about: What they are, in a line.
+        facts: The same, for --json.
         runs: Track -> the run in the store it comes from, where it comes from one.
         preprocessing: How a photo becomes their pixels, where a file says it.
+        notes: A line for each newer run that would have been asked, and why it is not.
     """
 
     networks: Mapping[str, Trained]
@@ -62,64 +113,271 @@ class Choice:
     test_labels: NDArray[np.int64] | None
     same_weights: bool
     about: str
+    facts: Mapping[str, Any]
     runs: Mapping[str, Run]
     preprocessing: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def from_store(store: Store, system: str | None, tracks: Sequence[str]) -> Choice:
-    """The newest finished run and the runs of the other tracks that belong to it.
-
-    Left out: native runs, whose arithmetic is not in their weights file, and runs of a
-    user's own kind of spec, which only its module can read.
+def from_store(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
+    """The newest finished run that is wanted, and its pairs in the other tracks.
 
     Raises:
-        Refused: There is none.
+        Refused: There is none, or the one that is named cannot be asked.
     """
-    newest: Run | None = None
-    found: dict[str, Run] = {}
-    pruned: list[Run] = []
-    for run in store.latest():
-        record = run.record
-        ours = json.loads(record["spec"])["is"] in BUILT_IN
-        if run.diverged or record["mode"] == "native" or not ours:
+    if wanted.run is not None:
+        return _of_run(store, wanted, tracks)
+    notes: list[str] = []
+    for record in newest(store.path, notes):
+        if record["track"] not in tracks or not _matches(record, wanted):
             continue
-        if record["data"].get("features"):  # it sees no photos
+        try:
+            run = store.find(record["id"])
+        except Damaged as error:
+            notes.append(f"left out: {error}")
             continue
-        if record["track"] not in tracks:
+        why = why_not(run) if run else "is gone by now"
+        if run is None or why:
+            notes.append(f"left out: {record['id']} {why}")
             continue
-        if system and record["system"] != system:
-            continue
-        if not run.has(WEIGHTS):
-            pruned += [run] if newest is None else []
-            continue
-        newest = newest or run
-        if pair_of(run) == pair_of(newest):
-            found.setdefault(record["track"], run)
+        found = from_runs(pairs_of(run, store, tracks))
+        return replace(found, notes=tuple(notes[:NAMED]))
+    raise Refused(_nothing(store, wanted, tracks, notes))
+
+
+def newest(path: Path, notes: list[str] | None = None) -> Iterator[Record]:
+    """The records of a store, the newest first; their files are not looked at.
+
+    Args:
+        path: Of the store.
+        notes: Given a line for each record that is not as it was written.
+    """
+    found = [(p.stat().st_mtime_ns, p) for p in path.glob(f"*/{RECORD}")]
+    for _, file in sorted(found, reverse=True):
+        record: Any = None
+        with suppress(OSError, ValueError, RecursionError):
+            record = json.loads(file.read_bytes())
+        if is_whole(record) and record["id"] == file.parent.name:
+            yield record
+        elif notes is not None:
+            notes.append(f"left out: {file} is not as it was written")
+
+
+def is_whole(record: Any) -> bool:
+    """Whether this is a record of a run, as it was written."""
+    with suppress(ValueError):  # a NaN, which no record has
+        known = isinstance(record, dict) and record.keys() >= KEYS
+        return known and record["sha256"] == seal(record)
+    return False
+
+
+def _of_run(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
+    """The run that --run names, here or among new-class's, and its pairs.
+
+    Raises:
+        Refused: There is none or there are several, or it cannot be asked.
+    """
+    start = wanted.run or ""
+    if wanted.said:
+        raise Refused(
+            f"--run names a run by itself, got{wanted.said} too; leave it out"
+        )
+    places = (store, Store(store.path / FOLDS))
+    ids = [
+        (folder.parent.name, place)
+        for place in places
+        for folder in sorted(place.path.glob(f"*/{RECORD}"))
+    ]
+    found = [one for one in ids if one[0] == start]
+    found = found or [one for one in ids if start and one[0].startswith(start)]
+    if len(found) != 1:
+        raise Refused(_no_such_run(store, start, [name for name, _ in found or ids]))
+    (name, place) = found[0]
+    run = place.find(name)
+    why = why_not(run) if run else "is gone by now"
+    if run is None or why:
+        raise Refused(f"--run must name a run that can be asked, {name} {why}")
+    if run.record["track"] not in tracks:
+        raise Refused(
+            f"--run must be of a track that is asked, {name} is of "
+            f"{run.record['track']} and --tracks are {', '.join(tracks)}; name it there"
+        )
+    return from_runs(pairs_of(run, place, tracks))
+
+
+def _no_such_run(store: Store, start: str, names: list[str]) -> str:
+    many = [name for name in names if start and name.startswith(start)]
+    if many:
+        more = f" and {len(many) - 4} more" if len(many) > 4 else ""
+        return (
+            f"--run must be the beginning of one run's id, {start!r} is of "
+            f"{', '.join(many[:4])}{more}; write more of it"
+        )
+    near = get_close_matches(start[:80], names, n=1, cutoff=0.0)
+    hint = f"the nearest is {near[0]}" if near else "it has none; run twintrack compare"
+    return f"--run must be of the store, got {start[:80]!r} for {store.path}; {hint}"
+
+
+def _matches(record: Record, wanted: Wanted) -> bool:
+    """Whether a record is of what is wanted."""
+    if wanted.system is not None and record["system"] != _name_of(wanted.system):
+        return False
+    if wanted.seed is not None and record["seed"] != wanted.seed:
+        return False
+    if wanted.data is not None and not is_on(record["data"]["name"], wanted.data):
+        return False
+    return not wanted.changes or _has(record, wanted.changes)
+
+
+def _name_of(system: str) -> str:
+    """What runs of a system are called; a stranger's as it is."""
+    with suppress(Refused):
+        return find(system).name
+    return system
+
+
+def is_on(name: str, asked: str) -> bool:
+    """Whether data of this name are what was asked for, by name or by folder."""
+    bare = name.removeprefix(FEATURES)
+    return asked in (name, bare) or Path(asked).expanduser().resolve().name == bare
+
+
+def _has(record: Record, changes: tuple[str, ...]) -> bool:
+    """Whether a run's spec and recipe would stay the same with these changes."""
+    with suppress(Refused, ValueError, TypeError):
+        spec, recipe = records_of(record)
+        return applied(spec, recipe, changes) == (spec, recipe)
+    return False
+
+
+def records_of(record: Record) -> tuple[Any, Any]:
+    """Spec and recipe of a run.
+
+    Raises:
+        Refused: They are of a kind that its module does not register, or not any more.
+    """
+    if module := record.get("module"):
+        find(module)
+    spec, recipe = (codec.loads(record[key], trusted=True) for key in TEXTS)
+    return spec, recipe
+
+
+def why_not(run: Run) -> str:
+    """Why a run cannot be asked, after its name; "" if it can."""
+    record = run.record
+    if run.diverged:
+        return f"diverged at step {record['diverged_at']}: it has no final weights"
+    if not run.has(WEIGHTS):
+        return "has no weights any more: they were pruned"
+    if record["mode"] == "native":
+        return (
+            "is native: its arithmetic is not in its weights file; ask one in mode "
+            "aligned or strict"
+        )
+    try:
+        records_of(record)
+        base_of(run)
+    except Refused as error:
+        return f"cannot be read: {error}"
+    return ""
+
+
+def base_of(run: Run) -> tuple[Base, Spec] | None:
+    """The network whose features a run learned from, and its spec for them.
+
+    Raises:
+        Refused: It is not where it was, or another by now.
+    """
+    record, said = run.record, run.record.get("base")
+    if not record["data"].get("features"):
+        return None
+    again = f"remove {run.path} and repeat its transfer command"
+    if not said:
+        raise Refused(
+            "a head on features needs the network below it, an older version did not "
+            f"note which; {again}"
+        )
+    base = Base.from_dict(said)
+    try:
+        written = Path(base.file).stat().st_mtime_ns
+        spec, found = _loaded(base.file, written)
+    except (Refused, OSError) as error:
+        raise Refused(
+            f"a head needs the network whose features it learned from, {base.file} is "
+            f"not what it was ({error}); put it back, or {again}"
+        ) from error
+    if found != base.digest:
+        raise Refused(
+            f"a head needs the network whose features it learned from, {base.file} "
+            f"is another by now; put it back, or {again}"
+        )
+    return base, base_for(spec, base.image, spec.classes)
+
+
+@cache
+def _loaded(file: str, written: int) -> tuple[Any, str]:
+    """Spec and digest of a weights file, read once as long as nobody writes it."""
+    spec, weights, _ = model_file.load(file)
+    return spec, digest(weights)
+
+
+def pairs_of(run: Run, store: Store, tracks: Sequence[str]) -> dict[str, Run]:
+    """The run, and those of the other tracks that only the track tells from it."""
+    found = {run.record["track"]: run}
+    for record in newest(store.path):
         if len(found) == len(tracks):
             break
-    if newest is None and pruned:
-        pruned[0].check_has(WEIGHTS)
-    if newest is None:
-        what = f"{system} " if system else ""
-        raise Refused(
-            f"classify asks networks that have been trained, got no finished {what}run "
-            f"of a built-in kind in {store.path} (native ones do not count); run "
-            "twintrack compare first, or name a --weights file"
-        )
-    if pruned:
-        print(
-            f"left out: {pruned[0].id} is newer, but its weights were pruned",
-            file=sys.stderr,
-        )
-    found = {track: found[track] for track in tracks if track in found}
-    return from_runs(found)
+        other = record["track"]
+        if (
+            other not in tracks
+            or other in found
+            or pair_of(record) != pair_of(run.record)
+        ):
+            continue
+        with suppress(Damaged):
+            pair = store.find(record["id"])
+            if pair and not why_not(pair):
+                found[other] = pair
+    return {track: found[track] for track in tracks if track in found}
 
 
-def pair_of(run: Run) -> tuple[Any, ...]:
+def pair_of(record: Record) -> tuple[Any, ...]:
     """What the runs of a pair have in common."""
-    record = run.record
     said = (record["data"]["fingerprint"], *asked(record))
     return *said, *(record[key] for key in PAIR)
+
+
+def _nothing(
+    store: Store, wanted: Wanted, tracks: Sequence[str], notes: Sequence[str]
+) -> str:
+    """Why nothing can be asked."""
+    there = [r for r in newest(store.path) if r["track"] in tracks]
+    if notes:
+        return (
+            f"classify asks runs that can be read, got none{wanted.said and ' with'}"
+            f"{wanted.said} in {store.path}: {notes[0].removeprefix('left out: ')}"
+        )
+    if not there:
+        return (
+            "classify asks networks that have been trained, got no finished run in "
+            f"{', '.join(tracks)} in {store.path}; run twintrack compare first, or "
+            "name a --weights file"
+        )
+    has = {
+        "system": {r["system"] for r in there},
+        "data": {r["data"]["name"] for r in there},
+        "seed": {r["seed"] for r in there},
+    }
+    told = "; ".join(f"{k} {_some(sorted(v))}" for k, v in has.items())
+    return (
+        f"classify asks finished runs, got none with{wanted.said} in {store.path}; it "
+        f"has {told}"
+    )
+
+
+def _some(values: Sequence[Any]) -> str:
+    more = f" and {len(values) - NAMED} more" if len(values) > NAMED else ""
+    return f"{', '.join(map(str, values[:NAMED]))}{more}"
 
 
 def from_runs(runs: Mapping[str, Run]) -> Choice:
@@ -130,11 +388,13 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
     """
     for run in runs.values():
         run.check_has(WEIGHTS)
-    first = next(iter(runs.values())).record
+    first = next(iter(runs.values()))
     hashes = {run.record["weights_sha256"] for run in runs.values()}
-    spec, *_ = _checked(next(iter(runs.values())).path / WEIGHTS)
-    data, seed = first["data"], first["seed"]
-    note = f" ({data['note']})" if data["note"] else ""
+    records_of(first.record)  # its module registers its kind of spec
+    spec, *_ = _checked(first.path / WEIGHTS)
+    below = {track: base_of(run) for track, run in runs.items()}
+    on = below[first.record["track"]]
+    facts = facts_of(runs)
     return Choice(
         networks={
             track: Trained(
@@ -143,26 +403,81 @@ def from_runs(runs: Mapping[str, Run]) -> Choice:
                 precision=run.record["precision"],
                 threads=run.record["threads"],
                 repeats=repeats_of(run.record),
+                module=run.record.get("module"),
+                base=base[0] if (base := below[track]) else None,
+                recipe=run.record["recipe"],
             )
             for track, run in runs.items()
         },
-        spec=spec,
-        classes=tuple(data["classes"]),
+        spec=on[1] if on else spec,
+        classes=tuple(first.record["data"]["classes"]),
         test_logits={t: run.logits() for t, run in runs.items() if run.has(LOGITS)},
-        test_labels=next(iter(runs.values())).labels(),
+        test_labels=first.labels(),
         same_weights=len(runs) > 1 and len(hashes) == 1,
-        about=f"{first['system']} trained on {data['name']}{note}, seed {seed}, "
-        + ", ".join(
-            f"{track} {run.record['scores']['accuracy']:.1%} right on its test pictures"
-            for track, run in runs.items()
-        )
+        about=told(facts)
         + "".join(
             f"; {track}'s test logits were pruned, so nothing is said of strangeness"
             for track, run in runs.items()
             if not run.has(LOGITS)
         ),
+        facts=facts,
         runs=runs,
     )
+
+
+def facts_of(runs: Mapping[str, Run]) -> dict[str, Any]:
+    """What finished runs are, one per track: all that tells them from others."""
+    first = next(iter(runs.values())).record
+    same = ("system", "mode", "precision", "seed", "epochs")
+    return {
+        **{key: first[key] for key in same},
+        "data": first["data"]["name"],
+        "note": first["data"]["note"],
+        "classes": list(first["data"]["classes"]),
+        "changes": list(first["overrides"]),
+        "base": (first.get("base") or {}).get("file"),
+        "store": str(next(iter(runs.values())).path.parent),
+        "tracks": {
+            track: {
+                "run": run.id,
+                "accuracy": run.record["scores"]["accuracy"],
+                "n": run.record["data"]["test"],
+            }
+            for track, run in runs.items()
+        },
+    }
+
+
+def told(facts: Mapping[str, Any]) -> str:
+    """The same in a line."""
+    note = f" ({facts['note']})" if facts["note"] else ""
+    names = facts["classes"]
+    parts = [
+        f"{facts['system']} trained on {facts['data']}{note}",
+        f"{len(names):,} classes ({_some(names)})",
+        f"seed {facts['seed']}",
+        f"{facts['epochs']} epoch{'s' if facts['epochs'] != 1 else ''}",
+        f"{facts['mode']}, {facts['precision']}",
+    ]
+    parts += [f"on the features of {facts['base']}"] if facts["base"] else []
+    changed = " ".join(shlex.join(["--set", one]) for one in facts["changes"])
+    parts += [changed] if changed else []
+    right = ", ".join(
+        f"{track} {one['accuracy']:.1%} right on its {one['n']:,} test pictures "
+        f"(run {one['run']})"
+        for track, one in facts["tracks"].items()
+    )
+    return f"{'; '.join(parts)}; in {facts['store']}: {right}"
+
+
+def how_to_ask(run: str, tracks: Sequence[str], store: Store) -> str:
+    """The line to type that asks what a command made: a run and its pairs."""
+    words = ["--run", run]
+    if store.path != Store().path:
+        words += ["--store", str(store.path)]
+    if list(tracks) != list(DEFAULT):
+        words += ["--tracks", ",".join(tracks)]
+    return f"to ask it about a photo: twintrack classify PHOTO {shlex.join(words)}"
 
 
 def from_file(
@@ -178,7 +493,18 @@ def from_file(
         Refused: It is no such file, does not fit its own spec, is not of `system`, has
             no last layer, or another number of classes.
     """
-    spec, about, content = _checked(path)
+    module = find(system).module if system else None
+    known = _run_of(path, store)
+    if known and known.record["data"].get("features"):
+        raise Refused(
+            f"--weights must be of a whole network, {path} is a last layer on the "
+            f"features of another; ask both: --run {known.id}"
+        )
+    if known and not module:
+        module = known.record.get("module")
+    if module:
+        find(module)  # it registers the file's kind of spec
+    spec, about = _checked(path)
     if about.facts.get("base"):
         raise Refused(
             f"classify asks networks that name classes, {path} is a base without a "
@@ -193,7 +519,6 @@ def from_file(
                 f"--weights must be of the architecture of --system {system}, got "
                 f"another one in {path}; leave out --system to use the file's own"
             )
-    known = _run_of(content, store)
     kept = known.record["data"]["classes"] if known else about.classes
     named = tuple(classes or kept)
     if named and len(named) != spec.classes:
@@ -209,6 +534,8 @@ def from_file(
                 track=track,
                 threads=available_cores(),
                 repeats=repeats_of(known.record) if known else 1,
+                module=module,
+                recipe=known.record["recipe"] if known else None,
             )
             for track in tracks
         },
@@ -218,13 +545,14 @@ def from_file(
         test_labels=known.labels() if known else None,
         same_weights=len(tracks) > 1,
         about=f"{path}, the same weights in every track",
+        facts={"weights": str(path), "source": about.source, "classes": list(named)},
         runs={},
         preprocessing=about.preprocessing,
     )
 
 
-def _checked(path: Path) -> tuple[Spec, About, bytes]:
-    """The spec in a weights file, which its tensors must fit, and the file's bytes."""
+def _checked(path: Path) -> tuple[Spec, About]:
+    """The spec in a weights file, which its tensors must fit, and the rest it says."""
     try:
         weights, header = model_file.opened(path)
     except OSError as error:
@@ -232,17 +560,35 @@ def _checked(path: Path) -> tuple[Spec, About, bytes]:
             f"a weights file must be readable, got '{error.strerror}' for {path}; "
             "correct its permissions"
         ) from error
+    if (kind := _kind_of(header["spec"])) and kind not in codec.KNOWN:
+        raise Refused(
+            f"a weights file's kind of network must be known, {path} is of {kind}; "
+            "name the module that registers it: --system MODULE"
+        )
     spec, about = model_file.said(path, weights, header)
     if bad := [name for name, w in weights.items() if not np.isfinite(w).all()]:
         raise Refused(
             f"weights must be finite numbers, got others in {bad[0]} of {path}; "
             "use a file of a network that did not diverge"
         )
-    return spec, about, path.read_bytes()
+    return spec, about
 
 
-def _run_of(content: bytes, store: Store) -> Run | None:
-    """The finished run whose final weights these are."""
+def _kind_of(spec: str) -> str | None:
+    """The type that a spec's text names, where it is a user's own by all signs."""
+    with suppress(ValueError, RecursionError):
+        said = json.loads(spec)
+        kind = said.get("is") if isinstance(said, dict) else None
+        return kind if isinstance(kind, str) and kind.isidentifier() else None
+    return None
+
+
+def _run_of(path: Path, store: Store) -> Run | None:
+    """The finished run whose final weights a file has."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None  # said when it is read as weights
     digest = hashlib.sha256(content).hexdigest()
     for place in (store, Store(store.path / FOLDS)):
         for weights in place.path.glob(f"*/{WEIGHTS}"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from benchmarks.engine.call import new_log
 from benchmarks.engine.process import Child, Tell, Values, received
-from common import files
+from common import codec, files, model_file
 from common.errors import OURS, Failed, Fault
-from common.evaluate import answered, at_once
-from common.track import load_track
+from common.evaluate import Judge, Predict, answered, at_once
+from common.evaluate import seen as looks
+from common.heads import base_for, headless
+from common.job import Base
+from common.systems import find
+from common.track import Track, load_track
 
 BLOCK = 500  # pictures sent at once: bounds the memory of both sides
 
@@ -31,6 +35,9 @@ class Trained:
         precision: "float32", "bfloat16" or "float64".
         threads: Of the framework.
         repeats: How often it looks at a picture.
+        module: The user's module that registers its kind of spec, or none.
+        base: The frozen network whose features it is given, or none.
+        recipe: Its recipe's text, which says in how many views it is judged, or none.
     """
 
     weights: Path
@@ -38,21 +45,56 @@ class Trained:
     precision: str = "float32"
     threads: int = 1
     repeats: int = 1
+    module: str | None = None
+    base: Base | None = None
+    recipe: str | None = None
 
 
 def answer(values: Values, tell: Tell) -> None:
     """In a child: logits of each array of pictures that is sent, until none is."""
+    if values["module"]:
+        find(values["module"])  # it registers its kinds of spec
     track = load_track(values["track"])
     track.configure(threads=values["threads"], device="cpu", mode="aligned")
     model = track.load(Path(values["weights"]), dtype=values["precision"])
-    predict = track.predictor(model)
+    predict, seen = track.predictor(model), model.spec.input
+    if values["base"]:
+        base = Base.from_dict(values["base"])
+        seen, views = base.image, model.spec.image[1]
+        predict = on_features(frozen(track, base), predict, views=views)
+    if values["recipe"]:
+        predict = looks(predict, codec.loads(values["recipe"], trusted=True).views)
     while (content := received()) is not None:
         images = files.unpack(content)[0][""]
-        step = at_once(model.spec.input)
+        step = at_once(seen)
         parts = (images[i : i + step] for i in range(0, len(images), step))
         answers = [answered(predict, part, values["repeats"]) for part in parts]
         logits = np.concatenate(answers)
         tell("logits", content=files.pack({"": logits}))
+
+
+def frozen(track: Track, base: Base) -> Predict:
+    """Uint8 images (n, h, w, c) -> what a network gives its last layer."""
+    spec, weights, _ = model_file.load(base.file)
+    bare, given = headless(base_for(spec, base.image, spec.classes), weights)
+    return track.predictor(track.build(bare, weights=given, dtype=base.precision))
+
+
+def on_features(base: Predict, head: Judge, *, views: int) -> Judge:
+    """A head on features, asked with pictures: its pictures are theirs.
+
+    Args:
+        base: Images to features (n, width).
+        head: Features (n, 1, views, width) to logits.
+        views: 1, or 2 where it learned from mirror images too.
+    """
+
+    def predict(images: NDArray[Any], *repeat: int) -> NDArray[np.floating]:
+        looks = [images, images[:, :, ::-1]][:views]
+        rows: Any = np.stack([base(np.ascontiguousarray(look)) for look in looks], 1)
+        return head(rows[:, None].astype(np.float32), *repeat)
+
+    return predict
 
 
 class Network:
@@ -68,6 +110,9 @@ class Network:
                 "precision": trained.precision,
                 "threads": trained.threads,
                 "repeats": trained.repeats,
+                "module": trained.module,
+                "recipe": trained.recipe,
+                "base": asdict(trained.base) if trained.base else None,
             },
             threads=trained.threads,
             device="cpu",

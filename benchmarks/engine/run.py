@@ -378,6 +378,8 @@ class Attempt:
             "schema": results.SCHEMA,
             "id": job.id,
             "system": job.system,
+            "module": job.module,
+            "base": asdict(job.base) if job.base else None,
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,

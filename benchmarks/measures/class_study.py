@@ -98,9 +98,14 @@ class Study:
         }
         if shortcut:
             cases += [case for case in variants.values() if case not in cases]
+        jobs = self._folds(cases)  # what can be refused is, before anything is trained
         olds = self._before()
         old = {track: olds[0, track] for track in self.tracks}
-        runs = self._folds(cases)
+        place = Store(self.store.path / FOLDS)
+        found = self.train(list(jobs.values()), place)
+        for run in found:
+            run.check_has(LOGITS, WEIGHTS)
+        runs = dict(zip(jobs, found, strict=True))
         shown = [r for r in remedies.REMEDIES if r in {*asked, *trained}]
         rows = self._judged(shown, runs, olds)
         final = report.best(rows, trained)
@@ -164,18 +169,14 @@ class Study:
         runs = self._whole(self.train(jobs, self.store))
         return dict(zip(keys, runs, strict=True))
 
-    def _folds(self, cases: Sequence[Case]) -> dict[tuple[Case, int, str], Run]:
-        """(case, fold, track) -> its network."""
+    def _folds(self, cases: Sequence[Case]) -> dict[tuple[Case, int, str], Job]:
+        """(case, fold, track) -> the job of its network."""
         jobs: dict[tuple[Case, int, str], Job] = {}
         for case, fold in product(cases, range(self.folds)):
             addition = self._addition(case, self.fold != fold, self.fold == fold)
             for track, one in self._jobs(case, addition, fold):
                 jobs[case, fold, track] = one
-        place = Store(self.store.path / FOLDS)
-        runs = self.train(list(jobs.values()), place)
-        for run in runs:
-            run.check_has(LOGITS, WEIGHTS)
-        return dict(zip(jobs, runs, strict=True))
+        return jobs
 
     def _final(self, remedy: str) -> dict[str, Any] | None:
         """Train on all photos but those kept out; none if a network diverges."""

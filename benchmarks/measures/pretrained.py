@@ -13,6 +13,7 @@ from common.data import DataRequest, open_data
 from common.data.split import raw
 from common.evaluate import at_once, evaluate
 from common.model_file import About
+from common.systems import find
 from common.track import load_track
 from common.weights import digest
 
@@ -21,6 +22,8 @@ MIXED_SEED = 0  # of the order in which the statistics are measured
 
 def finish(values: Values, tell: Tell) -> Values:
     """In a child: measure the statistics anew, judge, write the file."""
+    if values["module"]:
+        find(values["module"])  # it registers its kind of spec
     track = load_track(values["track"])
     track.configure(threads=values["threads"], device=values["device"], mode="aligned")
     spec, weights, _ = model_file.load(Path(values["weights"]))

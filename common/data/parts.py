@@ -199,19 +199,39 @@ def limit(dataset: Dataset, n: int) -> Dataset:
     Raises:
         Refused: `n` is smaller than the number of classes.
     """
-    total, classes = len(dataset.train), len(dataset.classes)
+    kept, said = _limited(dataset.train, n, len(dataset.classes), "training")
+    if not said:
+        return dataset
+    return _derived(dataset, train=kept, note=_joined(dataset.note, said))
+
+
+def limit_test(dataset: Dataset, n: int) -> Dataset:
+    """At most `n` test images, classes in proportion, said in the note.
+
+    Raises:
+        Refused: `n` is smaller than the number of classes.
+    """
+    kept, said = _limited(dataset.test, n, len(dataset.classes), "test")
+    if not said:
+        return dataset
+    return _derived(dataset, test=kept, note=_joined(dataset.note, said))
+
+
+def _limited(part: Part, n: int, classes: int, what: str) -> tuple[Part, str]:
+    """At most `n` images of a part, and what was done in words; "" for nothing.
+
+    Raises:
+        Refused: `n` is smaller than the number of classes.
+    """
     if n < classes:
         raise Refused(
-            f"a limit must leave one training image per class, got {n:,} for "
+            f"a limit must leave one {what} image per class, got {n:,} for "
             f"{classes:,} classes; choose {classes:,} or more"
         )
-    if n >= total:
-        return dataset
-    return _derived(
-        dataset,
-        train=dataset.train.choose(stratified(dataset.train.labels, n, LIMIT_SEED)),
-        note=_joined(dataset.note, f"{n:,} of {total:,} training images"),
-    )
+    if n >= len(part):
+        return part, ""
+    rows = stratified(part.labels, n, LIMIT_SEED)
+    return part.choose(rows), f"{n:,} of {len(part):,} {what} images"
 
 
 def _known(dataset: Dataset, name: str) -> str:

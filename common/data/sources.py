@@ -39,7 +39,15 @@ from common.data.folder import (
     no_pictures,
     scan,
 )
-from common.data.parts import coloured, hold_out, leave_out, limit, resize, subset
+from common.data.parts import (
+    coloured,
+    hold_out,
+    leave_out,
+    limit,
+    limit_test,
+    resize,
+    subset,
+)
 from common.errors import Refused
 from common.photos.decode import printable
 
@@ -70,6 +78,7 @@ class DataRequest:
         shared: Whether both tracks are given these very features.
         colour: Whether the one channel of grey pictures is repeated, for networks that
             take colours.
+        test_limit: At most so many test images; None for all.
 
     Raises:
         Refused: A number is negative, or a size is not positive.
@@ -87,6 +96,7 @@ class DataRequest:
     features: str | None = None
     shared: bool = False
     colour: bool = False
+    test_limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.valid < 0:
@@ -141,6 +151,8 @@ def open_data(request: DataRequest, *, cache: str | Path | None = None) -> Datas
         dataset = resize(dataset, request.side)
     if request.limit is not None:
         dataset = limit(dataset, request.limit)
+    if request.test_limit is not None:
+        dataset = limit_test(dataset, request.test_limit)
     if request.features:
         path = Path(request.features)
         dataset = open_features(path, dataset, shared=request.shared)

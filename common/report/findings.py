@@ -194,27 +194,55 @@ def removed(result: Found) -> list[Table]:
 def catalogue(result: Found) -> list[Table]:
     """The result of `twintrack list`: a block per system, or per fault."""
     rows = result.get("systems") or result.get("faults") or []
-    return [_entry(row) for row in rows]
+    return [table for row in rows for table in _entry(row)]
 
 
-def _entry(row: Found) -> Table:
-    (_, name), *rest = row.items()
-    return Table(
-        title=name,
-        columns=columns(["", ""]),
-        rows=tuple((f"  {key}", _value(value)) for key, value in rest),
-    )
+def _entry(row: Found) -> list[Table]:
+    (_, name), *rest = ((key, v) for key, v in row.items() if key != "fields")
+    found = [
+        Table(
+            title=name,
+            columns=columns(["", ""]),
+            rows=tuple((f"  {key}", _value(value)) for key, value in rest),
+        )
+    ]
+    return [*found, *(_field(one) for one in row.get("fields", ()))]
+
+
+def _field(field: Found) -> Table:
+    """A field that --set can change: what it is, what it means, the line to type."""
+    said = [field["meaning"], f"takes {field['choices']}"]
+    lines = (*(f"  {text}" for text in said if text), f"  {field['line'] or FROM_DATA}")
+    return Table(title=f"{field['path']} = {field['value']}", about=lines)
+
+
+FROM_DATA = "comes from the data and cannot be set"
 
 
 def catalogue_page(result: Found) -> list[Table]:
     """The same as one table."""
     rows = result.get("systems") or result.get("faults") or []
-    return [
-        Table(
-            columns=columns(list(rows[0])),
-            rows=tuple(tuple(_value(cell) for cell in row.values()) for row in rows),
-        )
-    ]
+    bare = [{key: v for key, v in row.items() if key != "fields"} for row in rows]
+    found = Table(
+        columns=columns(list(bare[0])),
+        rows=tuple(tuple(_value(cell) for cell in row.values()) for row in bare),
+    )
+    return [found, *(_fields(row) for row in rows if "fields" in row)]
+
+
+def _fields(row: Found) -> Table:
+    """The fields of a system's spec and recipe."""
+    return Table(
+        title=row["system"],
+        columns=columns(["field", "value", "takes", "meaning", "to type"]),
+        rows=tuple(
+            (
+                *(one["path"], one["value"], one["choices"], one["meaning"]),
+                one["line"] or FROM_DATA,
+            )
+            for one in row["fields"]
+        ),
+    )
 
 
 def _value(value: Any) -> str:

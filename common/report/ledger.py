@@ -184,7 +184,7 @@ def _system(row: Row) -> list[Table]:
         f"aligned, {row['precision']}, {row['device']} with "
         f"{figures.count(row['threads'], 'thread')}; "
         f"{row['n_train']:,} training images, {row['n_test']:,} test images; "
-        f"{figures.count(row['seeds'], 'seed')}; {row['design']}: "
+        f"{figures.count(len(row['seeds']), 'seed')}; {row['design']}: "
         f"{figures.count(len(row['points']), 'kind')} of run in both tracks",
     )
     prices = Table(

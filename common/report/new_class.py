@@ -405,6 +405,5 @@ def _closing(result: Mapping[str, Any]) -> str:
     n = result["photos"] - result["kept_out"]
     return (
         f"{listed(list(final['tracks']))} trained on {n} of {_photos(result)} with "
-        f"{final['remedy']} are the newest in the store: twintrack classify asks them, "
-        f"and later on --weights {next(iter(final['tracks'].values()))}"
+        f"{final['remedy']} know it: {', '.join(final['tracks'].values())}"
     )
