@@ -236,8 +236,11 @@ def test_tiny_imagenet_is_called_what_it_is(root):
 def test_folders_that_an_archive_adds_are_seen_through(root, way):
     for part in way.split():
         fill(root / part, "cats", "dogs")
+        (root / part).parent.joinpath("about.txt").write_text("beside it")
     data = got(root)
     assert (data.classes, sizes(data)) == (("cats", "dogs"), (4, 0, 4))
+    beside = {str(Path(part).parent / "about.txt") for part in way.split()}
+    assert set(data.found.left_out) == beside
     assert all(f"{part}/<class>" in data.found.layout for part in way.split())
 
 

@@ -186,8 +186,9 @@ def _split(
                 f"{_names([tops[part].name, name])}; move one of them away"
             )
         tops[part] = start / name
-    tops = {part: _undoubled(top) for part, top in tops.items()}
-    within = {part: inside(top) for part, top in tops.items()}
+    ways = {part: _undoubled(top) for part, top in tops.items()}
+    tops = {part: list(doubled)[-1] for part, doubled in ways.items()}
+    within = {part: ways[part][top] for part, top in tops.items()}
     _check_parts(root, tops, within)
     notes = []
     if TEST not in tops:  # there is a validation part, or it would be refused
@@ -202,21 +203,23 @@ def _split(
     said = ", ".join(
         f"{PARTS[part]}: {_shown(top, root)}<class>/*" for part, top in tops.items()
     )
-    looked = dict(way) | {top: within[part] for part, top in tops.items()}
+    looked = {f: found for one in (way, *ways.values()) for f, found in one.items()}
     left = [_shown(start / name, root) for name in beside]
     return _arranged(root, tops, looked, said, notes, left=left)
 
 
-def _undoubled(top: Path) -> Path:
-    """`training_set/training_set/` is one folder; archives are packed so."""
+def _undoubled(top: Path) -> dict[Path, Inside]:
+    """`training_set/training_set/` is one folder, the last; archives are packed so."""
+    here = inside(top)
+    way = {top: here}
     for _ in range(DEPTH):
-        here = inside(top)
         if len(here.folders) != 1 or here.loose:
             break
         if here.folders[0].lower() != top.name.lower():
             break
         top = top / here.folders[0]
-    return top
+        here = way[top] = inside(top)
+    return way
 
 
 def _check_parts(root: Path, tops: dict[int, Path], within: dict[int, Inside]) -> None:
