@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,14 @@ def said(path: Path, weights: Weights, header: dict[str, str]) -> tuple[Any, Abo
     """The spec and the rest of a file's header, which has a spec.
 
     Raises:
-        Refused: Header and weights do not fit each other.
+        Refused: Header and weights do not fit each other, or nobody registered the
+            kind of network.
     """
+    if (kind := _kind_of(header["spec"])) and kind not in codec.KNOWN:
+        raise Refused(
+            f"a weights file's kind of network must be known, {path} is of {kind}; "
+            "name the module that registers it: --system MODULE"
+        )
     try:
         spec = codec.loads(header["spec"])
     except Refused as refusal:
@@ -131,3 +138,12 @@ def said(path: Path, weights: Weights, header: dict[str, str]) -> tuple[Any, Abo
         facts=facts,
     )
     return spec, about
+
+
+def _kind_of(spec: str) -> str | None:
+    """The type that a spec's text names, where it is a user's own by all signs."""
+    with suppress(ValueError, RecursionError):
+        said = json.loads(spec)
+        kind = said.get("is") if isinstance(said, dict) else None
+        return kind if isinstance(kind, str) and kind.isidentifier() else None
+    return None

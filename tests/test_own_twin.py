@@ -162,6 +162,8 @@ def test_a_weights_file_of_a_kind_of_ones_own_needs_its_module_alone(
         patch.delitem(codec.KNOWN, "OwnMLP")
         with pytest.raises(Refused, match=r"is of OwnMLP; name the module .* --system"):
             from_file(file, Store(tmp_path / "none"), None, None, [TRACK])
+        with pytest.raises(Refused, match=r"is of OwnMLP; name the module .* --system"):
+            transfer(weights=file, classes="3,8", **SHORT | {"size": 8})
     options = {"tracks": TRACK, "store": tmp_path / "none", "weights": file}
     found = classify([photo], system=MINE, **options)
     assert found["photos"][0]["tracks"][TRACK]["top"][0]["label"].startswith("class")

@@ -560,11 +560,6 @@ def _checked(path: Path) -> tuple[Spec, About]:
             f"a weights file must be readable, got '{error.strerror}' for {path}; "
             "correct its permissions"
         ) from error
-    if (kind := _kind_of(header["spec"])) and kind not in codec.KNOWN:
-        raise Refused(
-            f"a weights file's kind of network must be known, {path} is of {kind}; "
-            "name the module that registers it: --system MODULE"
-        )
     spec, about = model_file.said(path, weights, header)
     if bad := [name for name, w in weights.items() if not np.isfinite(w).all()]:
         raise Refused(
@@ -572,15 +567,6 @@ def _checked(path: Path) -> tuple[Spec, About]:
             "use a file of a network that did not diverge"
         )
     return spec, about
-
-
-def _kind_of(spec: str) -> str | None:
-    """The type that a spec's text names, where it is a user's own by all signs."""
-    with suppress(ValueError, RecursionError):
-        said = json.loads(spec)
-        kind = said.get("is") if isinstance(said, dict) else None
-        return kind if isinstance(kind, str) and kind.isidentifier() else None
-    return None
 
 
 def _run_of(path: Path, store: Store) -> Run | None:
