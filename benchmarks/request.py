@@ -477,6 +477,13 @@ def on_data(runs: Iterable[Run], data: str | Path | None) -> list[Run]:
     return alike
 
 
+def is_on(run: Run, data: str | Path | None) -> bool:
+    """Whether a run is on the data set of this name, or on this very folder."""
+    if data is None or run.record["data"]["name"] == str(data):
+        return True
+    return _source(run) == Path(data).expanduser().resolve()
+
+
 def _source(run: Run) -> Path | None:
     """The folder of a run's pictures, as its job names it."""
     try:

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import options, outcome
 from benchmarks.engine.chosen import pair_of
-from benchmarks.request import check_folder, check_positive
+from benchmarks.request import check_folder, check_positive, on_data
 from common.data import DataRequest, open_data
 from common.data.cache import DamagedEntry, cache_folder, load, read_meta
 from common.data.dataset import Part
@@ -113,7 +113,7 @@ def chosen(
         return {run.record["track"]: run}, [other]
     for error in damaged:
         print(f"left out: {error}", file=sys.stderr)
-    alike = [run for run in own if _is(run, wanted)]
+    alike = [run for run in on_data(own, wanted["data"]) if _is(run, wanted)]
     if not alike:
         has = sorted({_setting(run) for run in own})
         raise Refused(
@@ -146,9 +146,7 @@ def _written(run: Run) -> int:
 
 
 def _is(run: Run, wanted: Mapping[str, Any]) -> bool:
-    said = {key: run.record[key] for key in ("mode", "seed")}
-    said["data"] = run.record["data"]["name"]
-    return all(value in (None, said[key]) for key, value in wanted.items())
+    return all(wanted[key] in (None, run.record[key]) for key in ("mode", "seed"))
 
 
 def _setting(run: Run) -> str:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Unpack
 import typer
 
 from benchmarks import options, outcome
-from benchmarks.request import listed, several, share_of
+from benchmarks.request import is_on, listed, several, share_of
 from benchmarks.shell import bare
 from common import files, record
 from common.errors import Failed, Refused
@@ -291,8 +291,9 @@ def _told(kind: str, result: Result, out: options.Told) -> Result:
 def _matches(run: Run, wanted: Mapping[str, Any]) -> bool:
     said = run.record
     of = {key: str(said[key]) for key in ("system", "mode", "precision")}
-    of["data"] = str(said["data"]["name"])
     given = {key: value for key, value in wanted.items() if value}
+    if not is_on(run, given.pop("data", None)):
+        return False
     several = {k: (v,) if isinstance(v, str) else v for k, v in given.items()}
     return all(of[key] in values for key, values in several.items())
 

@@ -254,7 +254,10 @@ def test_a_variable_that_acts_on_one_track_makes_another_row_that_says_so(pairs)
     assert (plain["switches"], other["left_out"]) == ({}, 0)
     assert other["switches"] == {"tensorflow": ["TF_ENABLE_ONEDNN_OPTS=0"]}
     shown = " ".join(report.shown("compare", summary).split())
-    assert shown.count("tensorflow under TF_ENABLE_ONEDNN_OPTS=0") == 1
+    assert (
+        shown.count("tensorflow under TF_ENABLE_ONEDNN_OPTS=0") == 2
+    )  # title, setting
+    assert "rasbt-mlp on digits (tensorflow under TF_ENABLE_ONEDNN_OPTS=0)" in shown
 
 
 def test_a_variable_that_acts_on_all_tracks_parts_them_all(pairs):

@@ -282,7 +282,7 @@ def test_every_command_knows_the_version(words, capsys, monkeypatch):
         (["lst"], "there is no command lst; the nearest is list; see --help"),
         (["help", "lst"], "there is no command lst; the nearest is list; see --help"),
         (["data", "prepre"], "there is no command prepre; the nearest is prepare"),
-        (["data", "x"], "there is no command x; there are prepare, verify"),
+        (["data", "x"], "there is no command x; there are prepare, import"),
         (["xyz"], "there is no command xyz; there are compare, classify"),
         (["weights"], "a command must follow: import or export"),
         (

@@ -205,6 +205,7 @@ def row(**changes):
         ({"overrides": ["recipe.lr=1"]}, ["no --set", "recipe.lr=1"]),
         ({"epochs": 1, "code": "87654321"}, ["3 epochs", "1 epoch"]),
         ({"n_train": 100}, ["1,000 training images", "100 training images"]),
+        ({"switches": {"torch": ["MKL_CBWR=AVX2"]}}, ["", "torch under MKL_CBWR=AVX2"]),
         ({"fingerprint": "e" * 64}, ["data ffffffff", "data eeeeeeee"]),
         ({"code": "87654321"}, ["code 12345678", "code 87654321"]),
         ({"versions": {"torch": "2.11", "keras": "3.1"}}, ["", ""]),  # a further track

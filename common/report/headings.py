@@ -108,6 +108,7 @@ def _facts(row: Row) -> dict[str, str]:
         "threads": count(row["threads"], "thread"),
         "images": count(row["n_train"], "training image"),
         "note": row["note"],
+        "switches": ", ".join(_switches(row)),
         **{name: f"{name} {version}" for name, version in row["versions"].items()},
     }
 
