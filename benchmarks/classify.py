@@ -73,9 +73,7 @@ def classify(
     *,
     system: options.SystemOrAny = None,
     data: options.OnData = None,
-    seed: Annotated[
-        int | None, options.option(int | None, "Only runs of this seed.")
-    ] = None,
+    seed: options.OfSeed = None,
     set: Annotated[
         options.Names | None,
         options.option(

@@ -141,9 +141,8 @@ def new_class(
         store=Store(runs["store"]),
         train=lambda jobs, store: outcome.all_trained(jobs, runs, store),
     )
-    result = study.measure(chosen, shortcut)
-    result |= {"refused": refused, "notes": list(sorted_photos.notes)}
-    result |= base.found.for_json()
+    said = {"refused": refused, "notes": list(sorted_photos.notes)}
+    result = study.measure(chosen, shortcut) | said | base.found.for_json()
     subject = f"{name} in {named}; {', '.join(names)}"
     outcome.told("new-class", result, runs, subject=subject, tracks=names)
     tell_how_to_ask(result, study)

@@ -113,6 +113,7 @@ OnData = Annotated[
     str | Path | None,
     option(str | None, "Only runs on this data set: its name, or its folder."),
 ]
+OfSeed = Annotated[int | None, option(int | None, "Only runs of this seed.", "--seed")]
 InMode = Annotated[str | None, option(str | None, "Only runs in this mode.")]
 OneClass = Annotated[
     Names | None,

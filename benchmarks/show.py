@@ -46,9 +46,7 @@ def show(
     *,
     data: options.OnData = None,
     mode: options.InMode = None,
-    seed: Annotated[
-        int | None, options.option(int | None, "Only runs of this seed.")
-    ] = None,
+    seed: options.OfSeed = None,
     top: Annotated[
         int, options.option(int, "Mistakes of each kind that are shown.")
     ] = TOP,

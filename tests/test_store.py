@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import outcome
 from benchmarks import store as command
-from benchmarks.engine.chosen import from_runs, from_store
+from benchmarks.engine.chosen import Wanted, from_runs, from_store
 from benchmarks.show import show
 from benchmarks.table import table
 from common import record, report, results
@@ -507,8 +507,8 @@ def test_classify_asks_no_network_whose_weights_were_pruned(store):
             run.path / results.RECORD,
             lambda values, spec=spec: values.update(spec=spec),
         )
-    with pytest.raises(Refused, match=r"weights of .* were pruned"):
-        from_store(store, None, ["torch"])
+    with pytest.raises(Refused, match="were pruned"):
+        from_store(store, Wanted(), ["torch"])
 
 
 def test_a_run_is_not_judged_again_from_pruned_weights(store):
