@@ -103,6 +103,9 @@ KINDS = {
     "benchmarks.measures.transfer_speed:measure": measured("transfer_speed:measure"),
     "benchmarks.measures.pretrained:finish": measured("pretrained:finish"),
     "benchmarks.measures.official_networks:ask": measured("official_networks:ask"),
+    "benchmarks.ledger:read_defaults": lambda folder: calling(
+        "benchmarks.ledger:read_defaults", {"track": "torch"}
+    ),
     "benchmarks.weights:names": lambda folder: calling("benchmarks.weights:names", {}),
     "benchmarks.weights:convert": lambda folder: calling(
         "benchmarks.weights:convert", {"kind": "torchvision", "file": "none"}
