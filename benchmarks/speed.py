@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -119,20 +120,17 @@ def speed(
         given |= {"test-limit": test_limit, "epochs": epochs}
         given |= {"batch": None if batch == BATCH else batch}
         check_unused(given, wanted)
-    plans = [
-        Measurement(
-            system=name,
-            overrides=changes,
-            data=asdict(request) if request else None,
-            precision=computer.precision,
-            device=computer.device,
-            threads=computer.threads,
-            rounds=rounds,
-            steps=steps,
-        )
-        for name in wanted
-        if name != INCEPTION
-    ]
+    plan = Measurement(
+        system="",
+        overrides=changes,
+        data=asdict(request) if request else None,
+        precision=computer.precision,
+        device=computer.device,
+        threads=computer.threads,
+        rounds=rounds,
+        steps=steps,
+    )
+    plans = [replace(plan, system=name) for name in wanted if name != INCEPTION]
     resolved = [  # every wrong name is refused before anything is measured
         training_speed.resolve(plan, training_speed.data_at_hand(plan))
         for plan in plans
@@ -141,17 +139,17 @@ def speed(
     if INCEPTION in wanted:  # trained here it would say nothing of how it is used
         chosen = class_names(classes, one_class)
         shared = of_inception(request, computer, chosen, side, rounds, weights)
-        if "predict" in uses:
-            of_answers = answers.Asked(batch=batch, **shared)
-            rows.append(answers.row(of_answers, names))
-        if "transfer" in uses:
-            lesson = transfer_speed.Asked(
-                epochs=epochs or transfer_speed.EPOCHS,
-                train=limit or TRAIN,
-                test=test_limit or TEST,
-                **shared,
-            )
-            rows.append(transfer_speed.row(lesson, names))
+        lesson = transfer_speed.Asked(
+            epochs=epochs or transfer_speed.EPOCHS,
+            train=limit or TRAIN,
+            test=test_limit or TEST,
+            **shared,
+        )
+        measured = {
+            "predict": partial(answers.row, answers.Asked(batch=batch, **shared)),
+            "transfer": partial(transfer_speed.row, lesson),
+        }
+        rows += [measured[use](names) for use in USES if use in uses]
     for plan, fitting in zip(plans, resolved, strict=True):
         rows.append(training_speed.system_row(plan, fitting, names))
     found = {"systems": rows}
