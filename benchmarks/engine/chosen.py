@@ -268,7 +268,11 @@ def why_not(run: Run) -> str:
     if run.diverged:
         return f"diverged at step {record['diverged_at']}: it has no final weights"
     if not run.has(WEIGHTS):
-        return "has no weights any more: they were pruned"
+        return (
+            "has no weights any more, they were pruned; bring them back with twintrack "
+            "store merge OTHER --restore, or remove it (twintrack store prune "
+            f"{run.id} --drop runs --yes) and train it again"
+        )
     if record["mode"] == "native":
         return (
             "is native: its arithmetic is not in its weights file; ask one in mode "
