@@ -111,15 +111,12 @@ def speed(
         tracks=names,
         threads=asked["threads"],
     )
-    request = DataRequest(source=str(data)) if data else None
-    if request:
+    if request := DataRequest(source=str(data)) if data else None:
         opened(request)
     wanted = systems_of(systems, system)
-    if INCEPTION not in wanted:
-        given = {"size": size, "weights": weights, "classes": classes, "limit": limit}
-        given |= {"test-limit": test_limit, "epochs": epochs}
-        given |= {"batch": None if batch == BATCH else batch}
-        check_unused(given, wanted)
+    given = {"size": size, "weights": weights, "classes": classes, "limit": limit}
+    given |= {"test-limit": test_limit, "epochs": epochs}
+    check_unused(given | {"batch": None if batch == BATCH else batch}, wanted)
     plan = Measurement(
         system="",
         overrides=changes,
@@ -150,8 +147,8 @@ def speed(
             "transfer": partial(transfer_speed.row, lesson),
         }
         rows += [measured[use](names) for use in USES if use in uses]
-    for plan, fitting in zip(plans, resolved, strict=True):
-        rows.append(training_speed.system_row(plan, fitting, names))
+    pairs = zip(plans, resolved, strict=True)
+    rows += [training_speed.system_row(plan, fit, names) for plan, fit in pairs]
     found = {"systems": rows}
     subject = f"{', '.join(wanted)}; {', '.join(names)}"
     outcome.told("speed", found, asked, subject=subject, tracks=names)
@@ -176,7 +173,8 @@ def check_bars(found: Row) -> None:
 
 def check_unused(given: dict[str, Any], wanted: Sequence[str]) -> None:
     """Refuse options that only the measurements of Inception v3 look at."""
-    if unused := [name for name, value in given.items() if value]:
+    unused = [name for name, value in given.items() if value]
+    if unused and INCEPTION not in wanted:
         raise Refused(
             f"--{unused[0]} is for {INCEPTION}, got {', '.join(wanted)}; leave it out, "
             f"or measure {INCEPTION}"
