@@ -312,6 +312,7 @@ class Comparison:
         advice: What would decide, where it is undecided after a look.
         among: How many comparisons the p values are adjusted for (Holm); 1 for none.
         alone: The verdict without that adjustment, or none where there is none.
+        noun: What the two are called.
     """
 
     names: tuple[str, str]
@@ -331,6 +332,7 @@ class Comparison:
     advice: Advice | None = None
     among: int = 1
     alone: Outcome | None = None
+    noun: str = "track"
 
     @property
     def next_look(self) -> int | None:

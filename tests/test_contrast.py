@@ -129,3 +129,11 @@ def test_groups_may_differ_in_what_a_table_says_once(store, capsys, format):
     where = ["track=torch", "recipe.lr=0.1"]
     rows(store, "threads=1", "threads=2", where=where, format=format)
     assert "1 / 2 threads" in " ".join(capsys.readouterr().out.split())
+
+
+def test_groups_are_called_groups(store):
+    add(store, 0, wrong=50, precision="bfloat16", lr=0.1)
+    found = rows(store, "precision=float32", "precision=bfloat16", where="track=torch")
+    said = " ".join(row["sentence"] for row in found)
+    assert "in each group" in said
+    assert "track" not in said

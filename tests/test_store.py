@@ -146,6 +146,11 @@ def test_a_run_of_today_is_not_stale():
     assert replace(JOB, seed=1).identity != JOB.identity
 
 
+def test_a_run_is_as_it_was_under_the_variables_that_it_had():
+    under = replace(JOB, switches=("OPENBLAS_CORETYPE=Haswell",)).identity
+    assert aged(json.loads(json.dumps(under))) == ("current", "")
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

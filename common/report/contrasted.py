@@ -41,6 +41,7 @@ def contrasted(pair: Pair, names: Sequence[str], *, margin: float) -> Row:
     row["track"] = _both(one["track"] for one in told)
     common = [text for text in told[0]["overrides"] if text in told[1]["overrides"]]
     row |= {"overrides": common, "published": None, "paired": pair.paired}
+    row["noun"] = "group"
     return judged_again(row, margin=margin)
 
 

@@ -32,7 +32,11 @@ class Standing:
 
 
 def verdict_sentence(
-    found: Comparison | None, standings: Mapping[str, Standing], *, margin: float
+    found: Comparison | None,
+    standings: Mapping[str, Standing],
+    *,
+    margin: float,
+    noun: str = "track",
 ) -> str:
     """One sentence (or some) that says what was found.
 
@@ -40,19 +44,20 @@ def verdict_sentence(
         found: The comparison, or none where there is nothing to compare.
         standings: The first track and the second -> its runs.
         margin: The largest difference that does not matter, as a fraction.
+        noun: What they are called: groups, where two groups of runs are compared.
     """
     if found and found.diverge_differently:
         return f"different: {_diverging(found)}{_left_out(found, standings)}"
     if found and found.difference:
         return f"{_compared(found, margin)}{_left_out(found, standings)}"
-    return f"undecided: {_not_compared(standings)}{_left_out(None, standings)}"
+    return f"undecided: {_not_compared(standings, noun)}{_left_out(None, standings)}"
 
 
-def _not_compared(standings: Mapping[str, Standing]) -> str:
+def _not_compared(standings: Mapping[str, Standing], noun: str) -> str:
     if len(standings) == 1:
         return (
             f"only {listed(list(standings))} was run, so there is no difference to "
-            "judge; run another track as well"
+            f"judge; run another {noun} as well"
         )
     absent = [t for t, s in standings.items() if not s.finished and not s.diverged]
     lost = [t for t, s in standings.items() if not s.finished and s.diverged]
@@ -75,7 +80,8 @@ def _not_compared(standings: Mapping[str, Standing]) -> str:
     run = [{*s.finished, *s.diverged} for s in standings.values()]
     both = set.intersection(*run)
     return (
-        "no seed has a finished run in both tracks, so there are no pairs to compare; "
+        f"no seed has a finished run in both {noun}s, so there are no pairs to "
+        "compare; "
         + (
             "take a recipe that does not diverge"
             if both
@@ -99,20 +105,16 @@ def _too_few(found: Comparison) -> str:
     """Before the first look, or with too few runs left of one."""
     least = min(found.seeds)
     if found.look:
-        runs = "pairs of runs are" if found.paired else "runs of a track are"
         why = (
-            f"only {least} of {found.look} seeds ended well in both tracks, and a "
-            f"verdict takes {LOOKS[0]}; run more, or a recipe that does not diverge"
+            f"only {least} of {found.look} seeds ended well in both {found.noun}s, and "
+            f"a verdict takes {LOOKS[0]}; run more, or a recipe that does not diverge"
         )
-        if least == 1:
-            runs = runs.replace(" are", " is").replace("pairs", "pair")
-            runs = runs.replace("runs of a", "run of a")
     else:
         more = LOOKS[0] - min(found.stored)
         why = (
             f"verdicts are made at {_looks()} seeds and nowhere between, and "
             f"{count(min(found.stored), 'seed')} cannot tell the luck of training from "
-            f"a difference; run {more} more in each track"
+            f"a difference; run {more} more in each {found.noun}"
         )
     sampling = " from the sampling of the test images alone" if least == 1 else ""
     return (
@@ -178,15 +180,16 @@ def _gap(found: Comparison) -> str:
     """How far the tracks are apart, with a bracket that stays open for intervals."""
     mean = _mean(found)
     size = points(abs(mean))
+    they = f"the {found.noun}s"
     if found.identical:
-        said = "the tracks get the very same images right"
+        said = f"{they} get the very same images right"
     elif abs(mean) < ROUNDING:
-        said = "the tracks get equally many images right"
+        said = f"{they} get equally many images right"
         said += ", though not always the same ones" if found.paired else ""
     elif size == points(0):
-        said = "the tracks differ by less than 0.01 points"
+        said = f"{they} differ by less than 0.01 points"
     else:
-        said = f"the tracks differ by {size} points"
+        said = f"{they} differ by {size} points"
     above = "" if size != points(0) and mean > 0 else f": {points(mean)}"
     return f"{said} ({_minus(found)}{above}"
 
@@ -211,15 +214,15 @@ def _advice(found: Comparison) -> str:
     said = f" after the look at {found.look} seeds"
     if found.next_look:
         more = found.next_look - min(found.stored)
-        said += f"; the next is at {found.next_look} ({more} more in each track)"
+        said += f"; the next is at {found.next_look} ({more} more in each {found.noun})"
     else:
         said += ", the last one"
     if found.diverged[0] != found.diverged[1]:
         one, other = found.diverged
         return (
-            f"{said}. The tracks do not end equally often ({found.names[0]} diverged "
-            f"in {one} seeds, {found.names[1]} in {other}), so the runs that ended "
-            "cannot show equivalence"
+            f"{said}. The {found.noun}s do not end equally often ({found.names[0]} "
+            f"diverged in {one} seeds, {found.names[1]} in {other}), so the runs that "
+            "ended cannot show equivalence"
         )
     return f"{said}. {_would_decide(found, found.advice)}" if found.advice else said
 
@@ -310,7 +313,7 @@ def _over(found: Comparison) -> str:
     if found.paired:
         runs = count(a, "seed")
     elif a == b:
-        runs = f"{count(a, 'run')} per track (not paired)"
+        runs = f"{count(a, 'run')} per {found.noun} (not paired)"
     else:
         one, other = found.names
         runs = f"{a} {one} and {b} {other} runs (not paired)"

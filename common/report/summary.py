@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -253,7 +253,9 @@ def judged_again(row: Row, *, margin: float) -> Row:
         for track, found in row["tracks"].items()
     }
     paired = row.get("paired", row["mode"] != UNPAIRED)
-    return row | {"tracks": tracks} | _judged(attempts, paired=paired, margin=margin)
+    noun = row.get("noun", "track")
+    found = _judged(attempts, paired=paired, margin=margin, noun=noun)
+    return row | {"tracks": tracks} | found
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +329,7 @@ def _track(runs: Sequence[Finished]) -> dict[str, Any]:
 
 
 def _judged(
-    attempts: dict[str, Attempts], *, paired: bool, margin: float
+    attempts: dict[str, Attempts], *, paired: bool, margin: float, noun: str
 ) -> dict[str, Any]:
     """The first track against each of the others; the first of them is the row's."""
     first, *others = attempts
@@ -348,7 +350,7 @@ def _judged(
     again = iter(known)
     found = [next(again) if one else None for one in compared]
     rows = [
-        _comparison(attempts, pair, one, margin)
+        _comparison(attempts, pair, one, margin, noun)
         for pair, one in zip(pairs, found, strict=True)
     ]
     shared = {key: rows[0][key] for key in rows[0] if key != "tracks"}
@@ -402,8 +404,10 @@ def _comparison(
     pair: tuple[str, ...],
     found: Comparison | None,
     margin: float,
+    noun: str,
 ) -> dict[str, Any]:
     """Difference, tests, verdict and sentence of a pair of tracks."""
+    found = replace(found, noun=noun) if found else None
     exact = _exact(attempts, pair)
     standings = {track: _standing(attempts[track]) for track in pair}
     return {
@@ -418,7 +422,7 @@ def _comparison(
         "next_look": found.next_look if found else stats.LOOKS[0],
         "adjusted": found.among if found else 1,
         "verdict": found.verdict if found else "undecided",
-        "sentence": verdict_sentence(found, standings, margin=margin),
+        "sentence": verdict_sentence(found, standings, margin=margin, noun=noun),
     }
 
 

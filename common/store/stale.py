@@ -64,6 +64,7 @@ def _job(record: Record, then: Mapping[str, Any]) -> Job:
         classes=1,
         start="there was one" if then["start"] else None,
         start_digest=then["start"],
+        switches=tuple(then.get("switches", ())),
     )
 
 
