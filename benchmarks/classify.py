@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Any, TextIO, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,19 +134,21 @@ def classify(
     imagenet = chosen.preprocessing.startswith(FRAMING)
     own = ("centre", "bilinear") if imagenet else ("fit", "bicubic")
     framing = framing_for(chosen.spec.image, how or own[0], filter or own[1], colour)
-    print("\n".join([*chosen.notes, f"asked: {chosen.about}"]))
+    text = sys.stdout if out["format"] == "text" else sys.stderr  # tables by themselves
+    print("\n".join([*chosen.notes, f"asked: {chosen.about}"]), file=text)
     for track in names:
         if track not in chosen.networks:
-            print(f"{track} has no run that belongs to it: it is not asked")
-    seen = Seen(
-        chosen, path_of(save), scores=imagenet, keep=None if out["json"] else KEPT
-    )
+            print(f"{track} has no run that belongs to it: it is not asked", file=text)
+    keep = None if out["json"] else KEPT
+    seen = Seen(chosen, path_of(save), scores=imagenet, keep=keep, to=text)
     with Networks(chosen.networks) as networks, Progress(total) as step:
         asked = answers(given, framing, chosen, networks, top or (5 if imagenet else 3))
         for path, entry, picture in asked:
             step()
             seen.add(path, entry, picture)
     result = seen.result()
+    if text is not sys.stdout:
+        outcome.shown("classify", result, out)
     subject = f"{amount(total, 'photo')}; {', '.join(chosen.networks)}"
     outcome.kept("classify", result, out, subject=subject, tracks=list(chosen.networks))
     if seen.bad:
@@ -181,8 +183,15 @@ class Seen:
     """What was said of each photo, as it comes: printed, drawn, counted and kept."""
 
     def __init__(
-        self, chosen: Choice, save: Path | None, *, scores: bool, keep: int | None
+        self,
+        chosen: Choice,
+        save: Path | None,
+        *,
+        scores: bool,
+        keep: int | None,
+        to: TextIO,
     ) -> None:
+        self.to = to
         self.chosen, self.scores, self.keep = chosen, scores, keep
         self.found: list[dict[str, Any]] = []
         self.number = self.bad = 0
@@ -194,7 +203,7 @@ class Seen:
         self.number += 1
         self.bad += "error" in entry
         said = entry.get("error") or report.text(entry, scores=self.scores)
-        print(f"\n{said}")
+        print(f"\n{said}", file=self.to)
         if self.keep is None or len(self.found) < self.keep:
             self.found.append(entry)
         if picture:
@@ -202,7 +211,15 @@ class Seen:
         if picture and self.sheets:
             folder = path.parent.name
             truth = folder if folder in self.chosen.classes else None
-            draw(self.sheets, self.number, path, picture, entry["tracks"], truth)
+            draw(
+                self.sheets,
+                self.number,
+                path,
+                picture,
+                entry["tracks"],
+                truth,
+                self.to,
+            )
 
     def result(self) -> dict[str, Any]:
         """What --json writes; the closing lines are printed."""
@@ -211,13 +228,14 @@ class Seen:
             pages = amount(self.sheets.pages, "contact sheet")
             print(
                 f"\nwhat the networks saw and {pages}, from sheet-1.png on, are in "
-                f"{self.sheets.folder}"
+                f"{self.sheets.folder}",
+                file=self.to,
             )
         summary = self.labelled.summary(
             self.chosen.test_logits, self.chosen.test_labels
         )
         if summary:
-            print(f"\n{report.closing(summary)}")
+            print(f"\n{report.closing(summary)}", file=self.to)
         return {
             "asked": dict(self.chosen.facts),
             "photos": self.found,
@@ -233,6 +251,7 @@ def draw(
     picture: Picture,
     said: Mapping[str, Any],
     truth: str | None,
+    to: TextIO,
 ) -> None:
     """Write what was seen of a photo, and put it on a contact sheet."""
     target = sheets.folder / drawings.seen_name(number, path)
@@ -241,7 +260,7 @@ def draw(
         seen = picture.pixels
         sheets.add(drawings.cell(path, said, seen=seen, truth=truth))
     except BadPicture as error:  # gone since, or too narrow for a sheet
-        print(f"answered but not drawn: {error}")
+        print(f"answered but not drawn: {error}", file=to)
 
 
 def choose(

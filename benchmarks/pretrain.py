@@ -29,7 +29,7 @@ from benchmarks.request import (
     tracks_of,
 )
 from common import files
-from common.data import DataRequest
+from common.data import DataRequest, Dataset
 from common.errors import Refused
 from common.results import WEIGHTS, Store
 
@@ -118,15 +118,23 @@ def pretrain(
         device=asked.device,
     )
     found |= setting.pictures.found.for_json()
-    print(
-        f"{output}: {resolved.name} trained in {track} on "
-        f"{len(setting.pictures.classes)} classes of {setting.pictures.name}, "
-        f"{found['accuracy']:.1%} of {found['n']:,} test pictures right "
-        f"({found['before']:.1%} before the statistics were measured)"
-    )
+    if runs["format"] == "text":
+        print(_said(found, resolved.name, setting.pictures))
+    else:
+        outcome.shown("pretrain", found, runs)
     subject = f"{resolved.name}; {track}"
     outcome.kept("pretrain", found, runs, subject=subject, tracks=[track])
     return found
+
+
+def _said(found: dict[str, Any], system: str, pictures: Dataset) -> str:
+    """The base in a line."""
+    return (
+        f"{found['output']}: {system} trained in {found['track']} on "
+        f"{len(pictures.classes)} classes of {pictures.name}, "
+        f"{found['accuracy']:.1%} of {found['n']:,} test pictures right "
+        f"({found['before']:.1%} before the statistics were measured)"
+    )
 
 
 if __name__ == "__main__":

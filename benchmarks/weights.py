@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Any
 
 from benchmarks import options, outcome
 from benchmarks.engine.call import call
@@ -55,7 +55,7 @@ def import_weights(
             str, "What the network was shown: half (-1 to 1) or imagenet (.485/.229)."
         ),
     ] = "half",
-    **rest: Unpack[options.Told],
+    json: options.Json = None,
 ) -> dict[str, Any]:
     """Turn a library's weights into one file that both tracks open.
 
@@ -66,7 +66,7 @@ def import_weights(
     Raises:
         Refused: There is no such file, or it is not one of Inception v3.
     """
-    out = options.filled(options.Told, rest)
+    out = options.filled(options.Told, {"json": json})
     outcome.check_told(out)
     check_system(system)
     check_choice("pixels", pixels, list(PIXELS))
@@ -105,7 +105,7 @@ def export_weights(
         bool,
         options.option(bool, "Even if the pools will differ.", "--other-border"),
     ] = False,
-    **rest: Unpack[options.Told],
+    json: options.Json = None,
 ) -> dict[str, Any]:
     """Write weights as a library's own builder loads them.
 
@@ -116,7 +116,7 @@ def export_weights(
         Refused: The file is not one of Inception v3, the library's pools differ, or the
             suffix promises none of the library's files.
     """
-    out = options.filled(options.Told, rest)
+    out = options.filled(options.Told, {"json": json})
     outcome.check_told(out)
     check_choice("to", to, list(TRACK))
     form = form_of(to, Path(output))
