@@ -52,8 +52,11 @@ def export(
         ),
     ] = None,
     output: Annotated[
-        str | Path, options.option(Path, "tensorboard's folder of event files.")
-    ] = "tensorboard",
+        str | Path | None,
+        options.option(
+            Path | None, "tensorboard's folder of event files.  [tensorboard]"
+        ),
+    ] = None,
     data: options.OnData = None,
     margin: options.Margin = 100 * MARGIN,
     store: options.Folder = None,
@@ -69,6 +72,7 @@ def export(
     """
     check_choice("to", to, list(TRACKERS))
     share = share_of(margin)
+    check_used(to, uri=uri, output=output)
     check_installed(to)
     place, wanted = Store(store), several(systems)
     runs = [
@@ -86,8 +90,8 @@ def export(
         where = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         before = to_mlflow(logged, where)
     else:
-        where = str(output)
-        before = to_tensorboard(logged, Path(output))
+        where = str(output or "tensorboard")
+        before = to_tensorboard(logged, Path(where))
     result = {
         "to": to,
         "place": where,
@@ -101,6 +105,19 @@ def export(
     )
     outcome.written(result, {"json": json})
     return result
+
+
+def check_used(to: str, *, uri: object, output: object) -> None:
+    """Refuse an option of the other tracker.
+
+    Raises:
+        Refused: It would not be looked at.
+    """
+    other, given = ("--uri", uri) if to == "tensorboard" else ("--output", output)
+    if given is not None:
+        raise Refused(
+            f"{other} is of another tracker, got {given} with --to {to}; leave it out"
+        )
 
 
 def check_installed(to: str) -> None:

@@ -105,10 +105,10 @@ def ledger(
             "ledger needs a system, got none; name one, twintrack ledger --list shows "
             "which defaults act in which"
         )
-    values = read_all()
     request = DataRequest(
         source=str(data),
         limit=runs["limit"],
+        test_limit=runs["test_limit"],
         skip_bad=runs["skip_bad"],
         **framing_of(size),
     )
@@ -123,6 +123,9 @@ def ledger(
         machine=settled("native", runs),
         mode="native",
     )
+    for name in names:  # what can be refused is, before a framework is asked
+        fitted(name, shared.pictures, changes_of(runs["set"]), epochs)
+    values = read_all()
     asked = [planned(n, shared, values, design, runs, epochs) for n in names]
     jobs = [
         job

@@ -54,6 +54,7 @@ def report(
     wanted = several(systems)
     runs, damaged = kept(place, wanted, data, mode)
     findings, broken = record.scan(place.path)
+    findings = [] if data or mode else findings  # which choose among runs
     chosen = [one for one in findings if not wanted or about(one) & {*wanted}]
     if not (runs or chosen):
         asked = " for what was asked" if wanted or data or mode else ""
@@ -64,7 +65,7 @@ def report(
     said = [str(error) for error in (*damaged, *broken)]
     content = page(
         runs,
-        [] if data or mode else chosen,
+        chosen,
         margin=share,
         title=f"twintrack: {', '.join(wanted) or 'all results'} of {place.path.name}",
         damaged=said,

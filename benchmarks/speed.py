@@ -115,7 +115,7 @@ def speed(
         opened(request)
     wanted = systems_of(systems, system)
     given = {"size": size, "weights": weights, "classes": classes, "limit": limit}
-    given |= {"test-limit": test_limit, "epochs": epochs}
+    given |= {"test-limit": test_limit, "epochs": epochs, "class": one_class}
     check_unused(given | {"batch": None if batch == BATCH else batch}, wanted)
     plan = Measurement(
         system="",

@@ -39,6 +39,16 @@ RIGHT = {
     "weights import": "inception-v3 --from torchvision",
     "data prepare": "digits",
     "data verify": "digits",
+    "data remove": "--all --dry-run",
+    "contrast": "recipe.lr=0.1 recipe.lr=0.05 --store {store}",
+    "ledger": "rasbt-mlp --data digits --device cpu",
+    "report": "--store {store} --output {page}",
+    "export": "--to tensorboard --store {store} --output {logs}",
+    "show": "rasbt-mlp --store {store}",
+    "store list": "--store {store}",
+    "store merge": "{store} --store {other} --dry-run",
+    "store prune": "--drop logits --store {store}",
+    "store export": "{found} --store {store}",
 }
 # What nobody should give, by what an option takes.
 BAD = {
@@ -179,6 +189,20 @@ WRONG = [
     "list nothing",
     "list --faults",
     "list --format html",
+    "contrast recipe.lr=7",
+    "contrast --where recipe.lr=7",
+    "ledger --design both",
+    "ledger --seeds 5-",
+    "ledger --set recipe.lr=0.1,0.2",
+    "report --data nowhere",
+    "report --output .",
+    "export --to wandb",
+    "export --data nowhere",
+    "show no-such-system",
+    "store merge nowhere",
+    "store prune --keep nothing --yes",
+    "store export --mode fast",
+    "data remove nowhere",
 ]
 
 
@@ -200,6 +224,8 @@ def places(tmp_path_factory):
         store = folder / "runs"
         options = {"tracks": TRACK, "set": "spec.hidden=(4,)", "threads": 1}
         compare("rasbt-mlp", seeds=1, epochs=1, limit=100, store=store, **options)
+        options["set"] = ["spec.hidden=(4,)", "recipe.lr=0.05"]
+        compare("rasbt-mlp", seeds=1, epochs=1, limit=100, store=store, **options)
         spec = resolve("small-cnn", image=(8, 8, 1), classes=10).spec
         base = folder / "base.safetensors"
         model_file.save(base, spec, draw(spec.weights, 0), About())
@@ -209,6 +235,10 @@ def places(tmp_path_factory):
             "store": store,
             "base": base,
             "new": folder / "new.safetensors",
+            "page": folder / "page.html",
+            "logs": folder / "logs",
+            "other": folder / "other",
+            "found": folder / "found.json",
         }
 
 
@@ -311,8 +341,12 @@ def test_an_option_that_is_given_nonsense_is_one_line(typed, command):
 
 @pytest.mark.parametrize("line", WRONG)
 def test_what_cannot_be_meant_is_one_line(typed, line):
-    command, *changed = shlex.split(line)
+    words = shlex.split(line)
+    command = " ".join(words[: 2 if words[0] in PARTS else 1])
+    changed = words[len(command.split()) :]
     words = right(command)
+    if command in ("store merge", "show", "contrast"):  # in place of it
+        words = [*command.split(), *words[len(command.split()) + 1 :]]
     for option in [w.partition("=")[0] for w in changed if w.startswith("--")]:
         words = without(words, option)
     refused(typed([*words, *changed]), line)

@@ -105,7 +105,8 @@ def test_every_run_is_a_child_of_its_comparison(store, mlflow):
 def test_what_is_there_is_not_doubled_and_what_has_grown_is_renewed(
     store, mlflow, tmp_path, to
 ):
-    options = {"to": to, "uri": "u", "output": tmp_path / "tb", "store": store.path}
+    own = {"uri": "u"} if to == "mlflow" else {"output": tmp_path / "tb"}
+    options = {"to": to, "store": store.path} | own
     assert export(**options)["there_before"] == 0
     assert export(**options)["there_before"] == 7
     add(store, 3, wrong=1)
@@ -153,5 +154,5 @@ def test_a_tracker_that_is_not_installed_is_refused_with_its_cure(
 )
 def test_what_cannot_be_exported_is_refused(store, tmp_path, options, said):
     with pytest.raises(Refused, match=said):
-        export(store=store.path, output=tmp_path / "tb", **options)
+        export(store=store.path, **options)
     assert not (tmp_path / "tb").exists()

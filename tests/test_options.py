@@ -192,7 +192,9 @@ def test_a_system_is_a_name_or_a_module_and_one_however_it_is_called():
 
 def test_a_module_of_this_folder_needs_no_dot(tmp_path, monkeypatch):
     text = (Path(__file__).parent / "own_numpy.py").read_text()
-    (tmp_path / "mynet.py").write_text(text.replace('"own-mlp"', '"my-mlp"'))
+    (tmp_path / "mynet.py").write_text(
+        text.replace("own-mlp", "my-mlp").replace("OwnMLP", "MyMLP")
+    )
     monkeypatch.chdir(tmp_path)
     assert chosen_systems("mynet", None) == ["mynet"]
     monkeypatch.delitem(SYSTEMS, "my-mlp")

@@ -353,7 +353,7 @@ def test_a_base_gives_features_and_no_classes(torch_file, tmp_path, capsys):
         from_file(output, Store(tmp_path), None, None, ["torch"])
     with pytest.raises(Refused, match=r"no last layer .* name a \.weights\.h5"):
         export_weights(output, to="keras", output=tmp_path / "a.keras")
-    base = base_of("features", output)
+    base = base_of("features", output, None)
     spec, weights, _ = model_file.load(output)
     output.unlink()
     model = official_torch()

@@ -48,6 +48,8 @@ def kind_of(path: Path) -> str:
             f"a weights file must be readable, got '{error.strerror}' for {path}; "
             "correct its permissions"
         ) from error
+    if _is_safetensors(start, path.stat().st_size):
+        return "safetensors"  # first: the length of its header may look like a pickle
     if start.startswith(ZIP):
         return _zip(path)
     if start.startswith(LEGACY):
@@ -57,6 +59,12 @@ def kind_of(path: Path) -> str:
     if other := _other(path, start, end):
         raise _refusal(path, *other)
     return "safetensors"
+
+
+def _is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file begins with the length of a header of JSON that fits into it."""
+    length = int.from_bytes(start[:8], "little")
+    return start[8:9] == b"{" and 8 + length <= size
 
 
 def _refusal(path: Path, what: str, cure: str) -> Refused:
