@@ -36,6 +36,7 @@ from benchmarks.request import (
 from common.data import DataRequest
 from common.errors import Failed, Refused
 from common.extras import Yardsticks, check_extra
+from common.systems import Resolved
 from common.track import DEFAULT
 
 INCEPTION = "inception-v3"  # the system whose speed is that of its use
@@ -148,13 +149,21 @@ def speed(
         }
         rows += [measured[use](names) for use in USES if use in uses]
     pairs = zip(plans, resolved, strict=True)
-    rows += [training_speed.system_row(plan, fit, names) for plan, fit in pairs]
+    rows += [trained(plan, fit, computer, names) for plan, fit in pairs]
     found = {"systems": rows}
     subject = f"{', '.join(wanted)}; {', '.join(names)}"
     outcome.told("speed", found, asked, subject=subject, tracks=names)
     if bars:
         check_bars(found)
     return found
+
+
+def trained(
+    plan: Measurement, fit: Resolved, computer: Machine, names: list[str]
+) -> Row:
+    """Training of a system; "auto" is the precision that its runs would have."""
+    precision = computer.precision_of(fit.spec, fit.recipe)
+    return training_speed.system_row(replace(plan, precision=precision), fit, names)
 
 
 def check_bars(found: Row) -> None:
