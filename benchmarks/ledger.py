@@ -37,6 +37,8 @@ from common.errors import Refused
 from common.extras import Defaults, Native, check_extra, load_extra
 from common.job import Job
 from common.ledger import SIDES, Difference
+from common.native_mode import chain
+from common.recipe import SGD, Adam
 from common.report.ledger import Ledger, in_words
 from common.results import Run, Store
 from common.stats import MARGIN
@@ -124,7 +126,8 @@ def ledger(
         mode="native",
     )
     for name in names:  # what can be refused is, before a framework is asked
-        fitted(name, shared.pictures, changes_of(runs["set"]), epochs)
+        changes = changes_of(runs["set"])
+        check_native(name, fitted(name, shared.pictures, changes, epochs))
     values = read_all()
     asked = [planned(n, shared, values, design, runs, epochs) for n in names]
     jobs = [
@@ -252,6 +255,21 @@ def planned(
         for row in signs
     ]
     return Asked(name=name, found=found, signs=signs, points=points)
+
+
+def check_native(name: str, resolved: Resolved) -> None:
+    """Refuse a system that native mode cannot train: its gap is what prices explain.
+
+    Raises:
+        Refused: As native mode would, but before anything is trained.
+    """
+    if type(resolved.recipe.optimizer) not in (SGD, Adam):
+        raise Refused(
+            "a ledger is held against native runs, which know each framework's own SGD "
+            f"and Adam, {name} has {type(resolved.recipe.optimizer).__name__}; take "
+            "another system, or --set recipe.optimizer"
+        )
+    list(chain(resolved.spec))
 
 
 def priced(

@@ -217,6 +217,7 @@ def test_seeds_beyond_a_look_wait_for_the_next():
         ({"systems": None}, "ledger needs a system"),
         ({"seeds": 0}, "--seeds must be above 0"),
         ({"systems": "airbench94-muon"}, "it takes colour pictures"),
+        ({"systems": "fmp-small"}, "FractionalPool"),
     ],
 )
 def test_a_ledger_that_cannot_be_is_refused(tmp_path, monkeypatch, options, said):
@@ -224,6 +225,12 @@ def test_a_ledger_that_cannot_be_is_refused(tmp_path, monkeypatch, options, said
     given = {"systems": "rasbt-mlp", "store": tmp_path} | options
     with pytest.raises(Refused, match=said):
         command.ledger(given.pop("systems"), **given)
+
+
+def test_an_optimizer_that_native_mode_has_not_is_refused():
+    found = resolve("airbench94-muon", image=(32, 32, 3), classes=10)
+    with pytest.raises(Refused, match="SGD and Adam, airbench94-muon has Muon"):
+        command.check_native("airbench94-muon", found)
 
 
 def test_a_system_without_a_difference_is_refused(tmp_path, monkeypatch, values):
