@@ -4,14 +4,17 @@ At 75 px, with a few rounds: the figures mean nothing, their shape does.
 """
 
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
 from benchmarks.measures.answers import bars
+from benchmarks.measures.latency import best_batch, energy, latency, spent
 from benchmarks.measures.timing import beside_naive
 from benchmarks.measures.transfer_speed import bars as tutorial_bars
 from benchmarks.measures.transfer_speed import in_turns
@@ -48,6 +51,11 @@ def test_answers_are_measured_beside_the_libraries_own(tmp_path):
         figures = row["tracks"][track]
         assert figures["ours_over_naive"] > 0
         assert figures["same_top1"]["n"] == 200
+        for call in figures["latency"].values():
+            assert 0 < call["p50"] <= call["p95"] <= call["p99"]
+        assert figures["latency"]["alone"]["batch"] == 1
+        assert figures["first_answer"] > figures["latency"]["alone"]["p50"]
+        assert figures["peak_memory"] > 1e8
 
 
 def test_ratios_are_medians_of_rounds():
@@ -56,6 +64,33 @@ def test_ratios_are_medians_of_rounds():
     found = beside_naive(raw["seconds"], 8)
     assert found["ours_over_naive"] == 2.0
     assert (found["ours"], found["naive"]) == (8.0, pytest.approx(8 / 3))
+
+
+def test_latencies_are_percentiles_of_calls_and_the_best_batch_is_the_fastest():
+    def ask(images):
+        time.sleep(0.001 if len(images) < 16 else 0.016)
+
+    images = np.zeros((20, 1, 1, 1), np.uint8)
+    assert best_batch(ask, images) == 4
+    found = latency(ask, images[:4])
+    assert found["batch"] == 4
+    assert found["n"] >= 50
+    assert 0.001 <= found["p50"] <= found["p95"] <= found["p99"]
+
+
+def test_energy_is_what_the_machine_counts_or_none(tmp_path):
+    assert spent(energy(tmp_path), energy(tmp_path)) is None
+    for k, value in enumerate((5_000_000, 900)):
+        package = tmp_path / f"intel-rapl:{k}"
+        package.mkdir()
+        (package / "energy_uj").write_text(f"{value}\n")
+        (package / "max_energy_range_uj").write_text("1000\n" if k else "9000000\n")
+    before = energy(tmp_path)
+    (tmp_path / "intel-rapl:0/energy_uj").write_text("7500000\n")
+    (tmp_path / "intel-rapl:1/energy_uj").write_text("100\n")  # it began again
+    assert spent(before, energy(tmp_path)) == pytest.approx(2.5 + 200e-6)
+    (tmp_path / "intel-rapl:0/energy_uj").write_text("secret")
+    assert set(energy(tmp_path)) == {"intel-rapl:1"}
 
 
 def test_a_bar_that_is_missed_says_so():

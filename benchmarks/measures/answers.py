@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values
 from benchmarks.measures import timing
+from benchmarks.measures.latency import best_batch, latency
 from benchmarks.measures.official_networks import in_tracks, native_name
 from common import model_file
 from common.data import DataRequest, open_data, pictures
@@ -63,7 +65,8 @@ class Asked:
 
 def row(asked: Asked, tracks: list[str]) -> Row:
     """What all tracks make of it, and how that stands to the bars."""
-    source, raws = in_tracks(f"{__name__}:measure", asdict(asked), tracks)
+    values = asdict(asked) | {"asked_at": time()}
+    source, raws = in_tracks(f"{__name__}:measure", values, tracks)
     found = {
         track: timing.beside_naive(raw.pop("seconds"), raw["batch"]) | raw
         for track, raw in raws.items()
@@ -88,8 +91,11 @@ def measure(values: Values, tell: Tell) -> Values:
     own.write_native(native, spec, weights)
     place = values["device"]
     fast = track.build(spec, weights=weights, dtype=values["precision"], device=place)
+    ours = track.predictor(fast)
+    ours(images[:1])
+    first_answer = time() - values["asked_at"]
     calls = {
-        "ours": track.predictor(fast),
+        "ours": ours,
         "naive": own.official(native, values["size"], device=place),
     }
     batch = images[: values["batch"]]
@@ -101,6 +107,8 @@ def measure(values: Values, tell: Tell) -> Values:
             start = perf_counter()
             ask(batch)
             seconds[name].append(perf_counter() - start)
+    best = best_batch(ours, images)
+    alone, together = (latency(ours, images[:n]) for n in (1, best))
     exact = track.build(spec, weights=weights, dtype="float32", device=place)
     fast_labels, exact_labels = (
         labels(ask, images, values["batch"])
@@ -109,6 +117,9 @@ def measure(values: Values, tell: Tell) -> Values:
     return {
         "seconds": seconds,
         "batch": len(batch),
+        "first_answer": first_answer,
+        "peak_memory": peak_memory(),
+        "latency": {"alone": alone, "best": together},
         "same_top1": {
             "share": float((fast_labels == exact_labels).mean()),
             "n": len(exact_labels),

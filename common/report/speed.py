@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from common.report.figures import NONE
+from common.report.figures import NONE, megabytes
 from common.report.table import Table, columns
 
 LOOPS = {"ours": "ours", "bare": "bare", "naive": "naive"}
@@ -65,6 +65,8 @@ def _answers(row: Row) -> Table:
         for track in tracks
     )
     found.append(("top-1 as float32", *tops))
+    if all("latency" in track for track in tracks):
+        found += _latencies(list(tracks))
     return _table(
         f"inception-v3: prediction at {row['size']} px in {row['precision']}, batch "
         f"{row['batch']}, {_machine(row)}, weights: {row['weights']}",
@@ -72,6 +74,26 @@ def _answers(row: Row) -> Table:
         row,
         found,
     )
+
+
+def _latencies(tracks: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """What one waits for, and what it costs."""
+    for key, said in (("alone", "one picture"), ("best", "the fastest batch")):
+        calls = [track["latency"][key] for track in tracks]
+        batches = (f" of {call['batch']}" if key == "best" else "" for call in calls)
+        times = (
+            "{p50:.1f} ({p95:.1f}, {p99:.1f})".format(
+                **{p: 1000 * call[p] for p in ("p50", "p95", "p99")}
+            )
+            for call in calls
+        )
+        cells = (f"{time}{batch}" for time, batch in zip(times, batches, strict=True))
+        yield (f"{said}, ms: p50 (p95, p99)", *cells)
+    yield ("first answer, s", *(f"{track['first_answer']:.1f}" for track in tracks))
+    yield ("peak memory", *(megabytes(track["peak_memory"]) for track in tracks))
+    energies = [track["latency"]["best"]["joules"] for track in tracks]
+    told = (NONE if joules is None else f"{joules:.2f}" for joules in energies)
+    yield ("J a picture (- where the machine does not tell)", *told)
 
 
 def _transfer(row: Row) -> Table:
