@@ -1,5 +1,7 @@
 """Defaults are found and not typed, priced as they were planted, and add up."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -225,6 +227,15 @@ def test_a_ledger_that_cannot_be_is_refused(tmp_path, monkeypatch, options, said
     given = {"systems": "rasbt-mlp", "store": tmp_path} | options
     with pytest.raises(Refused, match=said):
         command.ledger(given.pop("systems"), **given)
+
+
+def test_runs_are_mixed_within_a_seed_so_that_time_is_no_default():
+    jobs = [SimpleNamespace(seed=s, point=p) for p in range(8) for s in range(3)]
+    found = command.mixed(jobs)
+    assert [job.seed for job in found] == [0] * 8 + [1] * 8 + [2] * 8
+    orders = [[job.point for job in found[k : k + 8]] for k in (0, 8, 16)]
+    assert all(sorted(order) == list(range(8)) for order in orders)
+    assert len({tuple(order) for order in [*orders, range(8)]}) == 4
 
 
 def test_an_optimizer_that_native_mode_has_not_is_refused():
