@@ -103,6 +103,20 @@ def test_a_page_and_a_table_agree_in_every_figure(store, tmp_path):
             assert f"{100 * track['accuracy']['mean']:.2f}" in text
 
 
+def test_modes_are_never_in_one_table(store, tmp_path, digits):
+    for track in ("torch", "tensorflow"):
+        for seed in range(3):
+            add(store, seed, wrong=9, track=track, mode="native")
+    text = written(store, tmp_path)
+    tables_ = re.findall(r'<table class="rows">.*?</table>', text, re.S)
+    assert len(tables_) == 2
+    for one in tables_:
+        assert len(set(re.findall(r'data-mode="(\w+)"', one))) == 1
+    for one in re.findall(r"Differences at a glance, mode (\w+)", text):
+        assert one in ("aligned", "native")
+    assert text.count("Differences at a glance") == 2
+
+
 def test_pictures_are_shown_where_they_are_at_hand(store, tmp_path):
     page = Page(written(store, tmp_path))
     pictures = [a for tag, a in page.tags if tag == "img"]
@@ -229,13 +243,13 @@ def test_the_margin_is_the_band(store):
 # and says what is to be seen.
 TRIED = """<script>
 const box = document.querySelector('select[data-key="mode"]');
-const rows = () => [...document.querySelectorAll('#rows tbody tr')];
+const rows = () => [...document.querySelectorAll('table.rows tbody tr')];
 const count = () => rows().filter(r => !r.hidden).length;
 const said = {before: count()};
 box.value = 'native'; box.dispatchEvent(new Event('change', {bubbles: true}));
 said.native = count();
 box.value = ''; box.dispatchEvent(new Event('change', {bubbles: true}));
-document.querySelector('#rows thead button').click();
+document.querySelector('table.rows thead button').click();
 said.after = count();
 const asked = performance.getEntriesByType('resource').map(e => e.name);
 said.asked = asked.filter(name => !name.startsWith('data:')).length;

@@ -339,29 +339,29 @@ def _drawn(finding: Finding) -> Iterator[Told]:
                 yield Told(title=title, drawing=svg.waterfall(steps, title=title))
 
 
-def forest(rows: Sequence[Row], margin: float) -> Told | None:
-    """The differences of all rows beside each other."""
-    drawn = [
-        {
-            "name": f"{row['system']} · {row['data']}{_changes(row)}",
-            "verdict": row["verdict"],
-            **row["difference"],
-        }
-        for row in rows
-        if row["difference"]["low"] is not None
-    ]
-    if not drawn:
-        return None
-    title = "Differences in accuracy with 95 % intervals; the band is the margin"
-    return Told(
-        title="Differences at a glance",
-        drawing=svg.forest(drawn, margin=margin, title=title),
-        said=(
-            "Points of accuracy, the first track minus the second. The band is the "
-            f"margin of {figures.margin_points(margin)} points: a difference inside it "
-            "does not matter."
-        ),
-    )
+def forests(rows: Sequence[Row], margin: float) -> Iterator[Told]:
+    """The differences of all rows beside each other, each mode by itself."""
+    for mode in sorted({row["mode"] for row in rows}):
+        drawn = [
+            {
+                "name": f"{row['system']} · {row['data']}{_changes(row)}",
+                "verdict": row["verdict"],
+                **row["difference"],
+            }
+            for row in rows
+            if row["mode"] == mode and row["difference"]["low"] is not None
+        ]
+        title = f"Differences in accuracy, mode {mode}, with 95 % intervals"
+        if drawn:
+            yield Told(
+                title=f"Differences at a glance, mode {mode}",
+                drawing=svg.forest(drawn, margin=margin, title=title),
+                said=(
+                    "Points of accuracy, the first track minus the second. The band is "
+                    f"the margin of {figures.margin_points(margin)} points: a "
+                    "difference inside it does not matter."
+                ),
+            )
 
 
 def _changes(row: Row) -> str:

@@ -72,7 +72,7 @@ def page(
         lead=list(_lead(rows, margin)),
         sections=told,
         cards=CARDS,
-        forest=s.forest(rows[:FULL_FOREST], margin),
+        forests=list(s.forests(rows[:FULL_FOREST], margin)),
         keys=KEYS,
         heads=HEADS,
         kinds=KINDS,
