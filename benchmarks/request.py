@@ -5,7 +5,6 @@ Everything that can be refused is refused here, before anything runs.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,9 @@ from common.data.sources import NAMED, is_prepared
 from common.errors import Refused
 from common.job import Base, Job, switches_of
 from common.overrides import sweep
-from common.results import JOB, Run
+from common.results import Run
 from common.spec import Spec
+from common.store import on_data as store_data
 from common.systems import (
     BUILDERS,
     SYSTEMS,
@@ -455,42 +455,27 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 
 def on_data(runs: Iterable[Run], data: str | Path | None) -> list[Run]:
-    """The runs on a data set: of this name, else of this folder, else of its name.
+    """The runs on a data set: of this name or folder, else of the folder's name.
 
-    All of them if none is asked for.
-
-    A run keeps the path as it was given, which says little in another working folder
-    or on another machine: then the folder's name is what is left, and that is said.
+    All of them if none is asked for; what only a name tells is said.
     """
     found = list(runs)
     if data is None:
         return found
-    if named := [r for r in found if r.record["data"]["name"] == str(data)]:
-        return named
-    folder = Path(data).expanduser().resolve()
-    if same := [run for run in found if _source(run) == folder]:
+    if same := [run for run in found if is_on(run, data)]:
         return same
-    names = (folder.name, f"{folder.name} (folder)")
-    alike = [run for run in found if run.record["data"]["name"] in names]
+    names = {run.id: run.record["data"]["name"] for run in found}
+    alike = [r for r in found if store_data.is_called_like(names[r.id], str(data))]
     if alike:
-        print(f"no run says {data}: shown are those on {folder.name}", file=sys.stderr)
+        print(store_data.said(str(data)), file=sys.stderr)
     return alike
 
 
 def is_on(run: Run, data: str | Path | None) -> bool:
     """Whether a run is on the data set of this name, or on this very folder."""
-    if data is None or run.record["data"]["name"] == str(data):
+    if data is None:
         return True
-    return _source(run) == Path(data).expanduser().resolve()
-
-
-def _source(run: Run) -> Path | None:
-    """The folder of a run's pictures, as its job names it."""
-    try:
-        source = json.loads((run.path / JOB).read_bytes())["data"]["source"]
-        return Path(source).expanduser().resolve()
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # a job of another form: the record is what counts
+    return store_data.is_on(run.record["data"]["name"], run.path, str(data))
 
 
 # --- checks -----------------------------------------------------------------------

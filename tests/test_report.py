@@ -927,7 +927,7 @@ def rename(store, seed, name):
         ("photos", [0, 1], ""),
         ("{}/a/photos", [0], ""),
         ("{}/b/../b/photos/", [1], ""),
-        ("/elsewhere/photos", [0, 1], "no run says /elsewhere/photos: shown are those"),
+        ("/elsewhere/photos", [0, 1], "no run says /elsewhere/photos: taken are those"),
         ("digits", [2], ""),
     ],
 )

@@ -20,13 +20,14 @@ from benchmarks.engine.chosen import Wanted, from_runs, from_store
 from benchmarks.show import show
 from benchmarks.table import table
 from common import record, report, results
+from common.data import DataRequest
 from common.errors import Damaged, Failed, Refused
 from common.files import pack, readable, seal, unpack, write_atomic
 from common.report import mistakes
 from common.report.pages import content_of, table_of
 from common.report.summary import judged_again
 from common.results import Store
-from common.store import contents, export, merge, prune
+from common.store import contents, export, merge, on_data, prune
 from common.store.stale import age
 from tests.mutants_of_files import changed, damaged, same
 from tests.test_report import add
@@ -941,3 +942,22 @@ def test_a_store_that_may_not_be_written_keeps_no_answers(store, monkeypatch, ca
 def test_a_new_store_can_be_written(tmp_path):
     finding(tmp_path / "a" / "b")
     write_atomic(tmp_path / "c" / "x", b"", shared=True)
+
+
+# --- --data -------------------------------------------------------------------------
+
+
+def test_data_are_named_by_name_or_by_their_very_folder(tmp_path):
+    """Two folders of one name are two data sets, in every command that chooses runs."""
+    for place in ("here", "there"):
+        job = replace(JOB, data=DataRequest(source=str(tmp_path / place / "photos")))
+        (tmp_path / place).mkdir()
+        (tmp_path / place / results.JOB).write_bytes(job.to_json())
+    mine, other = tmp_path / "here", tmp_path / "there"
+    for name in ("photos", "features of photos"):
+        assert on_data.is_on(name, mine, "photos")
+        assert on_data.is_on(name, mine, str(mine / "photos"))
+        assert not on_data.is_on(name, mine, str(other / "photos"))
+        assert not on_data.is_on(name, mine, str(tmp_path / "photos"))
+        assert on_data.is_called_like(name, str(tmp_path / "photos"))
+        assert not on_data.is_called_like(name, "pictures")

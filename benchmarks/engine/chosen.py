@@ -40,6 +40,7 @@ from common.results import (
     repeats_of,
 )
 from common.spec import Spec
+from common.store import on_data
 from common.systems import find, resolve
 from common.track import DEFAULT
 from common.weights import digest
@@ -56,7 +57,6 @@ SHOWN = {
 }
 # Of two runs that only the track tells apart.
 PAIR = ("system", "mode", "precision", "seed", "epochs")
-ADDED, FEATURES = " + ", "features of "  # in the names of data that a command made
 TEXTS = ("spec", "recipe")  # of a record
 NAMED = 12  # classes that are named one by one
 
@@ -128,8 +128,28 @@ def from_store(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
     if wanted.run is not None:
         return _of_run(store, wanted, tracks)
     notes: list[str] = []
+    found = _newest_wanted(store, wanted, tracks, notes, alike=False)
+    if found is None and wanted.data is not None:
+        more = [on_data.said(wanted.data)]
+        found = _newest_wanted(store, wanted, tracks, more, alike=True)
+        notes = more if found else notes
+    if found is None:
+        raise Refused(_nothing(store, wanted, tracks, notes))
+    return replace(found, notes=tuple(notes[:NAMED]))
+
+
+def _newest_wanted(
+    store: Store,
+    wanted: Wanted,
+    tracks: Sequence[str],
+    notes: list[str],
+    *,
+    alike: bool,
+) -> Choice | None:
+    """The newest run that can be asked, with its pairs; `notes` gets those before."""
     for record in newest(store.path, notes):
-        if record["track"] not in tracks or not _matches(record, wanted):
+        of_track = record["track"] in tracks
+        if not of_track or not _matches(record, wanted, store, alike=alike):
             continue
         try:
             run = store.find(record["id"])
@@ -140,9 +160,8 @@ def from_store(store: Store, wanted: Wanted, tracks: Sequence[str]) -> Choice:
         if run is None or why:
             notes.append(f"left out: {record['id']} {why}")
             continue
-        found = from_runs(pairs_of(run, store, tracks))
-        return replace(found, notes=tuple(notes[:NAMED]))
-    raise Refused(_nothing(store, wanted, tracks, notes))
+        return from_runs(pairs_of(run, store, tracks))
+    return None
 
 
 def newest(path: Path, notes: list[str] | None = None) -> Iterator[Record]:
@@ -218,13 +237,18 @@ def _no_such_run(store: Store, start: str, names: list[str]) -> str:
     return f"--run must be of the store, got {start[:80]!r} for {store.path}; {hint}"
 
 
-def _matches(record: Record, wanted: Wanted) -> bool:
-    """Whether a record is of what is wanted."""
+def _matches(record: Record, wanted: Wanted, store: Store, *, alike: bool) -> bool:
+    """Whether a record is of what is wanted; `alike`: of data that are called so."""
     if wanted.system is not None and record["system"] != _name_of(wanted.system):
         return False
     if wanted.seed is not None and record["seed"] != wanted.seed:
         return False
-    if wanted.data is not None and not is_on(record["data"]["name"], wanted.data):
+    name, folder = record["data"]["name"], store.path / record["id"]
+    if wanted.data is not None and not (
+        on_data.is_called_like(name, wanted.data)
+        if alike
+        else on_data.is_on(name, folder, wanted.data)
+    ):
         return False
     return not wanted.changes or _has(record, wanted.changes)
 
@@ -234,12 +258,6 @@ def _name_of(system: str) -> str:
     with suppress(Refused):
         return find(system).name
     return system
-
-
-def is_on(name: str, asked: str) -> bool:
-    """Whether data of this name are what was asked for, by name or by folder."""
-    bare = name.removeprefix(FEATURES)
-    return asked in (name, bare) or Path(asked).expanduser().resolve().name == bare
 
 
 def _has(record: Record, changes: tuple[str, ...]) -> bool:
