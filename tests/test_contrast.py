@@ -137,3 +137,8 @@ def test_groups_are_called_groups(store):
     said = " ".join(row["sentence"] for row in found)
     assert "in each group" in said
     assert "track" not in said
+    result = {"systems": found, "alone": []}
+    for format in ("text", "markdown"):
+        shown = report.shown("contrast", result, format)
+        assert "published" not in shown.lower()
+        assert "of each track" not in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from common.report.summary import Finished, Group, Row, judged_again, unjudged
 from common.report.table import Table
 from common.results import Run
 
+PUBLISHED = ("Published", "published")
+LEGEND = (
+    "n: runs of each group, each with its own seed. Accuracies are means over the "
+    "runs, on all test images. Difference: the first group minus the other."
+)
 # What both groups have and a row says once.
 SAID = ("system", "mode", "precision", "device", "threads", "epochs")
 
@@ -71,13 +77,27 @@ def check_same_pictures(first: Sequence[Run], second: Sequence[Run]) -> None:
         )
 
 
+def _of_groups(table: Table) -> Table:
+    """A comparison's table whose rows are groups: nothing was published for them."""
+    kept = [k for k, c in enumerate(table.columns) if not c.name.startswith(PUBLISHED)]
+    columns = [table.columns[k] for k in kept]
+    named = [replace(c, name="group") if c.name == "track" else c for c in columns]
+    return replace(
+        table,
+        columns=tuple(named),
+        rows=tuple(tuple(row[k] for k in kept) for row in table.rows),
+    )
+
+
 def contrast(result: Mapping[str, Any], *, wide: bool = True) -> list[Table]:
     """The result of `twintrack contrast` as tables."""
     rows = [
         row | {"system": f"{row['system']} in {row['track']}"}
         for row in result["systems"]
     ]
-    found = (overview if wide else detailed)({"systems": rows})
+    tables = (overview if wide else detailed)({"systems": rows})
+    found = [_of_groups(table) for table in tables[:-1]]
+    found += [Table(about=(LEGEND,))] if wide else tables[-1:]
     if result["alone"]:
         found.append(Table(about=tuple(result["alone"])))
     return found
