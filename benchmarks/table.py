@@ -43,6 +43,12 @@ def table(
         str | None,
         options.option(str | None, "Findings of this kind (parity, speed, ...)."),
     ] = None,
+    reach: Annotated[
+        float | None,
+        options.option(
+            float | None, "Also how long training took to this accuracy, in %."
+        ),
+    ] = None,
     margin: options.Margin = 100 * MARGIN,
     format: Annotated[
         str, options.option(str, f"{', '.join(report.FORMATS)}, or json for all of it.")
@@ -59,7 +65,7 @@ def table(
         Refused: The request cannot be met, or nothing in the store meets it.
     """
     check_format(format)
-    share = share_of(margin)
+    share, wanted = share_of(margin), accuracy_of(reach)
     out = options.filled(options.Told, {"json": json, "store": store})
     outcome.check_told(out)
     place = Store(store)
@@ -80,12 +86,28 @@ def table(
     if not (chosen or listed):
         on = str(data) if data else None
         raise Refused(_nothing(place, runs, len(damaged), on, mode))
-    summary = report.summarise(chosen, margin=share)
+    summary = report.summarise(chosen, margin=share, reach=wanted)
     summary["findings"] = [asdict(finding) for finding in listed]
     summary["damaged"] = [str(error) for error in (*damaged, *broken)]
     outcome.written(summary, out)
     print(shown(summary, format, kind))
     return summary
+
+
+def accuracy_of(percent: float | None) -> float | None:
+    """An accuracy in % as the fraction that results have.
+
+    Raises:
+        Refused: It is none.
+    """
+    if percent is None:
+        return None
+    if not 0 < percent <= 100:
+        raise Refused(
+            f"--reach is an accuracy in % above 0 and at most 100, got {percent:g}; "
+            "write 97.5"
+        )
+    return percent / 100
 
 
 def shown(summary: dict[str, Any], format: str, kind: str | None = None) -> str:

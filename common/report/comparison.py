@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from common.report import figures
+from common.report import figures, reach
 from common.report.headings import (
     about,
     apart,
@@ -80,6 +80,7 @@ def _tests(row: Row) -> Iterator[str]:
     if line := published_line(row):
         yield line
     yield from _curves(row)
+    yield from reach.lines(row)
     for pair in row["comparisons"]:
         yield from _pair(row, pair)
     if not row["comparisons"]:
@@ -188,5 +189,6 @@ def _said(row: Row, own: str) -> Iterator[str]:
     if row["published"]:
         text += f"; published: {row['published']['source']}"
     yield f"{text})"
+    yield from reach.lines(row)
     if row["command"]:
         yield code(row["command"])

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import stats, variables
+from common.report.reach import reach as reached
 from common.report.sentence import Standing, verdict_sentence
 from common.results import asked
 from common.stats import Comparison, Interval
@@ -82,6 +83,7 @@ def summarise(
     *,
     margin: float = stats.MARGIN,
     tracks: Sequence[str] | None = None,
+    reach: float | None = None,
 ) -> Summary:
     """Judge finished runs, one row per system and setting.
 
@@ -96,11 +98,19 @@ def summarise(
         runs: Of any systems, settings and tracks, in any order.
         margin: The largest difference that does not matter, as a fraction.
         tracks: Those that were asked for, in order; those of the runs unless given.
+        reach: An accuracy, a fraction: each track then has "reach", how long training
+            took to it.
 
     Returns:
         {"systems": [...]} as common/schema/compare.json describes.
     """
-    return {"systems": [row for _, row in grouped(runs, margin, tracks)]}
+    pairs = grouped(runs, margin, tracks)
+    if reach is not None:
+        for group, row in pairs:
+            for track, own in group.tracks.items():
+                records = [run.record for run in own]
+                row["tracks"][track]["reach"] = reached(records, reach)
+    return {"systems": [row for _, row in pairs]}
 
 
 def grouped(
