@@ -224,7 +224,11 @@ def _points(found: Row | None) -> str:
 def _figure(found: Row | None, form: str) -> str:
     if found is None:
         return figures.NONE
-    return f"{found['mean']:{form}} [{found['low']:{form}} to {found['high']:{form}}]"
+    digits = int(form[1:-1])
+    mean, low, high = (  # + 0.0: there is no -0.0
+        f"{round(found[key], digits) + 0.0:{form}}" for key in ("mean", "low", "high")
+    )
+    return f"{mean} [{low} to {high}]"
 
 
 def _said(row: Row) -> list[str]:
