@@ -24,11 +24,11 @@ from benchmarks.request import (
     changes_of,
     check_choice,
     check_positive,
+    chosen_systems,
     fitted,
     framing_of,
     opened,
     seeds_of,
-    several,
     share_of,
 )
 from common import ledger as defaults
@@ -67,7 +67,7 @@ class Asked:
 
 @options.command
 def ledger(
-    systems: options.Systems = None,
+    systems: options.SystemsToPrice = None,
     *,
     data: options.Data = "digits",
     seeds: options.Seeds = 3,
@@ -100,9 +100,9 @@ def ledger(
     outcome.check_runs(runs)
     for track in SIDES:
         check_extra(track, Defaults)
+    names = chosen_systems(systems, None, default=list(SYSTEMS) if list_only else ())
     if list_only:
-        return listed(several(systems), runs)
-    names = several(systems)
+        return listed(names, runs)
     if not names:
         raise Refused(
             "ledger needs a system, got none; name one, twintrack ledger --list shows "
@@ -184,7 +184,7 @@ def listed(names: Sequence[str], runs: options.Runs) -> dict[str, Any]:
     """Every default that differs, in each system where it acts."""
     values = read_all()
     rows = []
-    for name in names or SYSTEMS:
+    for name in names:
         resolved = bare(name, runs)
         rows += [
             {"system": resolved.name, **told(one)}

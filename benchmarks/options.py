@@ -86,6 +86,9 @@ SystemsOrRosetta = Annotated[
 SystemsToList = Annotated[
     Names | None, argument(list[str] | None, f"{SYSTEMS}  [a line of each]")
 ]
+SystemsToPrice = Annotated[
+    Names | None, argument(list[str] | None, f"{SYSTEMS}  [with --list: all]")
+]
 ASystem = Annotated[str, argument(str, SYSTEM)]
 System = Annotated[Names | None, option(list[str] | None, SYSTEM, "--system")]
 SystemOrAny = Annotated[

@@ -220,6 +220,7 @@ def test_seeds_beyond_a_look_wait_for_the_next():
         ({"seeds": 0}, "--seeds must be above 0"),
         ({"systems": "airbench94-muon"}, "it takes colour pictures"),
         ({"systems": "fmp-small"}, "FractionalPool"),
+        ({"systems": "rasbt-mpl"}, "the nearest is rasbt-mlp"),
     ],
 )
 def test_a_ledger_that_cannot_be_is_refused(tmp_path, monkeypatch, options, said):
