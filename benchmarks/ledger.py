@@ -190,7 +190,9 @@ def listed(names: Sequence[str], runs: options.Runs) -> dict[str, Any]:
             {"system": resolved.name, **told(one)}
             for one in defaults.differences(resolved.spec, resolved.recipe, values)
         ]
-    result = {"defaults": rows}
+    listed_too = {row["system"] for row in rows}
+    without = [n for n in names if find(n).name not in listed_too]
+    result = {"defaults": rows, "without": without}
     outcome.shown("ledger", result, runs)
     outcome.written(result, runs)
     return result

@@ -320,3 +320,11 @@ def test_a_ledger_with_a_run_that_diverged_prices_nothing_and_says_which(tmp_pat
     found = Ledger(design(1), runs, runs[:6], margin=0.005)
     assert found.prices()[0]["price"] is None
     assert found.rest(["x"])["diverged"]
+
+
+def test_a_system_in_which_nothing_is_found_is_named(capsys, monkeypatch, values):
+    monkeypatch.setattr(command, "read_all", lambda: values)
+    command.ledger(["tests.own_twin", "rasbt-mlp"], list_only=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "None was found in tests.own_twin" in said
+    assert "initial kernels" in said

@@ -155,11 +155,11 @@ def in_words(value: object) -> str:
 def ledger(result: Mapping[str, Any]) -> list[Table]:
     """The result of `twintrack ledger`, or of `twintrack ledger --list`."""
     if "defaults" in result:
-        return [_listed(result["defaults"])]
+        return [_listed(result["defaults"], result.get("without", ()))]
     return [table for row in result["systems"] for table in _system(row)]
 
 
-def _listed(rows: Sequence[Row]) -> Table:
+def _listed(rows: Sequence[Row], without: Sequence[str]) -> Table:
     named = ("System", "Default", "PyTorch", "Keras", "Ours", "Acts in")
     return Table(
         columns=columns(named),
@@ -174,7 +174,14 @@ def _listed(rows: Sequence[Row]) -> Table:
             )
             for row in rows
         ),
-        notes=("Values as --set takes them, read from the installed libraries.",),
+        notes=(
+            "Values as --set takes them, read from the installed libraries.",
+            *(
+                f"None was found in {name}: layers are looked at in MLPs and CNNs, the "
+                "update rule in all."
+                for name in without
+            ),
+        ),
     )
 
 
