@@ -218,7 +218,7 @@ def _events(writer: Any, place: Path, run: Logged) -> None:
     with writer(str(place)) as events:
         for point in run.points:
             events.add_scalar(point.name.replace(".", "/", 1), point.value, point.step)
-        for name, text in (run.params | run.tags).items():  # type: ignore[operator]
+        for name, text in {**run.params, **run.tags}.items():
             events.add_text(name, text)
 
 

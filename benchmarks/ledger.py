@@ -177,7 +177,7 @@ def read_defaults(values: Values, tell: Tell) -> Values:
     """In a child: a library's defaults, in our words."""
     track = values["track"]
     home = load_extra(track, Defaults)
-    return {"values": defaults.read(home.argument, home.probe, SIDES[track])}
+    return {"values": defaults.read(home.probe, SIDES[track])}
 
 
 def listed(names: Sequence[str], runs: options.Runs) -> dict[str, Any]:

@@ -182,9 +182,6 @@ class Yardsticks(Protocol):
 class Defaults(Protocol):
     """The framework's own defaults, for the ledger; in the track's `defaults`."""
 
-    def argument(self, path: str, name: str) -> object:
-        """The default of an argument, as its signature says."""
-
     def probe(self, what: str) -> object:
         """What a name of `common.ledger.PROBES` stands for, found by doing it."""
 

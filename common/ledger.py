@@ -8,8 +8,10 @@ values are those of the installed libraries.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from math import isclose, sqrt
 from typing import Any
 
@@ -424,13 +426,10 @@ def plain(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def read(
-    argument: Callable[[str, str], Value], probe: Callable[[str], Value], side: str
-) -> dict[str, Value]:
+def read(probe: Callable[[str], Value], side: str) -> dict[str, Value]:
     """Name of each meaning -> its default in a library, in our words.
 
     Args:
-        argument: A track's: (path, argument) -> what the signature says.
         probe: A track's: name of a probe -> what it finds.
         side: "torch" or "keras".
     """
@@ -438,7 +437,16 @@ def read(
     for meaning in MEANINGS:
         place = meaning.place(side)
         if isinstance(place, Argument):
-            found[meaning.name] = place.read(argument(place.path, place.name))
+            found[meaning.name] = place.read(_argument(place.path, place.name))
         else:
             found[meaning.name] = probe(place.name)
     return found
+
+
+def _argument(path: str, name: str) -> Value:
+    """What a signature says: ("torch.nn.Dropout", "p") -> 0.5; imports the library."""
+    top, *rest = path.split(".")
+    found: Any = import_module(top)
+    for part in rest:
+        found = getattr(found, part)
+    return inspect.signature(found).parameters[name].default

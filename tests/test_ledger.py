@@ -53,10 +53,7 @@ LUCK = 3 * (MISSES * (1 - MISSES) / RUNS) ** 0.5
 
 @pytest.fixture(scope="module")
 def values():
-    return {
-        side: ledger.read(track.argument, track.probe, side)
-        for side, track in TRACKS.items()
-    }
+    return {side: ledger.read(track.probe, side) for side, track in TRACKS.items()}
 
 
 # --- what differs -----------------------------------------------------------------

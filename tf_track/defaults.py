@@ -4,22 +4,12 @@ What a signature says is read from it; what it does not say (the draw of a kerne
 variance is kept, where Adam's eps goes) is found by doing it once, in float64.
 """
 
-import inspect
-from functools import reduce
-from importlib import import_module
 from math import sqrt
 
 import keras
 import numpy as np
 
 from common.ledger import ALPHA, GRADIENTS, INPUTS, OUTPUTS, RATES, drawn_as, nearest
-
-
-def argument(path: str, name: str) -> object:
-    """The default of an argument: ("keras.layers.Dropout", "seed") -> None."""
-    top, *rest = path.split(".")
-    found = reduce(getattr, rest, import_module(top))
-    return inspect.signature(found).parameters[name].default
 
 
 def probe(what: str) -> object:
