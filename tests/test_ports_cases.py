@@ -1,0 +1,251 @@
+"""The pairs of tests/ports are what cases.py says: judged without twintrack.
+
+Weights are carried by a list of layer kinds that is written here: a second witness for
+the matcher of `twintrack port`.
+"""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+import triton  # noqa: F401
+import torchvision  # noqa: F401
+import keras
+import numpy as np
+from torch import nn
+
+from tests.ports import keras_models, torch_models
+from tests.ports.cases import CASES, CAUSES, FAULTY, RIGHT, SEEN
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    before = keras.config.floatx(), torch.get_default_dtype()
+    keras.config.set_floatx("float64")
+    torch.set_default_dtype(torch.float64)
+    keras.utils.clear_session()
+    torch.manual_seed(0)
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_floatx(before[0])
+    torch.set_default_dtype(before[1])
+
+
+# --- weights: one unit of torch's -> what one layer of Keras takes
+
+
+def numbers(*tensors):
+    return [t.detach().numpy() for t in tensors if t is not None]
+
+
+def kernel_last(weight):
+    """(out, in, ...) to (..., in, out)."""
+    return np.moveaxis(weight, (1, 0), (-2, -1))
+
+
+def linear(module):
+    weight, *bias = numbers(module.weight, module.bias)
+    return [weight.T, *bias]
+
+
+def convolution(module):
+    weight, *bias = numbers(module.weight, module.bias)
+    return [kernel_last(weight), *bias]
+
+
+def depthwise(module):
+    weight, *bias = numbers(module.weight, module.bias)
+    out, _, *window = weight.shape
+    weight = weight.reshape(module.in_channels, out // module.in_channels, *window)
+    return [np.moveaxis(weight, (0, 1), (-2, -1)), *bias]
+
+
+def norm(module):
+    running = (
+        getattr(module, "running_mean", None),
+        getattr(module, "running_var", None),
+    )
+    return numbers(module.weight, module.bias, *running)
+
+
+def reset_first(weight):
+    """Torch's gates r, z, n to Keras's z, r, n, along the last axis."""
+    r, z, n = np.split(weight, 3, axis=-1)
+    return np.concatenate([z, r, n], axis=-1)
+
+
+def recurrent(module, suffix):
+    w, u, b, c = numbers(
+        *(getattr(module, f"{name}_{suffix}") for name in RECURRENT_NAMES)
+    )
+    if isinstance(module, nn.LSTM):
+        return [w.T, u.T, b + c]
+    return [reset_first(w.T), reset_first(u.T), reset_first(np.stack([b, c]))]
+
+
+RECURRENT_NAMES = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+
+
+def attention(module):
+    heads, width = module.num_heads, module.head_dim
+    weights = np.split(numbers(module.in_proj_weight)[0], 3)
+    biases = np.split(numbers(module.in_proj_bias)[0], 3)
+    found = []
+    for weight, bias in zip(weights, biases, strict=True):
+        found += [weight.T.reshape(-1, heads, width), bias.reshape(heads, width)]
+    weight, bias = numbers(module.out_proj.weight, module.out_proj.bias)
+    return [*found, weight.T.reshape(heads, width, -1), bias]
+
+
+def prelu(module):
+    return [numbers(module.weight)[0][None, None]]
+
+
+def units(model):
+    """(path, module, arrays) of whatever holds weights, in the order of definition."""
+    inside = ()
+    for path, module in model.named_modules():
+        if inside and path.startswith(inside):
+            continue
+        if isinstance(module, nn.MultiheadAttention):
+            inside = f"{path}."
+            yield path, module, attention(module)
+        elif isinstance(module, (nn.LSTM, nn.GRU)):
+            for level in range(module.num_layers):
+                ways = ("", "_reverse") if module.bidirectional else ("",)
+                arrays = [recurrent(module, f"l{level}{way}") for way in ways]
+                yield path, module, sum(arrays, [])
+        elif isinstance(module, torch_models.ConvNeXtBlock):
+            last = module, numbers(module.gamma)
+        elif isinstance(module, nn.Linear):
+            yield path, module, linear(module)
+            if path.endswith("pwconv2"):
+                yield path, *last
+        elif isinstance(module, nn.modules.conv._ConvNd):
+            yield path, module, convolution(module)
+        elif isinstance(module, nn.PReLU):
+            yield path, module, prelu(module)
+        elif isinstance(module, nn.Embedding):
+            yield path, module, numbers(module.weight)
+        elif not isinstance(module, torch_models.Normalize) and numbers(
+            *module.parameters(recurse=False)
+        ):
+            yield path, module, norm(module)
+
+
+WHOLE = (
+    keras.layers.MultiHeadAttention,
+    keras.layers.Bidirectional,
+    keras.layers.LSTM,
+    keras.layers.GRU,
+)
+
+
+def holders(layer):
+    """Keras layers that hold weights, in the order of definition."""
+    for inner in layer._layers if hasattr(layer, "_layers") else ():
+        if isinstance(inner, keras.layers.Normalization):
+            continue
+        own = [w for w in inner.weights if "seed" not in w.path]
+        if isinstance(inner, WHOLE) or (own and not inner._layers):
+            yield inner
+        else:
+            yield from holders(inner)
+
+
+def carry(case, original, port):
+    found = [u for u in units(original) if (case.name, u[0]) not in LOST]
+    layers = list(holders(port))
+    for name, key in ORDER.items():
+        if case.name == name:
+            layers.sort(key=key)
+    for layer in layers:
+        _, module, arrays = found.pop(0)
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            arrays = depthwise(module)
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            arrays = [*depthwise(module), *found.pop(0)[2]]
+        if getattr(layer, "use_bias", True) is False:
+            arrays = arrays[: len(layer.weights)]
+        if isinstance(layer, keras.layers.BatchNormalization) and len(arrays) == 2:
+            arrays += layer.get_weights()[2:]
+        weights = [w for w in layer.weights if "seed" not in w.path]
+        for weight, array in zip(weights, arrays, strict=True):
+            assert tuple(weight.shape) == array.shape, (layer.name, weight.path)
+            weight.assign(array)
+    assert not found
+
+
+# What a port lacks with its weights: (case, path in the original).
+LOST = {("layer_norm_missing", "1.bn2")}
+# Where the original defines its layers in another order than the port calls them.
+ORDER = {}
+
+
+# --- both run on one input
+
+
+def input_of(case):
+    rng = np.random.default_rng(3)
+    if case.tokens:
+        return rng.integers(case.tokens, size=case.input)
+    return rng.normal(0, 1, case.input)
+
+
+def last(array, case):
+    """As Keras has it."""
+    moves = case.channels_first and array.ndim > 2
+    return np.moveaxis(array, 1, -1) if moves else array
+
+
+def run(case, *, mended=False):
+    """Outputs of both, in Keras's layout."""
+    build = getattr(torch_models, case.name)
+    original = build(**(case.mended_torch if mended else {})).eval()
+    port = getattr(keras_models, case.name)(**(case.mended if mended else {}))
+    x = input_of(case)
+    with torch.no_grad():
+        expected = last(original(torch.from_numpy(x)).numpy(), case)
+    port(last(x, case))  # builds what is not built yet
+    if case.weights == "torch":
+        carry(case, original, port)
+    found = port(last(x, case)).numpy()
+    assert found.dtype == expected.dtype == np.float64
+    return original, port, expected, found
+
+
+def difference(expected, found):
+    """Infinite where the shapes already part."""
+    if expected.shape != found.shape:
+        return np.inf
+    return np.abs(expected - found).max()
+
+
+@pytest.mark.parametrize("name", [case.name for case in RIGHT])
+def test_right_pairs_agree(name):
+    case = CASES[name]
+    *_, expected, found = run(case)
+    assert np.abs(expected).max() > 1e-2  # there is something to agree on
+    assert difference(expected, found) < case.tolerance
+
+
+@pytest.mark.parametrize("name", [case.name for case in FAULTY])
+def test_faulty_pairs_part_where_they_say_and_nowhere_else(name):
+    case = CASES[name]
+    original, port, expected, found = run(case)
+    assert difference(expected, found) > max(SEEN, case.tolerance)
+    paths = {path for path, _ in original.named_modules()}
+    names = {layer.name for layer in port._flatten_layers()}
+    names |= {operation.name for operation in getattr(port, "operations", ())}
+    assert case.layer_torch in paths
+    assert case.layer_keras in names | {""}
+    assert set(case.also) <= paths | names
+    assert case.layer_torch or case.op
+    keras.utils.clear_session()
+    *_, expected, found = run(case, mended=True)
+    assert difference(expected, found) < case.tolerance
+
+
+def test_every_cause_has_a_pair():
+    assert {case.cause for case in FAULTY} == set(CAUSES)
+    assert not any(case.cause for case in RIGHT)
+    assert len(CASES) == len(FAULTY) + len(RIGHT)
