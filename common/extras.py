@@ -19,6 +19,7 @@ from common.data import Dataset
 from common.errors import Refused
 from common.evaluate import Predict
 from common.plan import Plan
+from common.port.target import Target
 from common.precision import PRECISIONS
 from common.recipe import Recipe
 from common.spec import Spec
@@ -206,6 +207,17 @@ class Probe(Protocol):
         """
 
 
+class Ports(Protocol):
+    """Users' own models opened, for `twintrack port`; in the track's `ports`."""
+
+    def opened(self, target: Target, *, dtype: str, seed: int, threads: int) -> Any:
+        """The model that a user named: described, run step by step, given weights.
+
+        Raises:
+            Refused: It is no model of this framework, or its factory raises.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extra:
     """How an extra is spoken of, and where it is.
@@ -228,6 +240,7 @@ EXTRAS: dict[type, Extra] = {
     Datasets: Extra(use="downloading public data"),
     Yardsticks: Extra(use="speed", module="speed"),
     Defaults: Extra(use="the ledger", module="defaults"),
+    Ports: Extra(use="port", module="ports"),
     Probe: Extra(use="a look at what a network computes in", module="probe"),
 }
 P = TypeVar("P")

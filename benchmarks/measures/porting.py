@@ -1,0 +1,466 @@
+"""Two models carried, run and followed for `twintrack port`, from fault to fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measures.sides import Side, random_input
+from common.errors import Refused
+from common.port.alike import AGREE, Array, alike, as_other
+from common.port.carry import Carried, carried_across, matched, shaken
+from common.port.causes import Cause, causes
+from common.port.follow import Followed, followed, look_at
+from common.port.told import Step, Trace, Unit
+
+BATCH = 3  # odd, and more than one: a batch of one hides statistics
+USUAL_SIDES = (64, 48, 40)  # of an input that may have any: not the same
+MOST_FAULTS = 200  # found in one run; there is no end of it otherwise
+SWAPS = 6  # partners tried anew before a fault is believed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One place where the sides part.
+
+    Attributes:
+        torch, keras: The steps, by what a reader looks for.
+        size: Largest relative difference of the outputs.
+        shapes: Of both outputs.
+        cause: Why, or none where nothing that is tried explains it.
+        also: Further layers with the same cause.
+    """
+
+    torch: Step | None
+    keras: Step | None
+    size: float
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    cause: Cause | None
+    also: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ported:
+    """What was found of a pair.
+
+    Attributes:
+        carried: Which units belong together.
+        notes: What is to be said besides.
+        first: Both traces as they were at first.
+        parts: Where they part, in order.
+        agree: Whether the ends agree; after all fixes, if they were gone on with.
+        ends: Difference of each end, at first.
+        after: The same after all fixes.
+    """
+
+    carried: Carried
+    notes: list[str]
+    first: Followed
+    parts: list[Part] = field(default_factory=list)
+    agree: bool = False
+    ends: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+
+
+# --- what goes in -------------------------------------------------------------------
+
+
+def sized(text: str) -> tuple[int, ...]:
+    """The shape in "3x224x224".
+
+    Raises:
+        Refused: It is none.
+    """
+    parts = re.split(r"[x,× ]+", text.strip().strip("()[]").rstrip(","))
+    if not all(re.fullmatch(r"[1-9]\d*", part) for part in parts):
+        raise Refused(
+            f"an input is a shape without its batch, 3x224x224, a .npy file or a photo, "
+            f"got '{text}'; write numbers with an x between"
+        )
+    return tuple(int(part) for part in parts)
+
+
+def last(shape: Sequence[int]) -> tuple[int, ...]:
+    """(channels, *sides) as (*sides, channels)."""
+    return (*shape[1:], shape[0])
+
+
+def first(shape: Sequence[int]) -> tuple[int, ...]:
+    """(*sides, channels) as (channels, *sides)."""
+    return (shape[-1], *shape[:-1])
+
+
+def keras_shapes(
+    inputs: Sequence[Mapping[str, Any]] | None, given: Sequence[Sequence[int]]
+) -> list[tuple[int, ...]]:
+    """The shape of each input as Keras takes it, without the batch.
+
+    Args:
+        inputs: What the Keras model says of its own inputs, or none.
+        given: Shapes from the user, or none.
+
+    Raises:
+        Refused: Nobody says, or the shapes do not fit.
+    """
+    if inputs is None:
+        if not given:
+            raise Refused(
+                "what goes in must be known, the Keras model has no input of its own; "
+                "give --input 3x224x224 (or build it with keras.Input)"
+            )
+        return [last(s) if _channels_first(s) else tuple(s) for s in given]
+    wanted = [one["shape"][1:] for one in inputs]
+    if not given:
+        return [_filled(shape) for shape in wanted]
+    if len(given) != len(wanted):
+        raise Refused(
+            f"the Keras model takes {len(wanted)} inputs, got {len(given)}; give "
+            "--input once for each"
+        )
+    return [_fitted(s, w) for s, w in zip(given, wanted, strict=True)]
+
+
+def _filled(shape: Sequence[int | None]) -> tuple[int, ...]:
+    free = iter(USUAL_SIDES)
+    return tuple(next(free) if side is None else side for side in shape)
+
+
+def _fitted(shape: Sequence[int], wanted: Sequence[int | None]) -> tuple[int, ...]:
+    for one in (tuple(shape), last(shape)):
+        if len(one) == len(wanted) and all(
+            w in (None, s) for s, w in zip(one, wanted, strict=True)
+        ):
+            return one
+    raise Refused(
+        f"the input must fit the Keras model, which takes {_said(wanted)}, got "
+        f"{_said(shape)}; give --input as one of the two takes it"
+    )
+
+
+def _said(shape: Sequence[int | None]) -> str:
+    return " x ".join("any" if side is None else str(side) for side in shape)
+
+
+def _channels_first(shape: Sequence[int]) -> bool:
+    """Whether a shape of three or more is (channels, *sides), by its few channels."""
+    return len(shape) > 2 and shape[0] < min(shape[1:]) and shape[0] <= shape[-1]
+
+
+def turned(array: Array) -> Array:
+    """Maps (n, *sides, channels) as torch has them, (n, channels, *sides)."""
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1))
+
+
+def drawn(
+    shapes: Sequence[Sequence[int]],
+    inputs: Sequence[Mapping[str, Any]] | None,
+    tokens: int | None,
+    seed: int,
+) -> list[Array]:
+    """Seeded inputs as Keras takes them."""
+    found = []
+    for i, shape in enumerate(shapes):
+        said = inputs[i]["dtype"] if inputs else ""
+        whole = "int" in said or (tokens is not None and len(shape) == 1)
+        known = (tokens or 2) if whole else None
+        found.append(random_input(shape, tokens=known, seed=seed + i, batch=BATCH))
+    return found
+
+
+def both_run(
+    torch: Side, keras: Side, given: Sequence[Array]
+) -> tuple[Trace, Trace, list[Array], str]:
+    """One call of each side on the same input; torch's in the layout that it takes.
+
+    Returns:
+        Both traces, torch's inputs, and how the layouts were understood.
+
+    Raises:
+        Refused: Torch takes neither layout, or a model raised.
+    """
+    maps = any(a.ndim > 2 for a in given)
+    turns = [[turned(a) if a.ndim > 3 else a for a in given], list(given)]
+    if maps and not any(a.ndim > 3 for a in given):
+        turns = [list(given), [turned(a) if a.ndim > 2 else a for a in given]]
+    refusal: Refused | None = None
+    for tried in turns if maps else turns[1:]:
+        try:
+            there = torch.run(tried)
+        except Refused as error:
+            refusal = refusal or error
+            continue
+        shapes = " and ".join(_said(a.shape) for a in tried)
+        mine = " and ".join(_said(a.shape) for a in given)
+        said = f"input: {shapes} in PyTorch"
+        said += f", {mine} in Keras" if shapes != mine else " and in Keras"
+        return there, keras.run(given), tried, said
+    assert refusal is not None
+    raise refusal
+
+
+# --- weights ------------------------------------------------------------------------
+
+
+def carry(
+    torch: Side,
+    keras: Side,
+    carried: Carried,
+    *,
+    source: str,
+    given: Mapping[str, Array] | None,
+    seed: int,
+) -> list[str]:
+    """Give both sides the same weights; what is to be said of it.
+
+    Args:
+        torch, keras: The sides.
+        carried: Which units belong together.
+        source: "torch", "keras", or "own": each keeps what it brings.
+        given: Weights from a file, by torch's names, in place of the source's.
+        seed: Of the draw of tensors that hide faults.
+    """
+    if source == "own":
+        return []
+    back = source == "keras"
+    owner, taker = (keras, torch) if back else (torch, keras)
+    weights = owner.weights()
+    notes = []
+    if given is not None:
+        weights |= given
+        owner.assign(given)
+    else:
+        names = {u.name for pair in carried.pairs for u in pair}
+        held = {n: a for n, a in weights.items() if n.rpartition("/")[0] in names}
+        if drawn := shaken(held, seed):
+            weights |= drawn
+            owner.assign(drawn)
+            notes.append(
+                f"{len(drawn)} tensors were all 0 or all 1, which hides faults: both "
+                "sides got random ones"
+            )
+    taker.assign(carried_across(carried.pairs, weights, back=back))
+    return notes
+
+
+def weights_of(side: Side) -> Callable[[str], dict[str, Array]]:
+    """Unit -> its canonical weights."""
+    held: dict[str, dict[str, Array]] = {}
+    for name, array in side.weights().items():
+        unit, _, tensor = name.rpartition("/")
+        held.setdefault(unit, {})[tensor] = array
+    return lambda unit: held.get(unit, {})
+
+
+# --- from fault to fault --------------------------------------------------------------
+
+
+@dataclass
+class Porting:
+    """Two sides on their way from fault to fault.
+
+    Attributes:
+        torch, keras: The sides.
+        given: What goes into each.
+        carried: Which units belong together.
+        source: Whose weights are carried, "own" for neither.
+        weights: From a file, or none.
+        seed: Of all draws.
+        go_on: Whether faults are mended in memory and the next looked for.
+        tell: Given a line of what is being done.
+    """
+
+    torch: Side
+    keras: Side
+    given: tuple[list[Array], list[Array]]
+    carried: Carried
+    source: str
+    weights: Mapping[str, Array] | None
+    seed: int
+    go_on: bool
+    tell: Callable[[str], None] = lambda _: None
+
+    def found(self) -> Ported:
+        """Everything that parts, or the first."""
+        notes = self._carry()
+        followed = self._settled(notes)
+        result = Ported(self.carried, notes, followed, ends=dict(followed.ends))
+        for part in self._parts(followed):
+            result.parts.append(part)
+            if not self.go_on and part.cause is not None and part.cause.fault:
+                break
+            if not self.go_on and part.cause is None:
+                break
+        result.after = dict(self.now.ends)
+        result.agree = self.now.agree
+        return result
+
+    def _carry(self) -> list[str]:
+        notes = carry(
+            self.torch,
+            self.keras,
+            self.carried,
+            source=self.source,
+            given=self.weights,
+            seed=self.seed,
+        )
+        self.instead: dict[int, Array] = {}
+        self.here = self.torch.run(self.given[0])
+        self.own = weights_of(self.torch), weights_of(self.keras)
+        return notes
+
+    def _follow(self) -> Followed:
+        there = self.keras.run(self.given[1], instead=self.instead)
+        partners = {a: b.name for a, b in self.carried.of_torch().items()}
+        self.now = followed(self.here, there, partners)
+        return self.now
+
+    def _settled(self, notes: list[str]) -> Followed:
+        """The first following, with partners of equal shapes settled by trying."""
+        best = self._follow()
+        for _ in range(SWAPS):
+            if best.agree or self.source == "own":
+                break
+            swap = swapped(best, self.carried)
+            if swap is None:
+                break
+            before, self.carried = self.carried, swap
+            self._carry()
+            tried = self._follow()
+            if len(tried.parted(0)) >= len(best.parted(0)):
+                self.carried = before
+                self._carry()
+                best = self._follow()
+                break
+            best = tried
+            notes.append(said_swap(before, swap))
+        return best
+
+    def _parts(self, found: Followed) -> Iterator[Part]:
+        partners = {a: b.name for a, b in self.carried.of_torch().items()}
+        for _ in range(MOST_FAULTS):
+            if found.agree:
+                return
+            at = look_at(found, partners)
+            if at is None:
+                yield unplaced(found)
+                return
+            cause = causes(found, at, self.own, self.torch.compute)
+            yield self._part(found, at, cause)
+            torch, keras = at
+            if cause is not None:
+                torch = torch if cause.torch is None else cause.torch
+                keras = keras if cause.keras is None else cause.keras
+            if not self._replace(found, torch, keras):
+                return
+            found = self._follow()
+
+    def _part(
+        self, found: Followed, at: tuple[int, int], cause: Cause | None
+    ) -> Part:
+        one, other = found.torch.outputs[at[0]], found.keras.outputs[at[1]]
+        steps: list[Step | None] = [
+            found.torch.steps[at[0]],
+            found.keras.steps[at[1]],
+        ]
+        if cause is not None and cause.layer != (None, None):
+            for side, (where, trace) in enumerate(
+                zip(cause.layer, (found.torch, found.keras), strict=True)
+            ):
+                if where is not None:
+                    steps[side] = trace.steps[where]
+                elif cause.name in ("layer", "dropout"):
+                    steps[side] = None
+        return Part(
+            torch=steps[0],
+            keras=steps[1],
+            size=alike(one, other).difference,
+            shapes=(one.shape, other.shape),
+            cause=cause,
+        )
+
+    def _replace(self, found: Followed, torch: int, keras: int) -> bool:
+        """Go on from torch's output in Keras's place; whether that can be."""
+        mine, theirs = found.torch.outputs[torch], found.keras.outputs[keras]
+        if keras in self.instead:
+            return False
+        axes = alike(mine, theirs).axes
+        if axes is None:
+            if mine.ndim != theirs.ndim:
+                return False
+            value = np.moveaxis(mine, 1, -1) if found.torch.steps[torch].first else mine
+        else:
+            value = as_other(mine, axes, theirs.shape)
+        self.instead[keras] = np.ascontiguousarray(value)
+        return True
+
+
+def unplaced(found: Followed) -> Part:
+    """A difference of the ends that no step accounts for."""
+    torch, keras = (
+        next((trace.steps[at] for at in found.parted(side)), None)
+        for side, trace in enumerate((found.torch, found.keras))
+    )
+    shapes = [next(iter(t.ends.values())).shape for t in (found.torch, found.keras)]
+    return Part(
+        torch=torch,
+        keras=keras,
+        size=max(found.ends.values()),
+        shapes=(shapes[0], shapes[1]),
+        cause=None,
+    )
+
+
+# --- partners of equal shapes ----------------------------------------------------------
+
+
+def swapped(found: Followed, carried: Carried) -> Carried | None:
+    """Other partners where a unit's input belongs to another unit of its shapes."""
+    partners = carried.of_torch()
+    inputs = {
+        step.unit: found.keras.inputs[step.at][0]
+        for step in found.keras.steps
+        if step.unit and found.keras.inputs[step.at]
+    }
+    for at in found.parted(0):
+        step = found.torch.steps[at]
+        unit = partners.get(step.unit)
+        if unit is None or not found.torch.inputs[at]:
+            continue
+        mine = found.torch.inputs[at][0]
+        if unit.name not in inputs or alike(mine, inputs[unit.name]).difference <= AGREE:
+            continue
+        for other in partners.values():
+            fits = other.kind == unit.kind and other.shapes == unit.shapes
+            if not fits or other.name == unit.name or other.name not in inputs:
+                continue
+            if alike(mine, inputs[other.name]).difference <= AGREE:
+                return exchanged(carried, unit, other)
+        return None
+    return None
+
+
+def exchanged(carried: Carried, one: Unit, other: Unit) -> Carried:
+    """The same with two units of Keras exchanged."""
+    turn = {one.name: other, other.name: one}
+    pairs = tuple((a, turn.get(b.name, b)) for a, b in carried.pairs)
+    return Carried(pairs, carried.torch, carried.keras, carried.notes)
+
+
+def said_swap(before: Carried, after: Carried) -> str:
+    """Which partners were exchanged, in words."""
+    was = before.of_torch()
+    new = [
+        f"{a.name} = {b.name}" for a, b in after.pairs if was[a.name].name != b.name
+    ]
+    return f"of layers with the same shapes, by what goes into them: {', '.join(new)}"
+
+
+def partners_of(
+    torch: Side, keras: Side, mapping: Mapping[str, str] | None
+) -> Carried:
+    """Which units belong together, of both sides after a first call."""
+    return matched(torch.units, keras.units, mapping)

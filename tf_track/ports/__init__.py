@@ -1,0 +1,5 @@
+"""A user's own Keras model, opened for `twintrack port`.  Twin: pt_track/ports."""
+
+from tf_track.ports.model import Opened, opened
+
+__all__ = ["Opened", "opened"]
