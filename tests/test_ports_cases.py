@@ -4,13 +4,15 @@ Weights are carried by a list of layer kinds that is written here: a second witn
 the matcher of `twintrack port`.
 """
 
+from itertools import chain
+
 import pytest
 
 torch = pytest.importorskip("torch")
-import triton  # noqa: F401
-import torchvision  # noqa: F401
 import keras
 import numpy as np
+import torchvision  # noqa: F401
+import triton  # noqa: F401
 from torch import nn
 
 from tests.ports import keras_models, torch_models
@@ -18,16 +20,19 @@ from tests.ports.cases import CASES, CAUSES, FAULTY, RIGHT, SEEN
 
 
 @pytest.fixture(autouse=True)
-def _float64():
+def _as_it_was():
     before = keras.config.floatx(), torch.get_default_dtype()
-    keras.config.set_floatx("float64")
-    torch.set_default_dtype(torch.float64)
-    keras.utils.clear_session()
-    torch.manual_seed(0)
-    keras.utils.set_random_seed(0)
     yield
     keras.config.set_floatx(before[0])
     torch.set_default_dtype(before[1])
+
+
+def start(case):
+    """In a case's precision, with automatic names and seeds from the beginning."""
+    keras.config.set_floatx("float64" if case.float64 else "float32")
+    torch.set_default_dtype(torch.float64 if case.float64 else torch.float32)
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)  # torch's too
 
 
 # --- weights: one unit of torch's -> what one layer of Keras takes
@@ -113,7 +118,7 @@ def units(model):
             for level in range(module.num_layers):
                 ways = ("", "_reverse") if module.bidirectional else ("",)
                 arrays = [recurrent(module, f"l{level}{way}") for way in ways]
-                yield path, module, sum(arrays, [])
+                yield path, module, [*chain(*arrays)]
         elif isinstance(module, torch_models.ConvNeXtBlock):
             last = module, numbers(module.gamma)
         elif isinstance(module, nn.Linear):
@@ -152,13 +157,9 @@ def holders(layer):
             yield from holders(inner)
 
 
-def carry(case, original, port):
-    found = [u for u in units(original) if (case.name, u[0]) not in LOST]
-    layers = list(holders(port))
-    for name, key in ORDER.items():
-        if case.name == name:
-            layers.sort(key=key)
-    for layer in layers:
+def carry(original, port, *, without=(), order=list):
+    found = [unit for unit in units(original) if unit[0] not in without]
+    for layer in order(holders(port)):
         _, module, arrays = found.pop(0)
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             arrays = depthwise(module)
@@ -167,18 +168,37 @@ def carry(case, original, port):
         if getattr(layer, "use_bias", True) is False:
             arrays = arrays[: len(layer.weights)]
         if isinstance(layer, keras.layers.BatchNormalization) and len(arrays) == 2:
-            arrays += layer.get_weights()[2:]
+            arrays = arrays + layer.get_weights()[2:]
         weights = [w for w in layer.weights if "seed" not in w.path]
         for weight, array in zip(weights, arrays, strict=True):
             assert tuple(weight.shape) == array.shape, (layer.name, weight.path)
-            weight.assign(array)
+            weight.assign(np.ascontiguousarray(array))
     assert not found
 
 
-# What a port lacks with its weights: (case, path in the original).
-LOST = {("layer_norm_missing", "1.bn2")}
+def shortcut_last(layers):
+    """Of a bottleneck: torch's defines it behind the convolutions beside it."""
+    layers = list(layers)
+    shortcut = [layer for layer in layers if "_0_" in layer.name]
+    rest = [layer for layer in layers if "_0_" not in layer.name]
+    at = next(i for i, layer in enumerate(rest) if layer.name.endswith("_3_bn"))
+    return rest[: at + 1] + shortcut + rest[at + 1 :]
+
+
+def norms_last(layers):
+    """Of an encoder's layer: torch's defines both norms behind the dense layers."""
+    names = ["project", "self_attn", "linear1", "linear2", "norm1", "norm2", "head"]
+    return sorted(layers, key=lambda layer: names.index(layer.name))
+
+
+# What a port lacks with its weights: paths in the original.
+WITHOUT = {"layer_norm_missing": {"1.bn2"}}
 # Where the original defines its layers in another order than the port calls them.
-ORDER = {}
+ORDER = {
+    "right_resnet": shortcut_last,
+    "stride_bottleneck": shortcut_last,
+    "right_encoder_layer": norms_last,
+}
 
 
 # --- both run on one input
@@ -188,7 +208,7 @@ def input_of(case):
     rng = np.random.default_rng(3)
     if case.tokens:
         return rng.integers(case.tokens, size=case.input)
-    return rng.normal(0, 1, case.input)
+    return rng.normal(0, 1, case.input).astype("float64" if case.float64 else "float32")
 
 
 def last(array, case):
@@ -198,18 +218,20 @@ def last(array, case):
 
 
 def run(case, *, mended=False):
-    """Outputs of both, in Keras's layout."""
-    build = getattr(torch_models, case.name)
-    original = build(**(case.mended_torch if mended else {})).eval()
-    port = getattr(keras_models, case.name)(**(case.mended if mended else {}))
+    """Both models, and their outputs in Keras's layout."""
+    start(case)
+    arguments = (case.mended_torch, case.mended) if mended else ({}, {})
+    original = getattr(torch_models, case.name)(**arguments[0]).eval()
+    port = getattr(keras_models, case.name)(**arguments[1])
     x = input_of(case)
     with torch.no_grad():
         expected = last(original(torch.from_numpy(x)).numpy(), case)
-    port(last(x, case))  # builds what is not built yet
     if case.weights == "torch":
-        carry(case, original, port)
+        port(last(x, case))  # builds what is not built yet
+        without = () if mended else WITHOUT.get(case.name, ())
+        carry(original, port, without=without, order=ORDER.get(case.name, list))
     found = port(last(x, case)).numpy()
-    assert found.dtype == expected.dtype == np.float64
+    assert found.dtype == expected.dtype
     return original, port, expected, found
 
 
@@ -240,7 +262,6 @@ def test_faulty_pairs_part_where_they_say_and_nowhere_else(name):
     assert case.layer_keras in names | {""}
     assert set(case.also) <= paths | names
     assert case.layer_torch or case.op
-    keras.utils.clear_session()
     *_, expected, found = run(case, mended=True)
     assert difference(expected, found) < case.tolerance
 

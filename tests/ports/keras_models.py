@@ -1,4 +1,4 @@
-"""Ports as Keras users write them.  Each has an original of its name in torch_models.py.
+"""Ports as Keras users write them.  Each has its original in torch_models.py.
 
 What is wrong with a port is the default of its argument, and in cases.py; the other
 value mends it, which shows that nothing else is wrong.  Nothing here knows twintrack.
@@ -269,7 +269,7 @@ def ceil_mode_max(padded=False):
     return model
 
 
-class ceil_mode_functional(keras.Model):  # noqa: N801
+class ceil_mode_functional(keras.Model):
     """Built when it is called first."""
 
     def __init__(self, padding="valid"):
@@ -367,7 +367,7 @@ def channel_order_reversed(bgr=True):
     return keras.Model(inputs, pooled_head(x))
 
 
-class channel_order_torch(keras.Model):  # noqa: N801
+class channel_order_torch(keras.Model):
     """Built when it is called first."""
 
     def __init__(self, bgr=False):
@@ -397,7 +397,8 @@ def pixel_scale_rescaling(scale=1 / 255, offset=0.0):
     )
 
 
-def pixel_scale_variance(variance=STD):
+def pixel_scale_variance(squared=False):
+    variance = STD**2 if squared else STD
     inputs = keras.Input((12, 10, 3))
     x = layers.Normalization(mean=MEAN, variance=variance, name="imagenet")(inputs)
     x = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv")(x)
@@ -420,7 +421,11 @@ def gelu_functional(**options):
     return keras.Model(inputs, layers.Dense(4)(x))
 
 
-def gelu_tanh(activation="gelu"):
+def gelu_tanh(approximate=False):
+    def tanh_gelu(x):
+        return keras.activations.gelu(x, approximate=True)
+
+    activation = tanh_gelu if approximate else "gelu"
     return keras.Sequential(
         [keras.Input((8,)), layers.Dense(16, activation=activation), layers.Dense(4)]
     )
@@ -722,7 +727,7 @@ def bias_conv(use_bias=False):
     )
 
 
-class bias_hidden(keras.Model):  # noqa: N801
+class bias_hidden(keras.Model):
     """Built when it is called first."""
 
     def __init__(self, use_bias=False):
@@ -1113,7 +1118,7 @@ def right_lstm_own():
     return model
 
 
-class right_gru(keras.Model):  # noqa: N801
+class right_gru(keras.Model):
     """Built when it is called first."""
 
     def __init__(self):
@@ -1227,9 +1232,21 @@ def right_conv3d():
             layers.Conv3D(4, 3, padding="same"),
             layers.GroupNormalization(groups=-1, epsilon=1e-5),
             layers.ReLU(),
-            layers.MaxPooling3D(2),
+            layers.Conv3D(4, 2, strides=2),
             layers.Permute((4, 1, 2, 3)),
             layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+
+
+def right_float32():
+    return keras.Sequential(
+        [
+            keras.Input((6, 4, 8, 2)),
+            layers.Conv3D(4, 3, padding="same", activation="relu"),
+            layers.MaxPooling3D(2),
+            layers.GlobalAveragePooling3D(),
             layers.Dense(3),
         ]
     )
@@ -1243,7 +1260,7 @@ def right_bilinear():
     return keras.Model(inputs, layers.Conv2D(2, 3, padding="same", name="out")(x))
 
 
-class right_squeeze(keras.Model):  # noqa: N801
+class right_squeeze(keras.Model):
     """Built when it is called first."""
 
     def __init__(self):
@@ -1252,7 +1269,7 @@ class right_squeeze(keras.Model):  # noqa: N801
         self.pool = layers.GlobalAveragePooling2D(keepdims=True)
         self.squeeze = layers.Conv2D(4, 1, activation="relu")
         self.excite = layers.Conv2D(8, 1, activation="sigmoid")
-        self.half = layers.AveragePooling2D()
+        self.half = layers.AveragePooling2D(2)
         self.flatten = layers.Flatten()
         self.fc = layers.Dense(5)
 

@@ -162,7 +162,7 @@ def padding_same_stride():
     )
 
 
-class padding_valid(nn.Module):  # noqa: N801
+class padding_valid(nn.Module):
     """Two convolutions that keep the size."""
 
     def __init__(self):
@@ -199,7 +199,7 @@ def padding_max_pool():
     return as_trained(ResNetStem())
 
 
-class padding_wrong_side(nn.Module):  # noqa: N801
+class padding_wrong_side(nn.Module):
     """Pads above and to the left before it strides."""
 
     def __init__(self):
@@ -306,7 +306,7 @@ def ceil_mode_max():
     )
 
 
-class ceil_mode_functional(nn.Module):  # noqa: N801
+class ceil_mode_functional(nn.Module):
     """Pools in forward, keeping the last row and column."""
 
     def __init__(self):
@@ -360,7 +360,7 @@ def flatten_view():
     return LeNet()
 
 
-class flatten_permute_wrong(nn.Module):  # noqa: N801
+class flatten_permute_wrong(nn.Module):
     """Features and classifier, as torchvision's VGG."""
 
     def __init__(self):
@@ -410,7 +410,7 @@ def channel_order_reversed():
     return as_trained(nn.Sequential(conv_bn(3, 6), conv_bn(6, 8, 2), pooled_head(8)))
 
 
-class channel_order_torch(nn.Module):  # noqa: N801
+class channel_order_torch(nn.Module):
     """Trained on BGR; takes RGB."""
 
     def __init__(self):
@@ -426,7 +426,7 @@ class channel_order_torch(nn.Module):  # noqa: N801
         return self.fc(x.mean((2, 3)))
 
 
-class pixel_scale_rescaling(nn.Module):  # noqa: N801
+class pixel_scale_rescaling(nn.Module):
     """Takes pixels 0 to 255, computes with -1 to 1."""
 
     def __init__(self):
@@ -499,7 +499,7 @@ def slope_default():
     )
 
 
-class slope_string(nn.Module):  # noqa: N801
+class slope_string(nn.Module):
     """Two convolutions as in YOLO."""
 
     def __init__(self):
@@ -570,7 +570,7 @@ def activation_hardswish():
 # --- dropout
 
 
-class dropout_training_flag(nn.Module):  # noqa: N801
+class dropout_training_flag(nn.Module):
     """Dropout before the last layer."""
 
     def __init__(self):
@@ -583,7 +583,7 @@ class dropout_training_flag(nn.Module):  # noqa: N801
         return self.fc2(self.drop(torch.tanh(self.fc1(x))))
 
 
-class dropout_functional(nn.Module):  # noqa: N801
+class dropout_functional(nn.Module):
     """`F.dropout` without `training`: it drops whatever the mode."""
 
     def __init__(self, drop=True):
@@ -670,7 +670,7 @@ def groups_interleaved():
     )
 
 
-class groups_shuffle(nn.Module):  # noqa: N801
+class groups_shuffle(nn.Module):
     """Grouped, shuffled, grouped: ShuffleNet's unit."""
 
     def __init__(self):
@@ -720,7 +720,7 @@ def resize_nearest():
     )
 
 
-class resize_antialias(nn.Module):  # noqa: N801
+class resize_antialias(nn.Module):
     """Makes pictures smaller first, as torchvision's transforms do."""
 
     def __init__(self):
@@ -742,7 +742,7 @@ def bias_conv():
     )
 
 
-class bias_hidden(nn.Module):  # noqa: N801
+class bias_hidden(nn.Module):
     """Three dense layers."""
 
     def __init__(self):
@@ -1019,7 +1019,7 @@ def right_asymmetric():
     )
 
 
-class right_resnet(nn.Module):  # noqa: N801
+class right_resnet(nn.Module):
     """A stem, a bottleneck that strides, a basic block."""
 
     def __init__(self):
@@ -1128,7 +1128,7 @@ def right_gru():
     return Recurrent(nn.GRU(5, 6, batch_first=True))
 
 
-class right_bidirectional(nn.Module):  # noqa: N801
+class right_bidirectional(nn.Module):
     """Words, both directions, the mean over time."""
 
     def __init__(self):
@@ -1138,7 +1138,7 @@ class right_bidirectional(nn.Module):  # noqa: N801
         self.fc = nn.Linear(10, 3)
 
     def forward(self, tokens):
-        out, (h, c) = self.lstm(self.embedding(tokens))
+        out, _ = self.lstm(self.embedding(tokens))
         return self.fc(out.mean(1))
 
 
@@ -1169,7 +1169,7 @@ class DoubleConv(nn.Module):
         return self.double_conv(x)
 
 
-class right_unet(nn.Module):  # noqa: N801
+class right_unet(nn.Module):
     """Down twice, up twice, what was there before beside it."""
 
     def __init__(self):
@@ -1216,7 +1216,7 @@ def right_pool():
     )
 
 
-class right_imagenet(nn.Module):  # noqa: N801
+class right_imagenet(nn.Module):
     """Takes pixels 0 to 255 and normalises them itself."""
 
     def __init__(self):
@@ -1253,10 +1253,21 @@ def right_conv3d():
             nn.Conv3d(2, 4, 3, padding=1),
             nn.InstanceNorm3d(4, affine=True),
             nn.ReLU(),
-            nn.MaxPool3d(2),
+            nn.Conv3d(4, 4, 2, stride=2),
             nn.Flatten(),
             nn.Linear(4 * 3 * 2 * 4, 3),
         )
+    )
+
+
+def right_float32():
+    return nn.Sequential(
+        nn.Conv3d(2, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
     )
 
 
@@ -1264,7 +1275,7 @@ def right_bilinear():
     return Upsampled(mode="bilinear", align_corners=False)
 
 
-class right_squeeze(nn.Module):  # noqa: N801
+class right_squeeze(nn.Module):
     """Squeeze and excite, a constant scale, channels last in the middle."""
 
     def __init__(self):
