@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.measures.sides import Side, random_input
 from common.errors import Refused
-from common.port.alike import AGREE, Array, alike, as_other
+from common.port.alike import AGREE, Array, alike, as_other, squeezed
 from common.port.carry import Carried, carried_across, matched, shaken
 from common.port.causes import Cause, causes
 from common.port.follow import Followed, followed, look_at
-from common.port.told import Step, Trace, Unit
+from common.port.told import Step, Trace, Unit, channels_last
 
 BATCH = 3  # odd, and more than one: a batch of one hides statistics
 USUAL_SIDES = (64, 48, 40)  # of an input that may have any: not the same
 MOST_FAULTS = 200  # found in one run; there is no end of it otherwise
+# Causes that change the size of what comes out.
+RESHAPING = ("stride", "padding", "ceil-mode", "window", "dilation")
 SWAPS = 6  # partners tried anew before a fault is believed
 
 
@@ -346,17 +348,67 @@ class Porting:
                 return
             at = look_at(found, partners)
             if at is None:
-                yield unplaced(found)
-                return
+                yield from self._end(found)
+                if found is self.now:
+                    return
+                found = self.now
+                continue
             cause = causes(found, at, self.own, self.torch.compute)
             yield self._part(found, at, cause)
             torch, keras = at
+            if cause is not None and cause.name in RESHAPING:
+                self._reshaped(found, keras)
             if cause is not None:
                 torch = torch if cause.torch is None else cause.torch
                 keras = keras if cause.keras is None else cause.keras
             if not self._replace(found, torch, keras):
                 return
             found = self._follow()
+
+    def _reshaped(self, found: Followed, keras: int) -> None:
+        """Torch's output for every later unit whose stride or window differs too.
+
+        With one mended and the next not, shapes would not fit together any more.
+        """
+        partners = self.carried.of_keras()
+        place = {step.unit: step.at for step in found.torch.steps if step.unit}
+        for step in found.keras.steps[keras + 1 :]:
+            unit = partners.get(step.unit)
+            at = place.get(unit.name) if unit else None
+            if at is None or step.at in self.instead:
+                continue
+            mine = found.torch.steps[at].config.get("strides")
+            if mine != step.config.get("strides"):
+                self._replace(found, at, step.at)
+
+    def _end(self, found: Followed) -> Iterator[Part]:
+        """What one side alone computes at its end, mended where that can be."""
+        mine, theirs = (next(found.first(side), None) for side in (0, 1))
+        at = theirs if mine is None else mine
+        side = 1 if mine is None else 0
+        if at is None:
+            yield unplaced(found)
+            return
+        trace, other = found.traces[side], found.traces[1 - side]
+        step, given = trace.steps[at], trace.inputs[at][0]
+        end = next(iter(other.ends.values()))
+        same = alike(given, end).difference <= found.bar
+        name = "softmax" if step.config.get("function") == "softmax" else "layer"
+        names = ("torch", "Keras")
+        text = f"{names[side]} has {step.cls} at its end, {names[1 - side]} has not"
+        yield Part(
+            torch=None if side else step,
+            keras=step if side else None,
+            size=max(found.ends.values()),
+            shapes=(trace.outputs[at].shape, end.shape),
+            cause=Cause(name=name, text=text, after=0.0) if same else None,
+        )
+        if same and side:
+            self.instead[at] = given
+            self._follow()
+        elif same:
+            ends = dict(found.ends) | {next(iter(found.ends)): 0.0}
+            self.now = replace(found, ends=ends)
 
     def _part(
         self, found: Followed, at: tuple[int, int], cause: Cause | None
@@ -372,8 +424,6 @@ class Porting:
             ):
                 if where is not None:
                     steps[side] = trace.steps[where]
-                elif cause.name in ("layer", "dropout"):
-                    steps[side] = None
         return Part(
             torch=steps[0],
             keras=steps[1],
@@ -384,18 +434,29 @@ class Porting:
 
     def _replace(self, found: Followed, torch: int, keras: int) -> bool:
         """Go on from torch's output in Keras's place; whether that can be."""
-        mine, theirs = found.torch.outputs[torch], found.keras.outputs[keras]
         if keras in self.instead:
             return False
-        axes = alike(mine, theirs).axes
-        if axes is None:
-            if mine.ndim != theirs.ndim:
-                return False
-            value = np.moveaxis(mine, 1, -1) if found.torch.steps[torch].first else mine
-        else:
-            value = as_other(mine, axes, theirs.shape)
+        value = as_keras(found, torch, keras)
+        if value is None:
+            return False
         self.instead[keras] = np.ascontiguousarray(value)
         return True
+
+
+def as_keras(found: Followed, torch: int, keras: int) -> Array | None:
+    """Torch's output in place of Keras's; none where it can be none."""
+    step, other = found.torch.steps[torch], found.keras.steps[keras]
+    mine, theirs = found.torch.outputs[torch], found.keras.outputs[keras]
+    if other.config.get("returns") == "last" and mine.ndim == theirs.ndim + 1:
+        mine = mine[:, -1]
+    usual = channels_last(mine) if step.first else mine
+    if squeezed(usual).shape == squeezed(theirs).shape:
+        return usual.reshape(theirs.shape)
+    axes = alike(mine, theirs).axes
+    if axes is not None:
+        return as_other(mine, axes, theirs.shape)
+    fits = usual.ndim == theirs.ndim and usual.shape[-1] == theirs.shape[-1]
+    return usual if fits and step.kind == other.kind else None
 
 
 def unplaced(found: Followed) -> Part:

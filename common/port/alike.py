@@ -32,9 +32,8 @@ class Alike:
 
 
 def squeezed(array: Array) -> Array:
-    """Without the axes of length 1, but for the first: a batch may be of one."""
-    shape = (array.shape[:1]) + tuple(side for side in array.shape[1:] if side != 1)
-    return array.reshape(shape)
+    """Without the axes of length 1."""
+    return array.reshape([side for side in array.shape if side != 1])
 
 
 def difference(a: Array, b: Array) -> float:

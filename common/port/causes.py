@@ -7,7 +7,7 @@ with what torch has, gives what torch gives.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, permutations
 from typing import Any
 
@@ -172,7 +172,9 @@ def _with_pads(config: Config, steps: Sequence[Step], kind: str) -> Config:
     for step in steps:
         both = zip(config["pads"], step.config["pads"], strict=True)
         config = config | {"pads": [[a + c, b + d] for (a, b), (c, d) in both]}
-        if kind != "conv":
+        if kind == "average_pool":
+            config |= {"counts_padding": True}
+        elif kind == "max_pool":
             config |= {"pad_value": float(step.config["value"])}
         elif step.config["mode"] not in ("zeros", "constant"):
             config |= {"pad_mode": step.config["mode"]}
@@ -186,6 +188,17 @@ def _settled(kind: str, config: Config) -> Config:
         if not config.get("ceil"):
             config.pop("counts_padding", None)
     return config
+
+
+def _returning(here: Local, there: Local) -> Local:
+    """Torch's recurrent step as Keras's returns: its last alone, where torch takes the
+    last of all."""
+    ours, theirs = (one.config.get("returns") for one in (here, there))
+    if (ours, theirs) != ("sequence", "last") or here.y.ndim != 3:
+        return here
+    if alike(here.y[:, -1], there.y).difference <= AGREE:
+        return here  # then this is what differs
+    return replace(here, config=here.config | {"returns": "last"}, y=here.y[:, -1])
 
 
 # --- the search -----------------------------------------------------------------------
@@ -204,6 +217,7 @@ def causes(
             (found.torch, found.keras), at, found.sound, weights, strict=True
         )
     )
+    here = _returning(here, there)
     tried = _Tried(found, here, there, weights, compute)
     return next((cause for search in SEARCHES for cause in search(tried)), None)
 
@@ -240,9 +254,14 @@ class _Tried:
     def x(self) -> Array | None:
         """Keras's sound value, if it is torch's too: the common input."""
         same = alike(self.here.x, self.there.x)
-        if same.axes is not None and same.difference <= AGREE:
+        if same.axes is not None and same.difference <= self.bar:
             return self.there.x
         return None
+
+    @property
+    def bar(self) -> float:
+        """Relative difference up to which two arrays hold the same."""
+        return self.found.bar
 
     def others(self) -> list[Array]:
         """The further inputs of Keras's step."""
@@ -272,11 +291,11 @@ def by_words(t: _Tried) -> Iterator[Cause]:
         for chosen in combinations(keys, n):
             changed = _changed(t, chosen)
             weights = t.there.weights
-            if "bias" in chosen:
+            if {"bias", "reset_after"} & set(chosen):
                 weights = t.here.weights
             inputs = [x, *t.others()]
             left = t.gives(t.there.step.kind, changed, weights, inputs)
-            if left <= AGREE:
+            if left <= t.bar:
                 yield _worded(t, chosen, left)
 
 
@@ -303,7 +322,17 @@ def _worded(t: _Tried, keys: Sequence[str], left: float) -> Cause:
 
 
 # Of several words that change together, the one that names the cause.
-LEADING = ("function", "slope", "approximate", "strides", "pads", "eps")
+LEADING = (
+    "function",
+    "slope",
+    "approximate",
+    "strides",
+    "dilation",
+    "counts_padding",
+    "pads",
+    "eps",
+    "reset_after",
+)
 
 
 def shown(value: Any) -> str:
@@ -323,15 +352,16 @@ def shown(value: Any) -> str:
 
 def by_precision(t: _Tried) -> Iterator[Cause]:
     """A function that Keras computes with a constant of float32."""
-    if t.x is None or not _kinds(t) or t.here.step.kind != "act" or _different(t):
+    kind = t.here.step.kind
+    if t.x is None or not _kinds(t) or kind not in ("act", "resize") or _different(t):
         return
     left = alike(t.here.y, t.there.y).difference
     if left <= FLOAT32_CONSTANT:
-        name = t.there.config.get("function")
+        name = t.there.config.get("function", t.there.step.cls)
         yield Cause(
             name="precision",
-            text=f"Keras's {name} has constants of float32 in float64: it is only good "
-            f"to {left:.0e} there, and the same in float32",
+            text=f"Keras's {name} computes with float32 inside in float64: it is only "
+            f"good to {left:.0e} there, and no mistake of the port",
             after=left,
             fault=False,
         )
@@ -341,14 +371,25 @@ def by_weights(t: _Tried) -> Iterator[Cause]:
     """The same layer with other weights: which order of them is torch's?"""
     if not _kinds(t) or not t.here.weights or not t.there.weights:
         return
+    found: dict[tuple[str, str], list[str]] = {}
     for name, mine in t.here.weights.items():
         theirs = t.there.weights.get(name)
-        if theirs is None or difference(_like(theirs, mine), mine) <= AGREE:
+        if theirs is None or difference(_like(theirs, mine), mine) <= t.bar:
             continue
         for cause, text, changed in orders(t, name, theirs, mine):
-            if changed.shape != mine.shape or difference(changed, mine) > AGREE:
-                continue
-            yield Cause(name=cause, text=f"{name}: {text}", after=difference(changed, mine))
+            if changed.shape == mine.shape and difference(changed, mine) <= t.bar:
+                found.setdefault((cause, text), []).append(name)
+                break
+        else:
+            return  # a tensor that is torch's in no order: other weights
+    if not found:
+        return
+    left = t.gives(
+        t.there.step.kind, t.there.config, t.here.weights, [t.there.x, *t.others()]
+    )
+    if left <= t.bar:
+        text = "; ".join(f"{' and '.join(of)}: {why}" for (_, why), of in found.items())
+        yield Cause(name=next(iter(found))[0], text=text, after=left)
 
 
 def _like(one: Array, other: Array) -> Array:
@@ -418,14 +459,89 @@ def _rows(theirs: Array, mine: Array, axis: int) -> list[int] | None:
     if theirs.shape != mine.shape:
         return None
     flat = [np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1) for a in (theirs, mine)]
-    keys = {row.tobytes(): i for i, row in enumerate(np.ascontiguousarray(flat[0]))}
-    order = [keys.get(row.tobytes()) for row in np.ascontiguousarray(flat[1])]
-    if None in order or len(set(order)) != len(order):
+    # Rows are told apart by one number each, and compared whole afterwards.
+    look = np.random.Generator(np.random.Philox(0)).normal(size=flat[0].shape[1])
+    was, new = (np.argsort(rows @ look, kind="stable") for rows in flat)
+    order = np.empty(len(was), int)
+    order[new] = was
+    if difference(flat[0][order], flat[1]) > AGREE:
         return None
-    return [i for i in order if i is not None]
+    return [int(i) for i in order]
 
 
 # --- what goes in -----------------------------------------------------------------------
+
+
+def by_kind(t: _Tried) -> Iterator[Cause]:
+    """Another kind of the same family: a norm over other axes, another pool."""
+    one, other = t.here.step.kind, t.there.step.kind
+    family = next((f for f in FAMILIES if {one, other} <= f.keys()), None)
+    if one == other or family is None or t.x is None:
+        return
+    left = t.gives(one, t.here.config, t.here.weights, [t.x])
+    if left <= t.bar:
+        names = " in torch, ".join((t.here.step.cls, t.there.step.cls))
+        yield Cause(name=family[other], text=f"{names} in Keras", after=left)
+
+
+NORMS = dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "rms_norm"), "axis")
+POOLS = dict.fromkeys(("max_pool", "average_pool"), "layer")
+GLOBAL_POOLS = dict.fromkeys(("global_max", "global_average"), "layer")
+FUNCTIONS = dict.fromkeys(("act", "prelu"), "activation")
+FAMILIES = (NORMS, POOLS, GLOBAL_POOLS, FUNCTIONS)
+
+
+def by_return(t: _Tried) -> Iterator[Cause]:
+    """A recurrent layer's last step taken for its sequence, or for another last."""
+    mine, theirs = t.found.torch.outputs[t.here.step.at], t.there.y
+    mine = mine.swapaxes(0, 1) if t.here.config.get("time_first") else mine
+    whole = [*t.there.given[:1], *t.here.given[:1]]
+    if t.there.config.get("returns") == "last" and mine.ndim == 3:
+        yield from _returned(t, mine[:, -1], theirs, LAST_ALONE)
+        units = mine.shape[-1] // 2
+        ends = np.concatenate([mine[:, -1, :units], mine[:, 0, units:]], -1)
+        yield from _returned(t, ends, theirs, LAST_OF_EACH)
+    for sequence in whole:
+        if sequence.ndim == 3:
+            yield from _returned(t, sequence[:, -1], mine, TORCH_LAST)
+            yield from _returned(t, sequence[:, -1], theirs, KERAS_LAST)
+
+
+LAST_ALONE = "Keras returns the last step alone, torch goes on with the whole sequence"
+LAST_OF_EACH = (
+    "torch takes the last step of both ways, Keras the last that each way computed, "
+    "which is the first of the way back"
+)
+TORCH_LAST = "torch takes the last step of the sequence, Keras goes on otherwise"
+KERAS_LAST = "Keras takes the last step of the sequence, torch goes on otherwise"
+
+
+def _returned(t: _Tried, one: Array, other: Array, text: str) -> Iterator[Cause]:
+    if alike(one, other).difference <= t.bar:
+        yield Cause(name="return", text=text, after=0.0)
+
+
+def by_dot_attention(t: _Tried) -> Iterator[Cause]:
+    """Attention of a function here, written out there: another scale, or a mask."""
+    if t.here.step.kind != "dot_attention":
+        return
+    width = t.here.given[0].shape[-1]
+    said = t.here.config["scale"]
+    scale = width**-0.5 if said is None else said
+    mask = t.here.config["masked"]
+    tried = [("scale", other, mask) for other in (1.0, 1 / width, width**0.5)]
+    tried.append(("mask", scale, not mask))
+    trace = t.found.keras
+    for name, other, masked in tried:
+        config = {"scale": other, "masked": masked}
+        y = t.compute("dot_attention", config, {}, t.here.given)
+        for at in t.found.parted(1) if y is not None else ():
+            if alike(y, trace.outputs[at]).difference <= t.bar:
+                text = f"scores are times {scale:.6g} in torch, {other:.6g} in Keras"
+                if name == "mask":
+                    text = f"causal mask: {shown(mask)} in torch, {shown(masked)} in Keras"
+                yield Cause(name=name, text=text, after=0.0, keras=at)
+                return
 
 
 def by_input(t: _Tried) -> Iterator[Cause]:
@@ -438,11 +554,25 @@ def by_input(t: _Tried) -> Iterator[Cause]:
         weights = t.there.weights
         inputs = [changed, *t.others()]
         left = t.gives(t.there.step.kind, t.there.config, weights, inputs)
-        if left <= AGREE:
-            glue = t.there.place.glue or t.here.place.glue
-            side = 1 if t.there.place.glue else 0
-            layer = (None, glue[-1]) if side else (glue[-1], None)
-            yield Cause(name=cause, text=text, after=left, layer=layer if glue else (None, None))
+        if left <= t.bar:
+            yield _of_input(t, cause, text, left)
+
+
+def _of_input(t: _Tried, cause: str, text: str, left: float) -> Cause:
+    """A cause that is in what leads to the step."""
+    ours, theirs = t.here.place.glue, t.there.place.glue
+    origin = t.here.step.inputs[0]
+    if theirs and origin >= 0:  # mended there, whoever else takes it
+        return Cause(
+            name=cause,
+            text=text,
+            after=left,
+            layer=(None, theirs[-1]),
+            torch=origin,
+            keras=theirs[-1],
+        )
+    layer = (None, theirs[-1]) if theirs else (ours[-1] if ours else None, None)
+    return Cause(name=cause, text=text, after=left, layer=layer)
 
 
 def relations(
@@ -453,14 +583,18 @@ def relations(
     yield from _flattened(t, mine, theirs)
     if mine.shape == theirs.shape and mine.ndim > 1:
         reverse = np.flip(theirs, -1)
-        if difference(reverse, mine) <= AGREE:
+        if difference(reverse, mine) <= t.bar:
             yield "channel-order", "channels stand in reverse: RGB here, BGR there", mine
-        yield from _scaled(mine, theirs)
+        yield from _scaled(t, mine, theirs)
+        order = _rows(theirs, mine, mine.ndim - 1) if mine.ndim == 4 else None
+        if order is not None:
+            yield "groups", "channels are shuffled in another order", mine
+        yield from _reordered(t, mine, theirs)
         for axis in range(1, mine.ndim - 1):
-            if difference(np.flip(theirs, axis), mine) <= AGREE:
+            if difference(np.flip(theirs, axis), mine) <= t.bar:
                 yield "axis", f"axis {axis} is reversed", mine
     found = alike(mine, theirs)
-    if found.axes is not None and found.difference <= AGREE and mine.shape != theirs.shape:
+    if found.axes is not None and found.difference <= t.bar and mine.shape != theirs.shape:
         yield "axis", "axes stand in another order", as_other(mine, found.axes, theirs.shape)
 
 
@@ -479,7 +613,7 @@ def _flattened(
             if maps.ndim > 2 and maps[0].size == mine.shape[1]:
                 for axes in permutations(range(1, maps.ndim)):
                     turned = maps.transpose(0, *axes).reshape(mine.shape)
-                    if difference(turned, mine) <= AGREE:
+                    if difference(turned, mine) <= t.bar:
                         text = (
                             "maps are flattened as (channels, height, width) in torch "
                             "and (height, width, channels) in Keras: permute before it, "
@@ -489,15 +623,27 @@ def _flattened(
                         return
 
 
-# Means and deviations that people take from their libraries, of pixels 0 to 1.
-KNOWN_SCALES = {
-    "0 to 1": (1 / 255, 0.0),
-    "-1 to 1": (1 / 127.5, -1.0),
-    "255 times": (255.0, 0.0),
-}
+def _reordered(
+    t: _Tried, mine: Array, theirs: Array
+) -> Iterator[tuple[str, str, Array]]:
+    """The same values of each example in another order, after a reshape."""
+    steps = [t.found.keras.steps[i] for i in t.there.place.glue]
+    steps += [t.found.torch.steps[i] for i in t.here.place.glue]
+    if not any(s.kind in ("reshape", "permute") for s in steps):
+        return
+    one, other = (np.sort(a.reshape(len(a), -1), -1) for a in (mine, theirs))
+    if difference(other, one) <= t.bar:
+        text = (
+            "the same values stand in another order after a reshape: maps are (channels, "
+            "height, width) in torch and (height, width, channels) in Keras"
+        )
+        yield "flatten-order", text, mine
 
 
-def _scaled(mine: Array, theirs: Array) -> Iterator[tuple[str, str, Array]]:
+SCALE = ("scale", "values are")
+
+
+def _scaled(t: _Tried, mine: Array, theirs: Array) -> Iterator[tuple[str, str, Array]]:
     """One is a multiple of the other and an offset, channel by channel."""
     one, other = (a.reshape(-1, a.shape[-1]) for a in (mine, theirs))
     factors, offsets = [], []
@@ -511,10 +657,11 @@ def _scaled(mine: Array, theirs: Array) -> Iterator[tuple[str, str, Array]]:
         offsets.append(float(offset))
     factor = ", ".join(f"{f:.6g}" for f in dict.fromkeys(np.round(factors, 9)))
     offset = ", ".join(f"{o:.6g}" for o in dict.fromkeys(np.round(offsets, 9)))
-    if difference(theirs, mine) <= AGREE:
+    if difference(theirs, mine) <= t.bar:
         return
-    text = f"pixels are scaled otherwise: torch's are Keras's times {factor}, plus {offset}"
-    yield "pixel-scale", text, mine
+    name, what = ("pixel-scale", "pixels are") if t.here.place.origin < 0 else SCALE
+    text = f"{what} scaled otherwise: torch's are Keras's times {factor}, plus {offset}"
+    yield name, text, mine
 
 
 # --- what comes out -----------------------------------------------------------------------
@@ -526,7 +673,7 @@ def by_output(t: _Tried) -> Iterator[Cause]:
     if _kinds(t) and t.here.step.kind == "batch_norm" and t.x is not None:
         for side, one in (("Keras", t.there), ("torch", t.here)):
             y = t.compute("batch_norm", one.config | {"batch": True}, one.weights, [one.x])
-            if y is not None and alike(y, one.y).difference <= AGREE:
+            if y is not None and alike(y, one.y).difference <= t.bar:
                 yield Cause(
                     name="statistics",
                     text=f"{side} normalises by the batch's own statistics: it is "
@@ -534,12 +681,15 @@ def by_output(t: _Tried) -> Iterator[Cause]:
                     after=0.0,
                 )
     yield from _softmaxed(t, mine, theirs)
+    if t.here.place.origin < 0 and mine.shape == theirs.shape:
+        for name, text, _ in _scaled(t, mine, theirs):
+            yield Cause(name=name, text=text, after=0.0)
 
 
 def _softmaxed(t: _Tried, mine: Array, theirs: Array) -> Iterator[Cause]:
     for name, one, other in (("Keras", mine, theirs), ("torch", theirs, mine)):
         soft = t.compute("act", {"function": "softmax"}, {}, [one])
-        if soft is not None and alike(soft, other).difference <= AGREE:
+        if soft is not None and alike(soft, other).difference <= t.bar:
             yield Cause(
                 name="softmax",
                 text=f"{name} has one softmax more: it gives probabilities of what the "
@@ -590,12 +740,16 @@ def _turned(step: Step, array: Array) -> Array:
     return channels_last(array) if step.first else array
 
 
-def _computed(t: _Tried, side: int, step: Step, x: Array) -> Array | None:
-    """A side's step on another input."""
-    trace = (t.found.torch, t.found.keras)[side]
-    others = [_turned(step, a) for a in trace.inputs[step.at][1:]]
+def _computed(
+    t: _Tried, side: int, step: Step, x: Array, after: int = -3
+) -> Array | None:
+    """A side's step on another input, in place of what the step `after` gives it."""
+    trace = t.found.traces[side]
+    given = [_turned(step, a) for a in trace.inputs[step.at]]
+    place = step.inputs.index(after) if after in step.inputs else 0
+    given[place] = x
     weights = t.weights[side](step.unit) if step.unit else {}
-    return t.compute(step.kind, step.config, weights, [x, *others])
+    return t.compute(step.kind, step.config, weights, given)
 
 
 def _lacking(t: _Tried, side: int) -> Iterator[Cause]:
@@ -610,20 +764,20 @@ def _lacking(t: _Tried, side: int) -> Iterator[Cause]:
     text = f"{names[side]} has {mine.step.cls} here, {names[1 - side]} has not"
     if after is None:  # the last: what goes in is what the other returns
         for end in (other.given[0] if other.given else None, other.y):
-            if end is not None and alike(x, end).difference <= AGREE:
+            if end is not None and alike(x, end).difference <= t.bar:
                 yield _of_layer(t, side, text, mine.step)
                 return
         ends = traces[1 - side].ends.values()
-        if any(alike(x, end).difference <= AGREE for end in ends):
+        if any(alike(x, end).difference <= t.bar for end in ends):
             yield _of_layer(t, side, text, mine.step)
         return
     given = _turned_like(mine.step, after, x)
-    y = _computed(t, side, after, given)
+    y = _computed(t, side, after, given, mine.step.at)
     if y is None:
         return
     for step in traces[1 - side].steps[other.step.at :]:
         out = _turned(step, traces[1 - side].outputs[step.at])
-        if alike(y, out).difference <= AGREE:
+        if alike(y, out).difference <= t.bar:
             torch, keras = (after.at, step.at) if side == 0 else (step.at, after.at)
             yield _of_layer(t, side, text, mine.step, torch=torch, keras=keras)
             return
@@ -638,23 +792,29 @@ def _turned_like(step: Step, after: Step, x: Array) -> Array:
 
 def _of_layer(t: _Tried, side: int, text: str, step: Step, **at: int) -> Cause:
     name = "softmax" if step.config.get("function") == "softmax" else "layer"
+    if step.kind in ("multiply", "divide") and "number" in step.config:
+        name = "scale"
+        text = text.replace(step.cls, f"{step.cls} by {shown(step.config['number'])}")
     layer = (step.at, None) if side == 0 else (None, step.at)
     return Cause(name=name, text=text, after=0.0, layer=layer, **at)
 
 
 def _swapped(t: _Tried) -> Iterator[Cause]:
     """Two layers in one order here and in the other there."""
-    first, second = t.here.step, _next(t.found.torch, t.here.step.at)
-    third, fourth = t.there.step, _next(t.found.keras, t.there.step.at)
+    first, third = (
+        trace.steps[(*one.place.glue, one.step.at)[0]]
+        for trace, one in ((t.found.torch, t.here), (t.found.keras, t.there))
+    )
+    second, fourth = _next(t.found.torch, first.at), _next(t.found.keras, third.at)
     if second is None or fourth is None:
         return
     if (first.kind, second.kind) != (fourth.kind, third.kind):
         return
-    x = t.there.given[0]
+    x = _turned(third, t.found.keras.inputs[third.at][0])
     once = _computed(t, 1, fourth, x)
     y = None if once is None else _computed(t, 1, third, once)
     mine = _turned(second, t.found.torch.outputs[second.at])
-    if y is not None and alike(y, mine).difference <= AGREE:
+    if y is not None and alike(y, mine).difference <= t.bar:
         yield Cause(
             name="order",
             text=f"torch has {first.cls} and then {second.cls}, Keras {third.cls} and "
@@ -673,7 +833,7 @@ def by_scale(t: _Tried) -> Iterator[Cause]:
     mine = as_other(t.here.y, found.axes, t.there.y.shape)
     factor = float((mine * t.there.y).sum() / (t.there.y**2).sum())
     left = difference(factor * t.there.y, mine)
-    if left <= AGREE:
+    if left <= t.bar:
         yield Cause(
             name="scale", text=f"torch's is {factor:.10g} times Keras's", after=left
         )
@@ -684,6 +844,9 @@ SEARCHES: tuple[Callable[[_Tried], Iterator[Cause]], ...] = (
     by_words,
     by_precision,
     by_weights,
+    by_return,
+    by_dot_attention,
+    by_kind,
     by_input,
     by_output,
     by_layers,

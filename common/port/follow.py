@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.port.alike import AGREE, Array, alike, mark, may_be_alike
-from common.port.told import Step, Trace
+from common.port.told import UNKNOWN, Step, Trace
 
 # Steps that only carry values on: where one of them parts, what follows tells more.
 GLUE = frozenset("pad crop reshape permute identity slice part rescale dropout".split())
+ARITHMETIC = frozenset("add subtract multiply divide".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Followed:
         met: Step of torch -> its equal in Keras.
         sound: Of each side, the steps that agree or are harmless.
         ends: Difference of each output that both return, by torch's name.
+        bar: Relative difference up to which two arrays hold the same.
     """
 
     torch: Trace
@@ -49,11 +51,17 @@ class Followed:
     met: dict[int, Meeting]
     sound: tuple[frozenset[int], frozenset[int]]
     ends: dict[str, float]
+    bar: float
 
     @property
     def agree(self) -> bool:
         """Whether all ends agree."""
-        return all(found <= AGREE for found in self.ends.values())
+        return all(found <= self.bar for found in self.ends.values())
+
+    @property
+    def traces(self) -> tuple[Trace, Trace]:
+        """Of torch and of Keras."""
+        return self.torch, self.keras
 
     def parted(self, side: int) -> list[int]:
         """Steps of a side that part, in order."""
@@ -87,8 +95,9 @@ def followed(
         (keras, {meeting.other for meeting in met.values()}),
     ):
         everything = {step.at for step in trace.steps}
-        sound.append(frozenset(everything if agree else harmless(trace, agreeing)))
-    return Followed(torch, keras, met, (sound[0], sound[1]), ends)
+        passing = harmless(trace, agreeing | constants(trace))
+        sound.append(frozenset(everything if agree else passing))
+    return Followed(torch, keras, met, (sound[0], sound[1]), ends, bar)
 
 
 def meetings(
@@ -131,6 +140,15 @@ def harmless(trace: Trace, agreeing: set[int]) -> set[int]:
     return found
 
 
+def constants(trace: Trace) -> set[int]:
+    """Steps that depend on nothing that goes into the model: masks, positions."""
+    found: set[int] = set()
+    for step in trace.steps:
+        if step.inputs and all(i == UNKNOWN or i in found for i in step.inputs):
+            found.add(step.at)
+    return found
+
+
 def ends_of(torch: Trace, keras: Trace) -> dict[str, float]:
     """Difference of what both return: by name where the names are the same, by order
     else; infinite for one that the other does not return."""
@@ -143,6 +161,12 @@ def ends_of(torch: Trace, keras: Trace) -> dict[str, float]:
         extra = max(torch.ends, keras.ends, key=len)
         found |= {name: float("inf") for name in list(extra)[len(pairs) :]}
     return found
+
+
+def is_glue(step: Step) -> bool:
+    """Whether a step only carries values on, or shifts and scales them by numbers."""
+    alone = sum(one != UNKNOWN for one in step.inputs) == 1
+    return step.kind in GLUE or (step.kind in ARITHMETIC and alone)
 
 
 # --- where to look ------------------------------------------------------------------
@@ -184,13 +208,18 @@ def look_at(found: Followed, partners: Mapping[str, str]) -> tuple[int, int] | N
     if not torch or not keras:
         return None
     at = torch[0]
+    step = found.torch.steps[at]
+    if step.kind == "custom":  # what carries values on in one's own way
+        for other in found.first(1):
+            if alike(found.torch.outputs[at], found.keras.outputs[other]).axes:
+                return at, other
     return at, _partner(found, at, keras, partners)
 
 
 def _past_glue(found: Followed, side: int, at: int) -> int:
     """The first step after glue that computes something."""
     trace = (found.torch, found.keras)[side]
-    while trace.steps[at].kind in GLUE:
+    while is_glue(trace.steps[at]):
         after = [s.at for s in trace.steps if at in s.inputs]
         if not after or after[0] in found.sound[side]:
             return at

@@ -7,6 +7,7 @@ has them; `Step.first` says where the channels are.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -87,6 +88,11 @@ class Step:
 
 
 GIVEN, UNKNOWN = -1, -2
+# Kinds that leave axes where they are.
+IN_PLACE = frozenset(
+    "act add subtract multiply divide concat identity dropout custom maximum minimum "
+    "pad prelu noise clamp".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,12 @@ class Trace:
         )
         ends = {n[4:]: array for n, array in arrays.items() if n.startswith("end/")}
         return cls(told, outputs, inputs, ends)
+
+
+def held(array: Array) -> tuple[object, ...]:
+    """What tells arrays of the same shape and values from all others."""
+    solid = np.ascontiguousarray(array, np.float64)
+    return (*array.shape, hashlib.sha256(solid.tobytes()).digest())
 
 
 def channels_last(array: Array) -> Array:

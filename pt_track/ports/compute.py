@@ -194,7 +194,7 @@ def _act(c: Config, w: Weights, x: Tensor) -> Tensor:
                 return 0.5 * x * (1 + torch.erf(x / c["root"]))
             return F.gelu(x, approximate=c["approximate"])
         case "softmax" | "log_softmax" as name:
-            return getattr(torch, name)(x, -1)
+            return getattr(torch, name)(x, c.get("axis", -1))
         case "linear":
             return x
         case name if name in FUNCTIONS:
@@ -330,6 +330,12 @@ def _attention(c: Config, w: Weights, x: Tensor, *others: Tensor) -> Tensor:
     return out.transpose(0, 1) if c.get("time_first") else out
 
 
+def _dot_attention(c: Config, w: Weights, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(
+        q, k, v, is_causal=bool(c["masked"]), scale=c["scale"]
+    )
+
+
 def _embedding(c: Config, w: Weights, x: Tensor) -> Tensor:
     return w["table"][x.long()]
 
@@ -374,6 +380,7 @@ KINDS: dict[str, Callable[..., Tensor]] = {
     "gru": _recurrent("gru"),
     "rnn": _recurrent("rnn"),
     "attention": _attention,
+    "dot_attention": _dot_attention,
     "embedding": _embedding,
     "add": _join(lambda t: sum(t[1:], t[0])),
     "multiply": _join(lambda t: t[0] * t[1]),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-from pt_track.ports.kinds import sides
+from pt_track.ports.kinds import along, factors, sides
 
 Config = dict[str, Any]
 Told = tuple[str, Config, bool]
@@ -78,7 +78,6 @@ PLAIN = {
     "split": "slice",
     "unbind": "slice",
     "masked_fill": "mask",
-    "scaled_dot_product_attention": "dot_attention",
 }
 
 
@@ -87,7 +86,10 @@ def told(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Told:
     bare = name.strip("_") if name.endswith("_") and not name.startswith("__") else name
     bare = bare.removeprefix("_") if not bare.startswith("__") else bare
     if bare in ACTS:
-        return "act", {"function": ACTS[bare]} | _with(bare, args, kwargs), False
+        config = {"function": ACTS[bare]} | _with(bare, args, kwargs)
+        if "softmax" in bare and args:
+            config |= along(kwargs.get("dim", (*args, None)[1]), args[0].ndim)
+        return "act", config, False
     if bare in PLAIN:
         return PLAIN[bare], _scalar(args), False
     if bare in TABLE:
@@ -197,12 +199,17 @@ def _layer_norm(given: dict[str, Any]) -> Told:
     return "layer_norm", config, False
 
 
+def _dot_attention(given: dict[str, Any]) -> Told:
+    masked = bool(given.get("is_causal")) or given.get("attn_mask") is not None
+    return "dot_attention", {"scale": given.get("scale"), "masked": masked}, False
+
+
 def _resize(given: dict[str, Any]) -> Told:
     mode = given.get("mode", "nearest")
     size = given.get("size")
     config = {
         "size": list(size) if isinstance(size, (list, tuple)) else size,
-        "factor": given.get("scale_factor"),
+        "factor": factors(given.get("scale_factor"), given["input"].ndim - 2),
         "method": {"bilinear": "linear", "trilinear": "linear"}.get(mode, mode),
         "corners": bool(given.get("align_corners")),
         "half_pixel": True,
@@ -238,6 +245,10 @@ TABLE: dict[str, Row] = {
     "layer_norm": (
         ("input", "normalized_shape", "weight", "bias", "eps"),
         _layer_norm,
+    ),
+    "scaled_dot_product_attention": (
+        ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale"),
+        _dot_attention,
     ),
     "interpolate": (
         ("input", "size", "scale_factor", "mode", "align_corners"),

@@ -70,10 +70,20 @@ ACTIVATIONS: tuple[tuple[type, str, dict[str, str]], ...] = (
 )
 
 
+def along(dim: int | None, n: int) -> Config:
+    """The axis of a softmax, where it is not the last; channels first are last."""
+    if dim is None or dim == -1:
+        return {}
+    dim = dim % n if n else dim
+    if dim == n - 1 or (dim == 1 and n != 3):
+        return {}
+    return {"axis": dim}
+
+
 def described(module: nn.Module) -> tuple[str, Config, bool]:
     """Kind, what it computes with, and whether its maps have channels first."""
     if (act := activation(module)) is not None:
-        return "act", act, False
+        return "act", act | along(getattr(module, "dim", None), 0), False
     for kinds, describe in TABLE:
         if isinstance(module, kinds):
             return describe(module)
@@ -219,18 +229,28 @@ def _prelu(m: Any) -> tuple[str, Config, bool]:
 
 
 def _resize(m: Any) -> tuple[str, Config, bool]:
-    factor = m.scale_factor
-    factor = list(factor) if isinstance(factor, tuple) else factor
     size = list(m.size) if isinstance(m.size, tuple) else m.size
     config = {
         "size": size,
-        "factor": factor,
+        "factor": factors(m.scale_factor, SIDES_OF.get(m.mode, 2)),
         "method": {"bilinear": "linear", "trilinear": "linear"}.get(m.mode, m.mode),
         "corners": bool(m.align_corners),
         "half_pixel": True,
         "antialias": False,
     }
     return "resize", config, True
+
+
+# Sides of the maps that a method is for, where its name tells.
+SIDES_OF = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
+
+
+def factors(value: Any, n: int) -> list[float] | None:
+    """A factor for each side, or none."""
+    if value is None:
+        return None
+    given = list(value) if isinstance(value, (list, tuple)) else [value] * n
+    return [float(factor) for factor in given]
 
 
 def _pad(m: Any) -> tuple[str, Config, bool]:

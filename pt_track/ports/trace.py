@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from common.port.target import users_line
-from common.port.told import GIVEN, UNKNOWN, Step, Trace
+from common.port.told import GIVEN, IN_PLACE, UNKNOWN, Step, Trace, held
 from pt_track.ports.functions import told
 from pt_track.ports.kinds import WHOLE, described, forms
 
@@ -63,6 +64,7 @@ class Recorder(TorchFunctionMode):
         self.outputs: list[Array] = []
         self.inputs: list[tuple[Array, ...]] = []
         self.origin: dict[int, int] = {}
+        self.same: dict[tuple[object, ...], int] = {}
         self.kept: list[Tensor] = []  # else an id would name another tensor later
         self.inside = 0
         self.path: list[str] = []
@@ -70,16 +72,22 @@ class Recorder(TorchFunctionMode):
     def given(self, values: Any) -> None:
         """Mark what goes into the model."""
         for value in tensors(values):
-            self._mark(value, GIVEN)
+            self._mark(value, GIVEN, array(value))
 
-    def _mark(self, value: Tensor, at: int) -> None:
+    def _mark(self, value: Tensor, at: int, content: Array) -> None:
         self.origin[id(value)] = at
+        self.same[held(content)] = at
         self.kept.append(value)
 
     def before(self, values: Any) -> list[tuple[int, Array]]:
         """Step and content of each tensor that goes into a step."""
         with self._unseen():
-            return [(self.origin.get(id(t), UNKNOWN), array(t)) for t in tensors(values)]
+            return [self._from(t, array(t)) for t in tensors(values)]
+
+    def _from(self, value: Tensor, content: Array) -> tuple[int, Array]:
+        """Where a tensor comes from: what made it, or else what holds the same."""
+        known = self.origin.get(id(value))
+        return (self.same.get(held(content), UNKNOWN) if known is None else known), content
 
     @contextmanager
     def _unseen(self) -> Iterator[None]:
@@ -101,11 +109,23 @@ class Recorder(TorchFunctionMode):
                 about = about | words
                 given = [(self.steps[-i].at, self.outputs[-i])]
             step = Step(at=at, inputs=tuple(one for one, _ in given), **about)
+            step = self._turned(step, given)
             self.steps.append(step)
             self.inputs.append(tuple(content for _, content in given))
             with self._unseen():
                 self.outputs.append(array(out))
-            self._mark(out, at)
+            self._mark(out, at, self.outputs[-1])
+
+    def _turned(self, step: Step, given: list[tuple[int, Array]]) -> Step:
+        """The step with `first` where maps of that order only pass through it."""
+        if step.first or step.kind not in IN_PLACE:
+            return step
+        maps = [
+            self.steps[one].first if one >= 0 else one == GIVEN
+            for one, content in given
+            if content.ndim > 3
+        ]
+        return replace(step, first=bool(maps) and maps[0])
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -338,7 +338,10 @@ def _act(m: Any, shape: Sequence[int], kwargs: Config) -> tuple[str, Config]:
         case layers.ELU():
             return "act", {"function": "elu", "alpha": float(m.alpha)}
         case layers.Softmax():
-            return "act", {"function": "softmax"}
+            n = len(shape)
+            axis = m.axis % n if n and isinstance(m.axis, int) else -1
+            other = {"axis": axis} if axis not in (-1, n - 1) else {}
+            return "act", {"function": "softmax"} | other
     return "act", function_of(m.activation)
 
 
@@ -359,7 +362,8 @@ def _crop(m: Any, shape: Sequence[int], kwargs: Config) -> tuple[str, Config]:
 
 def _resize(m: Any, shape: Sequence[int], kwargs: Config) -> tuple[str, Config]:
     factor = m.size if isinstance(m, UPSAMPLING) else None
-    factor = [factor] if isinstance(factor, int) else factor and list(factor)
+    factor = [factor] if isinstance(factor, int) else factor
+    factor = [float(f) for f in factor] if factor else None
     size = None if factor else [m.height, m.width]
     method = getattr(m, "interpolation", "nearest")
     config = {

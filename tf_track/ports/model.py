@@ -59,6 +59,7 @@ def opened(target: Target, *, dtype: str, seed: int, threads: int) -> Opened:
             "the Keras side runs on TensorFlow, got Keras on "
             f"{keras.backend.backend()}; unset KERAS_BACKEND"
         )
+    keras.backend.clear_session()  # names are counted from the first again
     keras.utils.set_random_seed(seed)
     keras.config.set_floatx(dtype)
     keras.config.set_dtype_policy(dtype)
@@ -239,7 +240,9 @@ class Opened:
 
     def _called(self, given: Any, arrays: Sequence[Array]) -> Any:
         try:
-            return self.model(given, training=False)
+            # No flag: as users call it.  `training=False` would overrule a layer that
+            # was called with True when the model was written.
+            return self.model(given)
         except Exception as error:
             shapes = ", ".join(str(tuple(a.shape)) for a in arrays)
             raise Refused(

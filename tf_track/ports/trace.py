@@ -21,7 +21,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from common.port.target import is_users, users_line
-from common.port.told import GIVEN, UNKNOWN, Step, Trace
+from common.port.told import GIVEN, UNKNOWN, Step, Trace, held
 from tf_track.ports.functions import told
 from tf_track.ports.kinds import (
     FUSED,
@@ -81,6 +81,7 @@ class Recorder:
         self.outputs: list[Array] = []
         self.inputs: list[tuple[Array, ...]] = []
         self.origin: dict[int, int] = {}
+        self.same: dict[tuple[object, ...], int] = {}
         self.kept: list[Any] = []  # else an id would name another tensor later
         self.inside = 0
         self.path: list[str] = []
@@ -89,15 +90,24 @@ class Recorder:
     def given(self, values: Any) -> None:
         """Mark what goes into the model."""
         for value in tensors(values):
-            self._mark(value, GIVEN)
+            self._mark(value, GIVEN, array(value))
 
-    def _mark(self, value: Any, at: int) -> None:
+    def _mark(self, value: Any, at: int, content: Array) -> None:
         self.origin[id(value)] = at
+        self.same[held(content)] = at
         self.kept.append(value)
 
     def before(self, values: Any) -> list[tuple[int, Array]]:
         """Step and content of each tensor that goes into a step."""
-        return [(self.origin.get(id(t), UNKNOWN), array(t)) for t in tensors(values)]
+        return [self._from(t, array(t)) for t in tensors(values)]
+
+    def _from(self, value: Any, content: Array) -> tuple[int, Array]:
+        """Where a tensor comes from: what made it, or else what holds the same.
+
+        (Keras hands on other tensors of the same content than it was given.)
+        """
+        known = self.origin.get(id(value))
+        return (self.same.get(held(content), UNKNOWN) if known is None else known), content
 
     def after(self, given: list[tuple[int, Array]], value: Any, **about: Any) -> Any:
         """Record a step with its first output, and the others as parts of it.
@@ -114,9 +124,11 @@ class Recorder:
             self.steps.append(step)
             self.inputs.append(tuple(content for _, content in given))
             self.outputs.append(array(out))
+            content = self.outputs[-1]
             if at in self.instead and out is value:
-                value = out = tf.constant(self.instead[at], out.dtype)
-            self._mark(out, at)
+                content = self.instead[at]
+                value = out = tf.constant(content, out.dtype)
+            self._mark(out, at, content)
         return value
 
     def called(self, layer: Any, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -301,6 +313,7 @@ def is_open(layer: Any) -> bool:
 # --- where calls are caught ---------------------------------------------------------
 
 _current: list[Recorder] = []
+_caught_already: list[bool] = []
 OPERATORS = "add radd sub rsub mul rmul truediv rtruediv matmul getitem neg pow".split()
 
 
@@ -319,8 +332,10 @@ def catch_calls() -> None:
 
     A child of `twintrack port` does this once; nothing else in it uses Keras.
     """
-    operation = keras.Operation
-    for cls in (layers.Layer, operation):
+    if _caught_already:
+        return
+    _caught_already.append(True)
+    for cls in (layers.Layer, keras.Operation):
         cls.__call__ = _caught(cls.__call__)
     for home in (keras.ops, keras.activations, tf, tf.nn, tf.math, tf.image):
         _wrap(home)
