@@ -271,6 +271,7 @@ class Porting:
         source: Whose weights are carried, "own" for neither.
         weights: From a file, or none.
         seed: Of all draws.
+        bar: Relative difference up to which two arrays hold the same.
         go_on: Whether faults are mended in memory and the next looked for.
         tell: Given a line of what is being done.
     """
@@ -283,24 +284,11 @@ class Porting:
     weights: Mapping[str, Array] | None
     seed: int
     go_on: bool
+    bar: float = AGREE
     tell: Callable[[str], None] = lambda _: None
 
     def found(self) -> Ported:
         """Everything that parts, or the first."""
-        notes = self._carry()
-        followed = self._settled(notes)
-        result = Ported(self.carried, notes, followed, ends=dict(followed.ends))
-        for part in self._parts(followed):
-            result.parts.append(part)
-            if not self.go_on and part.cause is not None and part.cause.fault:
-                break
-            if not self.go_on and part.cause is None:
-                break
-        result.after = dict(self.now.ends)
-        result.agree = self.now.agree
-        return result
-
-    def _carry(self) -> list[str]:
         notes = carry(
             self.torch,
             self.keras,
@@ -309,43 +297,68 @@ class Porting:
             given=self.weights,
             seed=self.seed,
         )
+        self.notes = notes
         self.instead: dict[int, Array] = {}
         self.here = self.torch.run(self.given[0])
         self.own = weights_of(self.torch), weights_of(self.keras)
-        return notes
+        first = self._follow()
+        parts = []
+        for part in self._parts(first):
+            parts.append(part)
+            if not self.go_on and (part.cause is None or part.cause.fault):
+                break
+        return Ported(
+            carried=self.carried,
+            notes=notes,
+            first=first,
+            parts=parts,
+            agree=self.now.agree,
+            ends=dict(first.ends),
+            after=dict(self.now.ends),
+        )
 
     def _follow(self) -> Followed:
         there = self.keras.run(self.given[1], instead=self.instead)
         partners = {a: b.name for a, b in self.carried.of_torch().items()}
-        self.now = followed(self.here, there, partners)
+        self.now = followed(self.here, there, partners, self.bar)
         return self.now
 
-    def _settled(self, notes: list[str]) -> Followed:
-        """The first following, with partners of equal shapes settled by trying."""
-        best = self._follow()
-        for _ in range(SWAPS):
-            if best.agree or self.source == "own":
-                break
-            swap = swapped(best, self.carried)
-            if swap is None:
-                break
-            before, self.carried = self.carried, swap
-            self._carry()
+    def _exchange(self, one: Unit, other: Unit) -> None:
+        """Let two units of Keras change their partners."""
+        self.carried = exchanged(self.carried, one, other)
+        pairs = [p for p in self.carried.pairs if p[1].name in (one.name, other.name)]
+        back = self.source == "keras"
+        held = (self.keras if back else self.torch).weights()
+        taker = self.torch if back else self.keras
+        taker.assign(carried_across(pairs, held, back=back))
+        if back:
+            self.here = self.torch.run(self.given[0])
+        self.own = weights_of(self.torch), weights_of(self.keras)
+
+    def _other_partners(self, found: Followed, at: int) -> Followed | None:
+        """Partners of equal shapes tried the other way; none where nothing is better."""
+        if self.source == "own":
+            return None
+        for one, other in candidates(found, self.carried, at):
+            self._exchange(one, other)
             tried = self._follow()
-            if len(tried.parted(0)) >= len(best.parted(0)):
-                self.carried = before
-                self._carry()
-                best = self._follow()
-                break
-            best = tried
-            notes.append(said_swap(before, swap))
-        return best
+            if tried.agree or len(tried.parted(0)) < len(found.parted(0)):
+                was = self.carried.of_keras()
+                self.notes.append(
+                    "of layers with the same shapes, by trying: "
+                    f"{was[one.name].name} = {one.name}, "
+                    f"{was[other.name].name} = {other.name}"
+                )
+                return tried
+            self._exchange(one, other)
+        self._follow()
+        return None
 
     def _parts(self, found: Followed) -> Iterator[Part]:
-        partners = {a: b.name for a, b in self.carried.of_torch().items()}
         for _ in range(MOST_FAULTS):
             if found.agree:
                 return
+            partners = {a: b.name for a, b in self.carried.of_torch().items()}
             at = look_at(found, partners)
             if at is None:
                 yield from self._end(found)
@@ -354,7 +367,15 @@ class Porting:
                 found = self.now
                 continue
             cause = causes(found, at, self.own, self.torch.compute)
-            yield self._part(found, at, cause)
+            if cause is None and (better := self._other_partners(found, at[0])):
+                found = better
+                continue
+            part = self._part(found, at, cause)
+            yield part
+            if self._edited(part):
+                found = self._follow()
+                if at[1] in found.sound[1]:
+                    continue
             torch, keras = at
             if cause is not None and cause.name in RESHAPING:
                 self._reshaped(found, keras)
@@ -364,6 +385,33 @@ class Porting:
             if not self._replace(found, torch, keras):
                 return
             found = self._follow()
+
+    def _edited(self, part: Part) -> bool:
+        """Change a word of all layers that have the same two values; whether it could
+        be."""
+        cause, step, other = part.cause, part.torch, part.keras
+        if cause is None or not cause.change or not other or not step:
+            return False
+        if cause.name in RESHAPING or len(cause.change) > 1:
+            return False
+        (word,) = cause.change
+        values = step.config.get(word), other.config.get(word)
+        told = {s.unit: s.config for s in self.here.steps if s.unit}
+        theirs = {s.unit: s.config for s in self.now.keras.steps if s.unit}
+        same = [
+            (a.name, b.name)
+            for a, b in self.carried.pairs
+            if (
+                told.get(a.name, {}).get(word),
+                theirs.get(b.name, {}).get(word),
+            )
+            == values
+        ]
+        changed = self.keras.edit({b: {word: values[0]} for _, b in same})
+        part.also.extend(
+            f"{a} = {b}" for a, b in same if b in changed and b != other.unit
+        )
+        return bool(changed)
 
     def _reshaped(self, found: Followed, keras: int) -> None:
         """Torch's output for every later unit whose stride or window differs too.
@@ -478,30 +526,36 @@ def unplaced(found: Followed) -> Part:
 # --- partners of equal shapes ----------------------------------------------------------
 
 
-def swapped(found: Followed, carried: Carried) -> Carried | None:
-    """Other partners where a unit's input belongs to another unit of its shapes."""
+def candidates(
+    found: Followed, carried: Carried, at: int
+) -> Iterator[tuple[Unit, Unit]]:
+    """Units of Keras that may have each other's partner, the likeliest first.
+
+    Those whose input is what goes into torch's step `at`, or into one that leads to it.
+    """
     partners = carried.of_torch()
-    inputs = {
+    theirs = {
         step.unit: found.keras.inputs[step.at][0]
         for step in found.keras.steps
         if step.unit and found.keras.inputs[step.at]
     }
-    for at in found.parted(0):
-        step = found.torch.steps[at]
-        unit = partners.get(step.unit)
-        if unit is None or not found.torch.inputs[at]:
+    steps = found.torch.steps
+    near = [at, *(i for i in reversed(range(at)) if steps[i].unit)][: SWAPS + 1]
+    tried = 0
+    for place in near:
+        unit = partners.get(steps[place].unit)
+        if unit is None or unit.name not in theirs:
             continue
-        mine = found.torch.inputs[at][0]
-        if unit.name not in inputs or alike(mine, inputs[unit.name]).difference <= AGREE:
-            continue
+        mine = found.torch.inputs[place][0]
         for other in partners.values():
             fits = other.kind == unit.kind and other.shapes == unit.shapes
-            if not fits or other.name == unit.name or other.name not in inputs:
+            if not fits or other.name == unit.name or other.name not in theirs:
                 continue
-            if alike(mine, inputs[other.name]).difference <= AGREE:
-                return exchanged(carried, unit, other)
-        return None
-    return None
+            if alike(mine, theirs[other.name]).difference <= found.bar:
+                tried += 1
+                if tried > SWAPS:
+                    return
+                yield unit, other
 
 
 def exchanged(carried: Carried, one: Unit, other: Unit) -> Carried:
@@ -509,15 +563,6 @@ def exchanged(carried: Carried, one: Unit, other: Unit) -> Carried:
     turn = {one.name: other, other.name: one}
     pairs = tuple((a, turn.get(b.name, b)) for a, b in carried.pairs)
     return Carried(pairs, carried.torch, carried.keras, carried.notes)
-
-
-def said_swap(before: Carried, after: Carried) -> str:
-    """Which partners were exchanged, in words."""
-    was = before.of_torch()
-    new = [
-        f"{a.name} = {b.name}" for a, b in after.pairs if was[a.name].name != b.name
-    ]
-    return f"of layers with the same shapes, by what goes into them: {', '.join(new)}"
 
 
 def partners_of(

@@ -35,7 +35,7 @@ def serve(values: Values, tell: Tell) -> None:
         if asked["do"] == "open":
             model = None  # one model is held, not two
             target = Target(**asked["target"])
-            model = ports.opened(target, **values["how"])
+            model = ports.opened(target, dtype=asked["dtype"], **values["how"])
             tell("answer", words=model.described())
             continue
         words, given = DONE_BY[asked.pop("do")](ports, model, arrays, **asked)
@@ -107,7 +107,6 @@ class Side:
 
     Args:
         name: "torch" or "keras".
-        dtype: "float64" or "float32".
         seed: Of all draws.
         threads: Of its framework.
         time_limit: Seconds that one request may take.
@@ -117,7 +116,6 @@ class Side:
         self,
         name: str,
         *,
-        dtype: str,
         seed: int,
         threads: int,
         time_limit: float,
@@ -126,7 +124,7 @@ class Side:
         self.time_limit = time_limit
         self.text = ""
         self.units: list[Unit] = []
-        how = {"dtype": dtype, "seed": seed, "threads": threads}
+        how = {"seed": seed, "threads": threads}
         values = {"track": SIDES[name], "how": how}
         self.child = Child(
             f"{__name__}:serve",
@@ -151,11 +149,11 @@ class Side:
         if not broken or isinstance(error, Refused):
             self.child.log.unlink(missing_ok=True)
 
-    def open(self, target: Target) -> None:
+    def open(self, target: Target, dtype: str = "float64") -> None:
         """Open a model; `answer` tells how it is described.  In place of one before."""
         self.text = target.text
         self.units = []
-        self._send("open", {}, target=asdict(target))
+        self._send("open", {}, target=asdict(target), dtype=dtype)
 
     def answer(self) -> Answer:
         """The words and arrays of the next answer.
@@ -217,6 +215,12 @@ class Side:
     def assign(self, weights: Mapping[str, Array]) -> None:
         """Set tensors, canonical."""
         self.ask("assign", weights)
+
+    def edit(self, changes: Mapping[str, Config]) -> list[str]:
+        """Change words of units in memory; which were changed."""
+        words, _ = self.ask("edit", {}, changes=dict(changes))
+        done: list[str] = words["done"]
+        return done
 
     def compute(
         self,

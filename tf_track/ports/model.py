@@ -23,6 +23,10 @@ Array = NDArray[Any]
 Canonical = dict[str, dict[str, Array]]
 
 
+# Words of a layer that can be changed while it stands -> its attribute.
+ATTRIBUTES = {"eps": "epsilon"}
+
+
 @contextmanager
 def _noting(lines: dict[int, str], kept: list[Any]) -> Iterator[None]:
     """While open, where each layer and operation is made is noted."""
@@ -249,6 +253,21 @@ class Opened:
                 f"the Keras model must take {shapes}, it raised {told(error)}; give "
                 "--input as it takes it"
             ) from error
+
+    def edit(self, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Change what layers compute with, in memory: unit -> word -> value.
+
+        Returns:
+            The units that were changed; a word that no attribute stands for is left.
+        """
+        done = []
+        for name, words in changes.items():
+            layer, _ = self.known[name]
+            for word, value in words.items():
+                if word in ATTRIBUTES and hasattr(layer, ATTRIBUTES[word]):
+                    setattr(layer, ATTRIBUTES[word], value)
+                    done.append(name)
+        return done
 
     def save(self, path: Path) -> None:
         """Its weights as `save_weights` writes them, read back to check."""
