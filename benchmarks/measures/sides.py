@@ -209,7 +209,7 @@ class Side:
         return trace
 
     def weights(self) -> dict[str, Array]:
-        """"unit/tensor" -> canonical array."""
+        """ "unit/tensor" -> canonical array."""
         return self.ask("weights", {})[1]
 
     def assign(self, weights: Mapping[str, Array]) -> None:
@@ -250,7 +250,9 @@ def in_order(units: Sequence[Unit], trace: Trace) -> list[Unit]:
         at = homes.get(unit.name)
         if at is None:
             home = unit.name.rpartition(".")[0]
-            near = [a for n, a in homes.items() if n.rpartition(".")[0] == home and home]
+            near = [
+                a for n, a in homes.items() if n.rpartition(".")[0] == home and home
+            ]
             at = min(near, default=last)
         return at, order[unit.name]
 

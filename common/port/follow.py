@@ -77,7 +77,11 @@ class Followed:
 
 
 def followed(
-    torch: Trace, keras: Trace, partners: Mapping[str, str], bar: float = AGREE
+    torch: Trace,
+    keras: Trace,
+    partners: Mapping[str, str],
+    bar: float = AGREE,
+    mended: Mapping[int, int] | None = None,
 ) -> Followed:
     """Two traces side by side.
 
@@ -85,17 +89,21 @@ def followed(
         torch, keras: The traces.
         partners: Unit of torch -> unit of Keras.
         bar: Relative difference up to which two arrays hold the same.
+        mended: Step of Keras whose output was replaced -> the step of torch whose
+            output it got.  What leads there is neither proved by it nor asked for.
     """
+    mended = mended or {}
     met = meetings(torch, keras, partners, bar)
     ends = ends_of(torch, keras)
     agree = all(found <= bar for found in ends.values())
     sound = []
-    for trace, agreeing in (
-        (torch, set(met)),
-        (keras, {meeting.other for meeting in met.values()}),
+    for trace, agreeing, cut in (
+        (torch, set(met), set(mended.values())),
+        (keras, {meeting.other for meeting in met.values()}, set(mended)),
     ):
         everything = {step.at for step in trace.steps}
-        passing = harmless(trace, agreeing | constants(trace))
+        passing = harmless(trace, agreeing | constants(trace) | cut, cut)
+        passing |= everything - leading(trace, cut)
         sound.append(frozenset(everything if agree else passing))
     return Followed(torch, keras, met, (sound[0], sound[1]), ends, bar)
 
@@ -131,11 +139,21 @@ def _unlike(one: Step, other: Step, partners: Mapping[str, str]) -> int:
     return 1 if one.kind == other.kind and not (one.unit or other.unit) else 2
 
 
-def harmless(trace: Trace, agreeing: set[int]) -> set[int]:
-    """Steps that agree, and all that they depend on."""
+def harmless(trace: Trace, agreeing: set[int], cut: set[int]) -> set[int]:
+    """Steps that agree, and all that they depend on, but through what was replaced."""
     found = set(agreeing)
     for step in reversed(trace.steps):
-        if step.at in found:
+        if step.at in found and step.at not in cut:
+            found.update(i for i in step.inputs if i >= 0)
+    return found
+
+
+def leading(trace: Trace, cut: set[int]) -> set[int]:
+    """Steps that still lead to the end, with some outputs replaced."""
+    used = {i for step in trace.steps for i in step.inputs}
+    found = {step.at for step in trace.steps if step.at not in used}
+    for step in reversed(trace.steps):
+        if step.at in found and step.at not in cut:
             found.update(i for i in step.inputs if i >= 0)
     return found
 

@@ -152,7 +152,7 @@ class Opened:
         }
 
     def weights(self) -> dict[str, Array]:
-        """"unit/tensor" -> canonical array, a copy."""
+        """ "unit/tensor" -> canonical array, a copy."""
         found = {}
         for path, module, part in self._units():
             name = f"{path}.{part}".strip(".") if part else path

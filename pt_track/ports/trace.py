@@ -87,7 +87,9 @@ class Recorder(TorchFunctionMode):
     def _from(self, value: Tensor, content: Array) -> tuple[int, Array]:
         """Where a tensor comes from: what made it, or else what holds the same."""
         known = self.origin.get(id(value))
-        return (self.same.get(held(content), UNKNOWN) if known is None else known), content
+        return (
+            self.same.get(held(content), UNKNOWN) if known is None else known
+        ), content
 
     @contextmanager
     def _unseen(self) -> Iterator[None]:
@@ -98,9 +100,7 @@ class Recorder(TorchFunctionMode):
         finally:
             self.inside -= 1
 
-    def after(
-        self, given: list[tuple[int, Array]], value: Any, **about: Any
-    ) -> None:
+    def after(self, given: list[tuple[int, Array]], value: Any, **about: Any) -> None:
         """Record a step with its first output, and the others as parts of it."""
         for i, out in enumerate(tensors(value)):
             at = len(self.steps)

@@ -171,7 +171,9 @@ class Opened:
     def _rest(self) -> None:
         """Units of layers that no call reached."""
         there = {id(layer) for layer, _ in self.known.values()}
-        inside = {id(part) for layer, _ in self.known.values() for part in _parts(layer)}
+        inside = {
+            id(part) for layer, _ in self.known.values() for part in _parts(layer)
+        }
         for layer in self._layers():
             if id(layer) in there | inside or is_open(layer) or not layer.built:
                 continue
@@ -187,7 +189,7 @@ class Opened:
         }
 
     def weights(self) -> dict[str, Array]:
-        """"unit/tensor" -> canonical array, a copy."""
+        """ "unit/tensor" -> canonical array, a copy."""
         found = {}
         for name, (layer, part) in self.known.items():
             for ours, array in self._read(layer, part).items():
