@@ -8,15 +8,24 @@ from itertools import chain
 
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch")  # triton and torchvision: conftest.py
 import keras
 import numpy as np
-import torchvision  # noqa: F401
-import triton  # noqa: F401
+import tensorflow as tf
 from torch import nn
 
-from tests.ports import keras_models, torch_models
-from tests.ports.cases import CASES, CAUSES, FAULTY, RIGHT, SEEN
+from tests.ports import keras_models, keras_training, torch_models, torch_training
+from tests.ports.cases import (
+    CASES,
+    CAUSES,
+    FAULTY,
+    FAULTY_TRAINING,
+    RIGHT,
+    RIGHT_TRAINING,
+    SEEN,
+    TRAINING,
+    TRAINING_CAUSES,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -270,3 +279,120 @@ def test_every_cause_has_a_pair():
     assert {case.cause for case in FAULTY} == set(CAUSES)
     assert not any(case.cause for case in RIGHT)
     assert len(CASES) == len(FAULTY) + len(RIGHT)
+
+
+# --- training
+
+
+def trained_torch(case, x, y, steps, *, mended):
+    """Of each step: the loss, gradients, weights and buffers, in torch's layout."""
+    model = getattr(torch_training, case.model)()
+    start_weights = [p.detach().clone() for p in model.parameters()]
+    arguments = case.mended_torch if mended else {}
+    build = getattr(torch_training, case.optimizer)
+    optimizer = build(list(model.parameters()), **arguments)
+    measure = getattr(torch_training, case.loss)()
+    told = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = measure(model(torch.from_numpy(x)), torch.from_numpy(y))
+        parameters = list(model.parameters())
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+        loss.backward()
+        optimizer.step()
+        buffers = [b for b in model.buffers() if b.ndim]
+        told.append(
+            {
+                "loss": [loss.detach().numpy()],
+                "gradient": numbers(*gradients),
+                "weights": [n.copy() for n in numbers(*parameters)],
+                "buffers": [n.copy() for n in numbers(*buffers)],
+            }
+        )
+    return start_weights, told
+
+
+def in_torch(array):
+    """A Keras kernel in torch's layout."""
+    if array.ndim < 2:
+        return array
+    return np.moveaxis(array, (-2, -1), (1, 0)) if array.ndim > 2 else array.T
+
+
+def trained_keras(case, weights, x, y, steps, *, mended):
+    arguments = case.mended if mended else {}
+    model, optimizer, measure = (
+        getattr(keras_training, getattr(case, part))(**arguments.get(part, {}))
+        for part in ("model", "optimizer", "loss")
+    )
+    variables = model.trainable_variables
+    for variable, value in zip(variables, weights, strict=True):
+        value = value.numpy()
+        variable.assign(value.T if value.ndim == 2 else in_keras(value))
+    told = []
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = measure(y, model(x, training=True))
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        told.append(
+            {
+                "loss": [loss.numpy()],
+                "gradient": [in_torch(g.numpy()) for g in gradients],
+                "weights": [in_torch(v.numpy()) for v in variables],
+                "buffers": [v.numpy() for v in model.non_trainable_variables],
+            }
+        )
+    return told
+
+
+def in_keras(array):
+    return kernel_last(array) if array.ndim > 2 else array
+
+
+STEPS = 3
+
+
+def parting(case, *, mended=False):
+    """(step, kind, number of the tensor) of what parts first, or None.
+
+    A tensor parts by more than the tolerance, of its largest value, but of its
+    largest update if it is weights.
+    """
+    start(next(iter(CASES.values())))
+    rng = np.random.default_rng(4)
+    shape = (8, 6) if case.model == "mlp" else (8, 3, 8, 6)
+    x, y = rng.normal(0, 1, shape), rng.integers(4, size=8)
+    before, expected = trained_torch(case, x, y, STEPS, mended=mended)
+    x = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
+    found = trained_keras(case, before, x, y, STEPS, mended=mended)
+    for step, (a, b) in enumerate(zip(expected, found, strict=True), 1):
+        for kind in ("loss", "gradient", "weights", "buffers"):
+            pairs = enumerate(zip(a[kind], b[kind], strict=True))
+            for number, (one, other) in pairs:
+                origin = before[number].numpy() if kind == "weights" else 0
+                size = max(np.abs(one - origin).max(), 1e-300)
+                if np.abs(one - other).max() > case.tolerance * size:
+                    return step, kind, number
+    return None
+
+
+@pytest.mark.parametrize("name", [case.name for case in RIGHT_TRAINING])
+def test_right_trainings_agree(name):
+    assert parting(TRAINING[name]) is None
+
+
+@pytest.mark.parametrize("name", [case.name for case in FAULTY_TRAINING])
+def test_faulty_trainings_part_where_they_say_and_nowhere_else(name):
+    case = TRAINING[name]
+    step, kind, number = parting(case)
+    assert (step, kind) == (case.step, case.first)
+    if case.tensor:
+        assert case.tensor == ("running_mean", "running_var")[number]
+    assert parting(case, mended=True) is None
+
+
+def test_every_cause_of_a_training_has_a_pair():
+    causes = {cause for case in FAULTY_TRAINING for cause in case.causes}
+    assert causes == set(TRAINING_CAUSES)
+    assert not any(case.causes or case.first for case in RIGHT_TRAINING)
