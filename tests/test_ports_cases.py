@@ -4,6 +4,8 @@ Weights are carried by a list of layer kinds that is written here: a second witn
 the matcher of `twintrack port`.
 """
 
+from importlib import import_module
+from inspect import isfunction
 from itertools import chain
 
 import pytest
@@ -22,10 +24,12 @@ from tests.ports.cases import (
     FAULTY_TRAINING,
     RIGHT,
     RIGHT_TRAINING,
+    ROUNDING,
     SEEN,
     TRAINING,
     TRAINING_CAUSES,
 )
+from tests.ports.errors.cases import ODD, SYNTAX_ERROR
 
 
 @pytest.fixture(autouse=True)
@@ -396,3 +400,88 @@ def test_every_cause_of_a_training_has_a_pair():
     causes = {cause for case in FAULTY_TRAINING for cause in case.causes}
     assert causes == set(TRAINING_CAUSES)
     assert not any(case.causes or case.first for case in RIGHT_TRAINING)
+
+
+# --- odd ones
+
+
+def side(text):
+    """The object that `module:name` or `module:name(arguments)` names."""
+    module, _, name = text.partition(":")
+    return eval(name, vars(import_module(f"tests.ports.errors.{module}")))
+
+
+def odd_input(shape, tokens):
+    rng = np.random.default_rng(5)
+    return rng.integers(20, size=shape) if tokens else rng.normal(0, 1, shape)
+
+
+def flat(outputs):
+    if isinstance(outputs, dict):
+        outputs = [outputs[name] for name in sorted(outputs)]
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+AGREE = [name for name, odd in ODD.items() if odd.outcome == "agrees"]
+# Not imported here: it would change this process.
+AWAY = {"trains_when_imported"}
+
+
+@pytest.mark.parametrize("name", [name for name in AGREE if name not in AWAY])
+def test_odd_pairs_that_agree_do(name):
+    odd = ODD[name]
+    start(next(iter(CASES.values())))
+    made = [side(odd.torch), side(odd.keras)]
+    made = [m() if isinstance(m, type) or isfunction(m) else m for m in made]
+    original, port = made[0].eval().double(), made[1]
+    inputs = [odd_input(shape, i in odd.tokens) for i, shape in enumerate(odd.inputs)]
+    expected = original(*map(torch.from_numpy, inputs))
+    given = inputs if len(inputs) > 1 else inputs[0]
+    port(given)
+    arrays = [array for array in odd_units(name, original) if array.size]
+    for weight, array in zip(port.weights, arrays, strict=True):
+        weight.assign(array)
+    for one, other in zip(flat(expected), flat(port(given)), strict=True):
+        assert difference(one.detach().numpy(), other.numpy()) < ROUNDING
+
+
+# Keras's weights, as places in torch's, where the order is another one.
+ODD_ORDER = {
+    "two_of_one_shape": (2, 3, 0, 1),  # called in another order than defined
+    "dict_output": (0, 1, 4, 5, 2, 3),  # outputs in the order of their names
+}
+
+
+def odd_units(name, model):
+    """Arrays in Keras's order; a dense kernel turned."""
+    weights = dict(model.named_parameters(remove_duplicate=name != "tied_on_one_side"))
+    arrays = numbers(
+        *(w if w.ndim < 2 or "embed" in path else w.T for path, w in weights.items())
+    )
+    return [arrays[i] for i in ODD_ORDER.get(name, range(len(arrays)))]
+
+
+@pytest.mark.parametrize("name", ["random_layer", "both_random"])
+def test_random_ones_are_random(name):
+    start(next(iter(CASES.values())))
+    model, x = side(ODD[name].torch)().eval(), torch.ones(4, 6)
+    assert not torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["fails_when_made", "raises", "keras_raises"])
+def test_those_that_raise_do(name):
+    start(next(iter(CASES.values())))
+    odd = ODD[name]
+    framework = "keras" if name.startswith("keras") else "torch"
+    with pytest.raises(Exception, match=odd.told[-1] if name != "raises" else "mat1"):
+        side(getattr(odd, framework))()(np_or_torch(framework))
+
+
+def np_or_torch(framework):
+    return np.ones((4, 6)) if framework == "keras" else torch.ones(4, 6)
+
+
+def test_refusals_say_something():
+    assert all(odd.told for odd in ODD.values() if odd.outcome != "agrees")
+    with pytest.raises(SyntaxError):
+        compile(SYNTAX_ERROR, "model.py", "exec")
