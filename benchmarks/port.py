@@ -322,8 +322,12 @@ def judged(
             notes.append(f"the {model} model was built by its first call")
         if words.get("narrow"):
             notes.append(
-                f"{', '.join(words['narrow'])} of {model} say their own type, and "
-                "compute in less than float64"
+                f"{', '.join(words['narrow'])} of {model} say a type of their own; they "
+                "are judged in float64 all the same"
+            )
+        if words["tied"]:
+            notes.append(
+                f"tied in {model}: {', '.join(words['tied'])}; carried to each place"
             )
     work = Porting(
         torch,
@@ -338,6 +342,15 @@ def judged(
     )
     found = work.found()
     found.notes[:0] = notes
+    for side in sides:
+        found.notes.extend(
+            f"{SHOWN[side.name]} returns {name}, a {kind}, which is no tensor and left "
+            "out"
+            for name, kind in side.odd.items()
+        )
+    if found.first.paired:
+        pairs = ", ".join(f"{a} = {b}" for a, b in found.first.paired)
+        found.notes.append(f"outputs with other names, by what they hold: {pairs}")
     result = as_result(found, targets, told, dtype=dtype, source=source)
     return result | {"mended": found.agree if go_on else None}
 

@@ -120,7 +120,8 @@ def keras_shapes(
         return [_filled(shape) for shape in wanted]
     if len(given) != len(wanted):
         raise Refused(
-            f"the Keras model takes {len(wanted)} inputs, got {len(given)}; give "
+            f"the Keras model takes {len(wanted)} inputs ("
+            f"{', '.join(one['name'] for one in inputs)}), got {len(given)}; give "
             "--input once for each"
         )
     return [_fitted(s, w) for s, w in zip(given, wanted, strict=True)]
@@ -258,6 +259,7 @@ def carry(
     back = source == "keras"
     owner, taker = (keras, torch) if back else (torch, keras)
     weights = owner.weights()
+    check_numbers(weights, owner.units)
     notes = []
     if given is not None:
         weights |= given
@@ -274,6 +276,39 @@ def carry(
             )
     taker.assign(carried_across(carried.pairs, weights, back=back))
     return notes
+
+
+def check_numbers(weights: Mapping[str, Array], units: Sequence[Unit]) -> None:
+    """Refuse weights that are no numbers: nothing is the same behind them.
+
+    Raises:
+        Refused: A tensor holds NaN or infinity; with its own name.
+    """
+    for unit in units:
+        for name, own in unit.tensors.items():
+            array = weights.get(f"{unit.name}/{name}")
+            if array is not None and not np.isfinite(array).all():
+                odd = array[~np.isfinite(array)].flat[0]
+                raise Refused(
+                    f"weights must be numbers, {own} holds {odd}; load others, or give "
+                    "--weights of the other side"
+                )
+
+
+def drawing(side: Side, given: Sequence[Array], seed: int) -> frozenset[int]:
+    """Steps that give something else with another seed, though their inputs do not."""
+    one, other = (side.run(given, seed=seed + i) for i in (1, 2))
+    found = set()
+    for step in one.steps[: len(other.steps)]:
+        same = difference(one.outputs[step.at], other.outputs[step.at]) == 0
+        before = [i in found or not _kept(one, other, i) for i in step.inputs if i >= 0]
+        if not same and not any(before):
+            found.add(step.at)
+    return frozenset(found)
+
+
+def _kept(one: Trace, other: Trace, at: int) -> bool:
+    return difference(one.outputs[at], other.outputs[at]) == 0
 
 
 def weights_of(side: Side) -> Callable[[str], dict[str, Array]]:
@@ -330,6 +365,10 @@ class Porting:
         self.mended: dict[int, int] = {}
         self.here = self.torch.run(self.given[0])
         self.own = weights_of(self.torch), weights_of(self.keras)
+        self.random = (
+            drawing(self.torch, self.given[0], self.seed),
+            drawing(self.keras, self.given[1], self.seed),
+        )
         first = self._follow()
         parts = []
         for part in self._parts(first):
@@ -349,7 +388,8 @@ class Porting:
     def _follow(self) -> Followed:
         there = self.keras.run(self.given[1], instead=self.instead)
         partners = {a: b.name for a, b in self.carried.of_torch().items()}
-        self.now = followed(self.here, there, partners, self.bar, self.mended)
+        found = followed(self.here, there, partners, self.bar, self.mended)
+        self.now = replace(found, random=self.random)
         return self.now
 
     def _exchange(self, one: Unit, other: Unit) -> None:

@@ -28,6 +28,7 @@ SHOWN = {"torch": "PyTorch", "keras": "Keras"}
 def serve(values: Values, tell: Tell) -> None:
     """In a child: open a model, and do with it what is asked, until nothing is."""
     ports = load_extra(values["track"], Ports)
+    tell("ready")  # what a user's model takes is counted from here
     model = None
     while (content := received()) is not None:
         arrays, about = files.unpack(content)
@@ -46,18 +47,22 @@ Answer = tuple[Any, dict[str, Array]]
 
 
 def _run(
-    ports: Any, model: Any, arrays: Mapping[str, Array], names: list[str]
+    ports: Any,
+    model: Any,
+    arrays: Mapping[str, Array],
+    names: list[str],
+    seed: int | None,
 ) -> Answer:
     given = [arrays[f"x/{i}"] for i in range(sum(n.startswith("x/") for n in arrays))]
     instead = {int(n[8:]): a for n, a in arrays.items() if n.startswith("instead/")}
     more = {"instead": instead} if instead else {}
     try:
-        trace = model.run(given, names, **more)
+        trace = model.run(given, names, seed=seed, **more)
     except Refused as error:
         return {"refused": str(error)}, {}
     found, steps = trace.pack()
     units = [unit.wire() for unit in model.units()]
-    return {"steps": steps, "units": units}, found
+    return {"steps": steps, "units": units, "odd": model.odd}, found
 
 
 def _weights(ports: Any, model: Any, arrays: Mapping[str, Array]) -> Answer:
@@ -123,7 +128,9 @@ class Side:
         self.name = name
         self.time_limit = time_limit
         self.text = ""
+        self.ready = False
         self.units: list[Unit] = []
+        self.odd: dict[str, str] = {}  # what it returns that is no tensor -> its type
         how = {"seed": seed, "threads": threads}
         values = {"track": SIDES[name], "how": how}
         self.child = Child(
@@ -165,6 +172,11 @@ class Side:
         """
         until = time.monotonic() + self.time_limit
         for event in self.told:
+            if event.get("event") == "ready":
+                self.ready = True
+            if not self.ready:
+                until = time.monotonic() + self.time_limit
+                continue
             if event.get("event") == "answer":
                 content = event.get("content")
                 arrays = files.unpack(content)[0] if content else {}
@@ -193,18 +205,26 @@ class Side:
         given: Sequence[Array],
         names: Sequence[str] = (),
         instead: Mapping[int, Array] | None = None,
+        seed: int | None = None,
     ) -> Trace:
         """One call, step by step; its units are known afterwards.
+
+        Args:
+            given: What goes in.
+            names: Of the inputs, where the model takes a dictionary.
+            instead: Step -> what is taken for its output.
+            seed: Of all draws; its own unless given.
 
         Raises:
             Refused: The model raised.
         """
         arrays = {f"x/{i}": array for i, array in enumerate(given)}
         arrays |= {f"instead/{at}": array for at, array in (instead or {}).items()}
-        words, found = self.ask("run", arrays, names=list(names))
+        words, found = self.ask("run", arrays, names=list(names), seed=seed)
         if "refused" in words:
             raise Refused(words["refused"])
         trace = Trace.unpack(found, words["steps"])
+        self.odd = dict(words["odd"])
         self.units = in_order([Unit.unwire(u) for u in words["units"]], trace)
         return trace
 

@@ -672,7 +672,7 @@ def _scaled(t: _Tried, mine: Array, theirs: Array) -> Iterator[tuple[str, str, A
     one, other = (a.reshape(-1, a.shape[-1]) for a in (mine, theirs))
     factors, offsets = [], []
     for a, b in zip(one.T, other.T, strict=True):
-        if np.ptp(b) == 0:
+        if not np.ptp(b) > 0 or not np.isfinite(a).all():
             return
         slope, offset = np.polyfit(b, a, 1)
         if difference(slope * b + offset, a) > 1e-8:
@@ -731,6 +731,14 @@ def by_drawing(t: _Tried) -> Iterator[Cause]:
         trace = t.found.torch if side == "torch" else t.found.keras
         for at in (*glue, one.step.at):
             step = trace.steps[at]
+            if at in t.found.random[side == "Keras"] and step.kind != "dropout":
+                yield Cause(
+                    name="random",
+                    text=f"{side}'s {step.cls} draws at inference: two calls of one side "
+                    "differ, and what follows cannot be judged as it is",
+                    after=0.0,
+                    layer=(at, None) if side == "torch" else (None, at),
+                )
             if step.kind not in ("dropout", "noise") or not trace.inputs[at]:
                 continue
             if difference(trace.outputs[at], trace.inputs[at][0]) > AGREE:

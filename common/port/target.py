@@ -112,7 +112,7 @@ def _module(target: Target) -> ModuleType:
                 "it is found, or name its file, path/file.py:factory"
             ) from None
         raise _unimportable(target.home, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unimportable(target.home, error) from error
 
 
@@ -131,7 +131,7 @@ def _of_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unimportable(str(path), error) from error
     return module
 

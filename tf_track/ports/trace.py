@@ -52,6 +52,14 @@ def array(value: Any) -> Array:
     return np.array(value.numpy(), order="C")
 
 
+def odd(value: Any) -> dict[str, str]:
+    """What a model returned that is no tensor: name or number -> its type."""
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    if isinstance(value, (list, tuple)):
+        pairs = enumerate(value)
+    return {str(k): type(v).__name__ for k, v in pairs if not tensors(v)}
+
+
 def named(value: Any) -> dict[str, Array]:
     """What a model returned: by name, by number, or as "0"."""
     if isinstance(value, Mapping):
