@@ -41,9 +41,7 @@ def handed_over(side: str, model: Any, folder: Path) -> str:
     Raises:
         Refused: It cannot be written.
     """
-    # scikit-learn brings joblib along, and that has it: pickle knows no class of a
-    # notebook.
-    from joblib.externals import cloudpickle
+    import cloudpickle  # pickle knows no class of a notebook
 
     home = folder / f"handed_{side}.py"
     try:

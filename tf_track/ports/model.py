@@ -39,6 +39,7 @@ def _noting(
     name is noted too.
     """
     init, whole = keras.Operation.__init__, layers.Layer.__init__
+    given = layers.InputLayer.__init__
 
     def noted(operation: Any, *args: Any, **kwargs: Any) -> None:
         lines[id(operation)] = users_line(2)
@@ -53,11 +54,17 @@ def _noting(
         if isinstance(said, str) and said in NARROW:
             narrow.append(f"{layer.name} ({said})")
 
+    def taken(layer: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs["dtype"] = None if kwargs.get("dtype") in NARROW else kwargs.get("dtype")
+        given(layer, *args, **kwargs)
+
     keras.Operation.__init__, layers.Layer.__init__ = noted, widened
+    layers.InputLayer.__init__ = taken
     try:
         yield
     finally:
         keras.Operation.__init__, layers.Layer.__init__ = init, whole
+        layers.InputLayer.__init__ = given
 
 
 def opened(target: Target, *, dtype: str, seed: int, threads: int) -> Opened:
