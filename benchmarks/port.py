@@ -125,9 +125,7 @@ def port(
 ) -> dict[str, Any]:
     """Find where a PyTorch model and its Keras port part, and why.
 
-    Args:
-        torch_model: The object itself, from Python, in place of `torch`.
-        keras_model: The same in place of `keras`.
+    From Python, `torch_model` and `keras_model` take the objects themselves.
 
     Returns:
         What --json writes: {"torch", "keras", "agree", "mended", "ends", "parts",
@@ -322,8 +320,8 @@ def judged(
             notes.append(f"the {model} model was built by its first call")
         if words.get("narrow"):
             notes.append(
-                f"{', '.join(words['narrow'])} of {model} say a type of their own; they "
-                "are judged in float64 all the same"
+                f"{', '.join(words['narrow'])} of {model} say a type of their own; "
+                "they are judged in float64 all the same"
             )
         if words["tied"]:
             notes.append(
@@ -484,11 +482,11 @@ def unlike(carried: Carried) -> list[str]:
             for name in one.shapes.keys() - other.shapes.keys():
                 if "custom" not in (one.kind, other.kind):
                     counted.setdefault((side, one.kind, name), []).append(one.name)
-    for (side, kind, name), units in counted.items():
-        more = f" and {len(units) - 3} more" if len(units) > 3 else ""
+    for (side, kind, name), layers in counted.items():
+        more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
         notes.append(
-            f"{side} alone has a {name} in {len(units)} {kind}: "
-            f"{', '.join(units[:3])}{more}"
+            f"{side} alone has a {name} in {len(layers)} {kind}: "
+            f"{', '.join(layers[:3])}{more}"
         )
     kinds = [a.name for a, b in carried.pairs if "custom" in (a.kind, b.kind)]
     if kinds:

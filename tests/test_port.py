@@ -170,9 +170,9 @@ def test_the_command_names_the_line_writes_the_weights_and_exits_with_1(here, ca
 
 def test_two_objects_of_a_notebook_are_compared_as_they_are(here):
     torch = pytest.importorskip("torch")
-    import triton  # noqa: F401
-    import torchvision  # noqa: F401
     import keras
+    import torchvision  # noqa: F401
+    import triton  # noqa: F401
 
     class Mine(torch.nn.Module):
         def __init__(self):

@@ -13,7 +13,8 @@ from benchmarks.measures.sides import Side, random_input
 from common.errors import Refused
 from common.port.alike import AGREE, Array, alike, as_other, difference, squeezed
 from common.port.carry import Carried, carried_across, shaken
-from common.port.causes import Cause, causes
+from common.port.cause import Cause
+from common.port.causes import causes
 from common.port.follow import Followed, followed, look_at
 from common.port.told import Step, Trace, Unit, channels_last
 
@@ -77,11 +78,11 @@ def sized(text: str) -> tuple[int, ...]:
     Raises:
         Refused: It is none.
     """
-    parts = re.split(r"[x,× ]+", text.strip().strip("()[]").rstrip(","))
+    parts = re.split(r"[x, ]+", text.strip().strip("()[]").rstrip(","))
     if not all(re.fullmatch(r"[1-9]\d*", part) for part in parts):
         raise Refused(
-            f"an input is a shape without its batch, 3x224x224, a .npy file or a photo, "
-            f"got '{text}'; write numbers with an x between"
+            "an input is a shape without its batch, 3x224x224, a .npy file or a "
+            f"photo, got '{text}'; write numbers with an x between"
         )
     return tuple(int(part) for part in parts)
 
@@ -189,20 +190,19 @@ def both_run(
     turns = [[turned(a) if a.ndim > 3 else a for a in given], list(given)]
     if maps and not any(a.ndim > 3 for a in given):
         turns = [list(given), [turned(a) if a.ndim > 2 else a for a in given]]
-    refusal: Refused | None = None
+    refusals: list[Refused] = []
     for tried in turns if maps else turns[1:]:
         try:
             there = torch.run(tried)
         except Refused as error:
-            refusal = refusal or error
+            refusals.append(error)
             continue
         shapes = " and ".join(_said(a.shape) for a in tried)
         mine = " and ".join(_said(a.shape) for a in given)
         said = f"input: {shapes} in PyTorch"
         said += f", {mine} in Keras" if shapes != mine else " and in Keras"
         return there, keras.run(given), tried, said
-    assert refusal is not None
-    raise refusal
+    raise refusals[0]
 
 
 def turned_to(array: Array, wanted: Sequence[int | None] | None) -> Array:
@@ -248,7 +248,8 @@ def carry(
     """Give both sides the same weights; what is to be said of it.
 
     Args:
-        torch, keras: The sides.
+        torch: Its side.
+        keras: The other.
         carried: Which units belong together.
         source: "torch", "keras", or "own": each keeps what it brings.
         given: Weights from a file, by torch's names, in place of the source's.
@@ -405,7 +406,7 @@ class Porting:
         self.own = weights_of(self.torch), weights_of(self.keras)
 
     def _other_partners(self, found: Followed, at: int) -> Followed | None:
-        """Partners of equal shapes tried the other way; none where nothing is better."""
+        """Partners of equal shapes tried the other way; none where none is better."""
         if self.source == "own":
             return None
         for one, other in candidates(found, self.carried, at):
@@ -456,8 +457,7 @@ class Porting:
             found = self._follow()
 
     def _edited(self, part: Part) -> bool:
-        """Change a word of all layers that have the same two values; whether it could
-        be."""
+        """Change a word of all layers with the same two values; whether it could be."""
         cause, step, other = part.cause, part.torch, part.keras
         if cause is None or not cause.change or not other or not step:
             return False
@@ -591,7 +591,7 @@ def unplaced(found: Followed) -> Part:
     )
 
 
-# --- partners of equal shapes ----------------------------------------------------------
+# --- partners of equal shapes -------------------------------------------------------
 
 
 def candidates(

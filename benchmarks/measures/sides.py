@@ -29,7 +29,7 @@ def serve(values: Values, tell: Tell) -> None:
     """In a child: open a model, and do with it what is asked, until nothing is."""
     ports = load_extra(values["track"], Ports)
     tell("ready")  # what a user's model takes is counted from here
-    model = None
+    model: Any = None
     while (content := received()) is not None:
         arrays, about = files.unpack(content)
         asked = json.loads(about["asked"])
@@ -39,7 +39,8 @@ def serve(values: Values, tell: Tell) -> None:
             model = ports.opened(target, dtype=asked["dtype"], **values["how"])
             tell("answer", words=model.described())
             continue
-        words, given = DONE_BY[asked.pop("do")](ports, model, arrays, **asked)
+        do: Any = DONE_BY[asked.pop("do")]  # each takes words of its own
+        words, given = do(ports, model, arrays, **asked)
         tell("answer", words=words, content=files.pack(given))
 
 
@@ -229,7 +230,7 @@ class Side:
         return trace
 
     def weights(self) -> dict[str, Array]:
-        """ "unit/tensor" -> canonical array."""
+        """Canonical arrays, by "unit/tensor"."""
         return self.ask("weights", {})[1]
 
     def assign(self, weights: Mapping[str, Array]) -> None:

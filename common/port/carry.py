@@ -87,7 +87,8 @@ def matched(
     """Which units belong together, by kind, shapes, order and, among equals, names.
 
     Args:
-        torch, keras: Units in the order of computing.
+        torch: Units in the order of computing.
+        keras: The same of the other side.
         mapping: Name in torch -> name in Keras, as the user says; the rest is matched.
     """
     fixed = _fixed(torch, keras, mapping or {})
@@ -218,7 +219,7 @@ def shaped(array: Array, shape: tuple[int, ...]) -> Array:
     if bare(array.shape) == bare(shape):
         return array.reshape(shape)
     if array.ndim == 2 and shape == array.shape[1:]:  # two biases, added
-        return array.sum(0)
+        return np.asarray(array.sum(0))
     if array.ndim == 1 and shape[1:] == array.shape:  # one, and one of zeros
         return np.stack([array, np.zeros_like(array)])
     if array.ndim == 1 and len(shape) == 1 and array.size == 1:

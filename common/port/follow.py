@@ -15,8 +15,20 @@ from common.port.alike import AGREE, Array, alike, mark, may_be_alike
 from common.port.told import UNKNOWN, Step, Trace
 
 # Steps that only carry values on: where one of them parts, what follows tells more.
-GLUE = frozenset("pad crop reshape permute identity slice part rescale dropout".split())
-ARITHMETIC = frozenset("add subtract multiply divide".split())
+GLUE = frozenset(
+    [
+        "pad",
+        "crop",
+        "reshape",
+        "permute",
+        "identity",
+        "slice",
+        "part",
+        "rescale",
+        "dropout",
+    ]
+)
+ARITHMETIC = frozenset(["add", "subtract", "multiply", "divide"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,8 @@ def followed(
     """Two traces side by side.
 
     Args:
-        torch, keras: The traces.
+        torch: One trace.
+        keras: The other.
         partners: Unit of torch -> unit of Keras.
         bar: Relative difference up to which two arrays hold the same.
         mended: Step of Keras whose output was replaced -> the step of torch whose
@@ -197,8 +210,7 @@ def paired_ends(torch: Trace, keras: Trace) -> list[tuple[str, str]]:
 def ends_of(
     torch: Trace, keras: Trace, paired: Sequence[tuple[str, str]]
 ) -> dict[str, float]:
-    """Difference of what both return, by torch's name; infinite for what one returns
-    alone."""
+    """Difference of what both return, by torch's name; infinite for one's alone."""
     found = {a: alike(torch.ends[a], keras.ends[b]).difference for a, b in paired}
     found |= {name: float("inf") for name in torch.ends if name not in found}
     there = {b for _, b in paired}

@@ -90,8 +90,23 @@ class Step:
 GIVEN, UNKNOWN = -1, -2
 # Kinds that leave axes where they are.
 IN_PLACE = frozenset(
-    "act add subtract multiply divide concat identity dropout custom maximum minimum "
-    "pad prelu noise clamp".split()
+    [
+        "act",
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "concat",
+        "identity",
+        "dropout",
+        "custom",
+        "maximum",
+        "minimum",
+        "pad",
+        "prelu",
+        "noise",
+        "clamp",
+    ]
 )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from common.data.dataset import Found as Met
 from common.data.dataset import few
 from common.report.figures import NONE, count, disk, listed, percent, percent_range
-from common.report.ported import happened
 from common.report.form import Unlike, of_this_version
+from common.report.ported import happened
 from common.report.table import Column, Table, columns
 
 Found = Mapping[str, Any]

@@ -83,7 +83,7 @@ def _apart(row: Found) -> str:
 def _said(row: Found) -> str:
     if row["cause"] is None:
         return "nothing that is tried makes the difference vanish"
-    text = row["text"]
+    text = str(row["text"])
     if row["fault"] and row["after"]:
         text += f"; with torch's the difference is {row['after']:.0e}"
     if row["also"]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from pt_track.ports.kinds import along, factors, sides
 
 Config = dict[str, Any]

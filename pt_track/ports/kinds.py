@@ -1,4 +1,4 @@
-"""What torch's modules are, in words that both sides share.  Twin: tf_track/ports/kinds.py.
+"""What torch's modules are, in shared words.  Twin: tf_track/ports/kinds.py.
 
 Every module has a kind and what it computes with; one with weights is a unit, or some,
 whose tensors are told and taken in canonical layouts (`common.port.told`).

@@ -1,4 +1,4 @@
-"""A user's torch model, opened: told, given weights, run.  Twin: tf_track/ports/model.py."""
+"""A user's torch model: told, given weights, run.  Twin: tf_track/ports/model.py."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class Opened:
         }
 
     def weights(self) -> dict[str, Array]:
-        """ "unit/tensor" -> canonical array, a copy."""
+        """Copies of canonical arrays, by "unit/tensor"."""
         found = {}
         for path, module, part in self._units():
             name = f"{path}.{part}".strip(".") if part else path

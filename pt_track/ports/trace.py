@@ -243,7 +243,30 @@ class Recorder(TorchFunctionMode):
 
 # Functions that only look at a tensor, or make one that holds no result.
 UNSEEN = frozenset(
-    "__get__ size dim numel stride is_contiguous is_floating_point data_ptr __len__ "
-    "detach requires_grad_ ones_like zeros_like new_zeros new_ones full_like __bool__ "
-    "item tolist __repr__ __hash__ type_as get_device is_complex".split()
+    [
+        "__get__",
+        "size",
+        "dim",
+        "numel",
+        "stride",
+        "is_contiguous",
+        "is_floating_point",
+        "data_ptr",
+        "__len__",
+        "detach",
+        "requires_grad_",
+        "ones_like",
+        "zeros_like",
+        "new_zeros",
+        "new_ones",
+        "full_like",
+        "__bool__",
+        "item",
+        "tolist",
+        "__repr__",
+        "__hash__",
+        "type_as",
+        "get_device",
+        "is_complex",
+    ]
 )

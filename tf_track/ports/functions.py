@@ -86,7 +86,7 @@ def _with(function: str, args: Sequence[Any], kwargs: Config) -> Config:
             slope = given.get("negative_slope", given.get("alpha", given.get(1)))
             config["slope"] = 0.2 if slope is None else float(slope)
         case "gelu":
-            # `ops.gelu` approximates unless told otherwise, `activations.gelu` does not.
+            # `ops.gelu` approximates unless told otherwise, `activations.gelu` not.
             tanh = given.get("approximate", given.get(1, False))
             config["approximate"] = "tanh" if tanh else "none"
     return config

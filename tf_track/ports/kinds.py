@@ -1,4 +1,4 @@
-"""What Keras's layers are, in words that both sides share.  Twin: pt_track/ports/kinds.py.
+"""What Keras's layers are, in shared words.  Twin: pt_track/ports/kinds.py.
 
 Every layer has a kind and what it computes with; one with weights is a unit, or some,
 whose tensors are told and taken in canonical layouts (`common.port.told`).

@@ -1,4 +1,4 @@
-"""A user's Keras model, opened: told, given weights, run.  Twin: pt_track/ports/model.py."""
+"""A user's Keras model: told, given weights, run.  Twin: pt_track/ports/model.py."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Opened:
         }
 
     def weights(self) -> dict[str, Array]:
-        """ "unit/tensor" -> canonical array, a copy."""
+        """Copies of canonical arrays, by "unit/tensor"."""
         found = {}
         for name, (layer, part) in self.known.items():
             for ours, array in self._read(layer, part).items():
@@ -305,4 +305,4 @@ class Opened:
 
 
 def _parts(layer: Any) -> list[Any]:
-    return [part for part in layer._flatten_layers(include_self=False)]
+    return list(layer._flatten_layers(include_self=False))

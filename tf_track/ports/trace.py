@@ -325,7 +325,20 @@ def is_open(layer: Any) -> bool:
 
 _current: list[Recorder] = []
 _caught_already: list[bool] = []
-OPERATORS = "add radd sub rsub mul rmul truediv rtruediv matmul getitem neg pow".split()
+OPERATORS = [
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "matmul",
+    "getitem",
+    "neg",
+    "pow",
+]
 
 
 @contextmanager
@@ -374,10 +387,39 @@ def _wrap(home: ModuleType) -> None:
 
 
 UNSEEN = frozenset(
-    "function GradientTape constant Variable shape rank convert_to_tensor cond scan map "
-    "while_loop map_fn numpy_function py_function init_scope control_dependencies "
-    "get serialize deserialize name_scope device custom_gradient vectorized_map "
-    "executing_eagerly is_tensor Module zeros ones zeros_like ones_like range".split()
+    [
+        "function",
+        "GradientTape",
+        "constant",
+        "Variable",
+        "shape",
+        "rank",
+        "convert_to_tensor",
+        "cond",
+        "scan",
+        "map",
+        "while_loop",
+        "map_fn",
+        "numpy_function",
+        "py_function",
+        "init_scope",
+        "control_dependencies",
+        "get",
+        "serialize",
+        "deserialize",
+        "name_scope",
+        "device",
+        "custom_gradient",
+        "vectorized_map",
+        "executing_eagerly",
+        "is_tensor",
+        "Module",
+        "zeros",
+        "ones",
+        "zeros_like",
+        "ones_like",
+        "range",
+    ]
 )
 
 
