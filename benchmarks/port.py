@@ -170,7 +170,7 @@ def port(
     subject = f"{result['torch']} and {result['keras']}"
     outcome.told("port", result, out, subject=subject, tracks=["torch", "tensorflow"])
     if not result["agree"]:
-        raise Failed(f"the two part: {happened(result)}")
+        raise Failed(happened(result))
     return result
 
 

@@ -129,6 +129,25 @@ def becomes_of(odd, sides, folder):
         assert word in said
 
 
+def test_six_mistakes_of_one_port_are_found_in_one_run(sides):
+    """What docs/porting.md shows."""
+    walk = [f"tests.ports.walk.{name}" for name in ("net:Net", "port:build")]
+    result = found(sides, *walk, [])
+    assert [part["cause"] for part in result["parts"] if part["fault"]] == [
+        "eps",
+        "padding",
+        "slope",
+        "pool-border",
+        "flatten-order",
+        "softmax",
+    ]
+    assert result["mended"]
+    assert result["parts"][0]["also"] == [
+        "down.bn = batch_normalization_1",
+        "res.a.bn = batch_normalization_2",
+    ]
+
+
 # --- the command ---------------------------------------------------------------------
 
 

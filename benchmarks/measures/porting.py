@@ -13,7 +13,7 @@ from benchmarks.measures.sides import Side, random_input
 from common.errors import Refused
 from common.port.alike import AGREE, Array, alike, as_other, difference, squeezed
 from common.port.carry import Carried, carried_across, shaken
-from common.port.cause import Cause
+from common.port.cause import Cause, shown
 from common.port.causes import causes
 from common.port.follow import Followed, followed, look_at
 from common.port.told import Step, Trace, Unit, channels_last
@@ -448,7 +448,7 @@ class Porting:
                     continue
             torch, keras = at
             if cause is not None and cause.name in RESHAPING:
-                self._reshaped(found, keras)
+                self._reshaped(found, keras, part)
             if cause is not None:
                 torch = torch if cause.torch is None else cause.torch
                 keras = keras if cause.keras is None else cause.keras
@@ -482,7 +482,7 @@ class Porting:
         )
         return bool(changed)
 
-    def _reshaped(self, found: Followed, keras: int) -> None:
+    def _reshaped(self, found: Followed, keras: int, part: Part) -> None:
         """Torch's output for every later unit whose stride or window differs too.
 
         With one mended and the next not, shapes would not fit together any more.
@@ -492,11 +492,14 @@ class Porting:
         for step in found.keras.steps[keras + 1 :]:
             unit = partners.get(step.unit)
             at = place.get(unit.name) if unit else None
-            if at is None or step.at in self.instead:
+            if unit is None or at is None or step.at in self.instead:
                 continue
             mine = found.torch.steps[at].config.get("strides")
-            if mine != step.config.get("strides"):
-                self._replace(found, at, step.at)
+            if mine != step.config.get("strides") and self._replace(found, at, step.at):
+                part.also.append(
+                    f"{unit.name} = {step.unit} ({shown(mine)} in torch, "
+                    f"{shown(step.config.get('strides'))} in Keras)"
+                )
 
     def _end(self, found: Followed) -> Iterator[Part]:
         """What one side alone computes at its end, mended where that can be."""

@@ -22,13 +22,12 @@ def tables(result: Found) -> list[Table]:
 
 def _agreeing(result: Found) -> Table:
     layers = result["layers"]
-    shown = layers if result["all"] or result["agree"] else layers[-SHOWN:]
-    shown = layers[-SHOWN:] if not result["all"] else shown
+    shown = layers if result["all"] else layers[-SHOWN:]
     left = len(layers) - len(shown)
     notes = (f"and {count(left, 'layer')} before: --all has them",) if left else ()
     return Table(
-        title=f"{count(len(layers), 'layer')} that agree"
-        + ("" if not result["parts"] else ", before they part"),
+        title=f"What agrees{', before they part' if result['parts'] else ''}: "
+        f"{count(len(layers), 'layer')}",
         columns=columns(["PyTorch", "Keras"], ["difference"]),
         rows=tuple(
             (
@@ -109,8 +108,15 @@ def _ends(result: Found) -> Table:
             )
             for row in result["ends"]
         ),
-        notes=(happened(result), *result["notes"]),
+        notes=(happened(result), *_hint(result), *result["notes"]),
     )
+
+
+def _hint(result: Found) -> tuple[str, ...]:
+    """What would tell more, where more is to be told."""
+    stopped = result["mended"] is None and not result["agree"]
+    hint = "--fix-and-go-on mends that in memory and looks for the next"
+    return (hint,) if stopped else ()
 
 
 def _number(value: float | None) -> str:

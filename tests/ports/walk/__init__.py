@@ -1,0 +1,1 @@
+"""A port as people write them."""
