@@ -202,6 +202,7 @@ Threads = Annotated[
         int | None, "Threads per run; 1 for small steps, else all cores, at most 4."
     ),
 ]
+TrackThreads = Annotated[int, option(int, "Threads of each track.")]
 Set = Annotated[
     Names | None,
     option(

@@ -66,7 +66,7 @@ def parity(
             "--break",
         ),
     ] = None,
-    threads: Annotated[int, options.option(int, "Threads of each track.")] = 1,
+    threads: options.TrackThreads = 1,
     set: options.Set = None,
     system: options.System = None,
     **rest: Unpack[options.Told],

@@ -75,7 +75,7 @@ def port(
     weights: Annotated[
         str | Path,
         options.option(
-            str,
+            Path,
             "Whose weights both get: torch, keras, a file of --write; own: each keeps "
             "what it brings.",
         ),
@@ -115,7 +115,7 @@ def port(
         ),
     ] = None,
     seed: options.Seed = 0,
-    threads: Annotated[int, options.option(int, "Threads of each track.")] = 1,
+    threads: options.TrackThreads = 1,
     time_limit: Annotated[
         float, options.option(float, "Seconds that a model may take to answer.")
     ] = 300.0,

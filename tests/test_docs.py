@@ -26,7 +26,7 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 RESULTS = sorted((ROOT / "docs/results").glob("*.json"))
 NAMES = {
-    *("results", "mlp", "photos", "inception", "records", "parity", "speed"),
+    *("results", "mlp", "photos", "porting", "inception", "records", "parity", "speed"),
     *("verdict", "commands", "adding-a-system", "design", "fractional", "installing"),
     *("ledger", "reports"),
 }
