@@ -452,7 +452,7 @@ class Porting:
             if cause is not None:
                 torch = torch if cause.torch is None else cause.torch
                 keras = keras if cause.keras is None else cause.keras
-            if not self._replace(found, torch, keras):
+            if not self._replace(found, torch, keras, at[0]):
                 return
             found = self._follow()
 
@@ -550,11 +550,16 @@ class Porting:
             cause=cause,
         )
 
-    def _replace(self, found: Followed, torch: int, keras: int) -> bool:
-        """Go on from torch's output in Keras's place; whether that can be."""
+    def _replace(
+        self, found: Followed, torch: int, keras: int, at: int | None = None
+    ) -> bool:
+        """Go on from torch's output in Keras's place; whether that can be.
+
+        (What goes into the model has no step: it is taken where the step `at` does.)
+        """
         if keras in self.instead:
             return False
-        value = as_keras(found, torch, keras)
+        value = as_keras(found, torch, keras, at)
         if value is None:
             return False
         self.instead[keras] = np.ascontiguousarray(value)
@@ -562,10 +567,17 @@ class Porting:
         return True
 
 
-def as_keras(found: Followed, torch: int, keras: int) -> Array | None:
-    """Torch's output in place of Keras's; none where it can be none."""
-    step, other = found.torch.steps[torch], found.keras.steps[keras]
-    mine, theirs = found.torch.outputs[torch], found.keras.outputs[keras]
+def as_keras(
+    found: Followed, torch: int, keras: int, at: int | None = None
+) -> Array | None:
+    """Torch's output in place of Keras's, or its input; none where it can be none."""
+    other = found.keras.steps[keras]
+    theirs = found.keras.outputs[keras]
+    if torch < 0:
+        step = found.torch.steps[at or 0]
+        mine = found.torch.inputs[step.at][0]
+    else:
+        step, mine = found.torch.steps[torch], found.torch.outputs[torch]
     if other.config.get("returns") == "last" and mine.ndim == theirs.ndim + 1:
         mine = mine[:, -1]
     usual = channels_last(mine) if step.first else mine

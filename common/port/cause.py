@@ -74,17 +74,13 @@ def local(trace: Trace, at: int, sound: frozenset[int], weights: WeightsOf) -> L
     """A step with what leads to it."""
     step = trace.steps[at]
     place = region(trace, at, sound)
-    config, x = dict(step.config), place.base
+    config = dict(step.config)
     first = step.first
-    if step.kind in TAKES_PADS and place.glue:
-        steps = [trace.steps[i] for i in place.glue]
-        if all(s.kind in ("pad", "identity") for s in steps):
-            pads = [s for s in steps if s.kind == "pad"]
-            config = _with_pads(config, pads, step.kind)
-        else:
-            x = trace.inputs[at][0]
-    elif place.glue:
-        x = trace.inputs[at][0]
+    x = trace.inputs[at][0] if step.inputs else place.base
+    if step.kind in TAKES_PADS:
+        taken = pads_before(trace, place)
+        config = _with_pads(config, taken, step.kind)
+        x = trace.inputs[taken[0].at][0] if taken else x
     turn = channels_last if first else _as_is
     given = tuple(turn(a) for a in trace.inputs[at])
     return Local(
@@ -99,6 +95,17 @@ def local(trace: Trace, at: int, sound: frozenset[int], weights: WeightsOf) -> L
 
 
 TAKES_PADS = ("conv", "max_pool", "average_pool")
+
+
+def pads_before(trace: Trace, place: Region) -> list[Step]:
+    """The pads right before a step, in order."""
+    found: list[Step] = []
+    for at in reversed(place.glue):
+        if trace.steps[at].kind == "pad":
+            found.append(trace.steps[at])
+        elif trace.steps[at].kind != "identity":
+            break
+    return found[::-1]
 
 
 def _as_is(a: Array) -> Array:

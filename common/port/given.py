@@ -3,40 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 
 from common.port.alike import Array, alike, as_other, difference
-from common.port.cause import Cause, Tried
+from common.port.cause import Cause, Tried, of_one_kind, pads_before
 from common.port.reordered import order_of_rows
+from common.port.told import Config
+from common.port.worded import changed_words, different
 
 
 def by_input(t: Tried) -> Iterator[Cause]:
     """The layer is right, and what it is given is not: how are the two related?"""
-    mine, theirs = t.here.given[0], t.there.given[0]
     kinds = {t.here.step.kind, t.there.step.kind}
-    if len(kinds) > 1 and kinds != {"dense", "conv"}:
+    if not t.here.given or (len(kinds) > 1 and kinds != {"dense", "conv"}):
         return
-    for cause, text, changed in relations(t, mine, theirs):
-        weights = t.there.weights
-        inputs = [changed, *t.others()]
-        left = t.gives(t.there.step.kind, t.there.config, weights, inputs)
-        if left <= t.bar:
-            yield _of_input(t, cause, text, left)
+    for cause, text, changed in relations(t, t.here.x, t.there.x):
+        for config in configs(t):
+            inputs = [changed, *t.others()]
+            left = t.gives(t.there.step.kind, config, t.there.weights, inputs)
+            if left <= t.bar:
+                yield _of_input(t, cause, text, left)
+                return
+
+
+def configs(t: Tried) -> Iterator[Config]:
+    """Keras's words, and those with torch's for a few: two causes may meet."""
+    yield t.there.config
+    keys = different(t) if of_one_kind(t) else []
+    for n in range(1, min(len(keys), MOST_WORDS) + 1):
+        for chosen in combinations(keys, n):
+            yield changed_words(t, chosen)
+
+
+# Words that are mended along with an input.
+MOST_WORDS = 2
 
 
 def _of_input(t: Tried, cause: str, text: str, left: float) -> Cause:
     """A cause that is in what leads to the step."""
-    ours, theirs = t.here.place.glue, t.there.place.glue
-    origin = t.here.step.inputs[0]
-    if theirs and origin >= 0:  # mended there, whoever else takes it
+    traces = t.found.traces
+    ours, theirs = (
+        [i for i in one.place.glue if trace.steps[i].kind != "pad"]
+        for one, trace in zip((t.here, t.there), traces, strict=True)
+    )
+    if theirs:  # mended there, whoever else takes it: with what goes in on this side
+        pads = pads_before(traces[0], t.here.place)
+        taker = pads[0] if pads else t.here.step
         return Cause(
             name=cause,
             text=text,
             after=left,
             layer=(None, theirs[-1]),
-            torch=origin,
+            torch=taker.inputs[0],
             keras=theirs[-1],
         )
     layer = (None, theirs[-1]) if theirs else (ours[-1] if ours else None, None)

@@ -87,7 +87,7 @@ def by_words(t: Tried) -> Iterator[Cause]:
     keys = different(t)
     for n in range(1, min(len(keys), 3) + 1):
         for chosen in combinations(keys, n):
-            changed = _changed(t, chosen)
+            changed = changed_words(t, chosen)
             weights = t.there.weights
             if {"bias", "reset_after"} & set(chosen):
                 weights = t.here.weights
@@ -97,7 +97,7 @@ def by_words(t: Tried) -> Iterator[Cause]:
                 yield _worded(t, chosen, left)
 
 
-def _changed(t: Tried, keys: Sequence[str]) -> Config:
+def changed_words(t: Tried, keys: Sequence[str]) -> Config:
     """Keras's words with torch's for some."""
     changed = dict(t.there.config)
     for key in keys:
