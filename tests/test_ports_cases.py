@@ -4,19 +4,32 @@ Weights are carried by a list of layer kinds that is written here: a second witn
 the matcher of `twintrack port`.
 """
 
+from importlib import import_module
+from inspect import isfunction
 from itertools import chain
 
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch")  # triton and torchvision: conftest.py
 import keras
 import numpy as np
-import torchvision  # noqa: F401
-import triton  # noqa: F401
+import tensorflow as tf
 from torch import nn
 
-from tests.ports import keras_models, torch_models
-from tests.ports.cases import CASES, CAUSES, FAULTY, RIGHT, SEEN
+from tests.ports import keras_models, keras_training, torch_models, torch_training
+from tests.ports.cases import (
+    CASES,
+    CAUSES,
+    FAULTY,
+    FAULTY_TRAINING,
+    RIGHT,
+    RIGHT_TRAINING,
+    ROUNDING,
+    SEEN,
+    TRAINING,
+    TRAINING_CAUSES,
+)
+from tests.ports.errors.cases import ODD, SYNTAX_ERROR
 
 
 @pytest.fixture(autouse=True)
@@ -270,3 +283,205 @@ def test_every_cause_has_a_pair():
     assert {case.cause for case in FAULTY} == set(CAUSES)
     assert not any(case.cause for case in RIGHT)
     assert len(CASES) == len(FAULTY) + len(RIGHT)
+
+
+# --- training
+
+
+def trained_torch(case, x, y, steps, *, mended):
+    """Of each step: the loss, gradients, weights and buffers, in torch's layout."""
+    model = getattr(torch_training, case.model)()
+    start_weights = [p.detach().clone() for p in model.parameters()]
+    arguments = case.mended_torch if mended else {}
+    build = getattr(torch_training, case.optimizer)
+    optimizer = build(list(model.parameters()), **arguments)
+    measure = getattr(torch_training, case.loss)()
+    told = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = measure(model(torch.from_numpy(x)), torch.from_numpy(y))
+        parameters = list(model.parameters())
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+        loss.backward()
+        optimizer.step()
+        buffers = [b for b in model.buffers() if b.ndim]
+        told.append(
+            {
+                "loss": [loss.detach().numpy()],
+                "gradient": numbers(*gradients),
+                "weights": [n.copy() for n in numbers(*parameters)],
+                "buffers": [n.copy() for n in numbers(*buffers)],
+            }
+        )
+    return start_weights, told
+
+
+def in_torch(array):
+    """A Keras kernel in torch's layout."""
+    if array.ndim < 2:
+        return array
+    return np.moveaxis(array, (-2, -1), (1, 0)) if array.ndim > 2 else array.T
+
+
+def trained_keras(case, weights, x, y, steps, *, mended):
+    arguments = case.mended if mended else {}
+    model, optimizer, measure = (
+        getattr(keras_training, getattr(case, part))(**arguments.get(part, {}))
+        for part in ("model", "optimizer", "loss")
+    )
+    variables = model.trainable_variables
+    for variable, value in zip(variables, weights, strict=True):
+        value = value.numpy()
+        variable.assign(value.T if value.ndim == 2 else in_keras(value))
+    told = []
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = measure(y, model(x, training=True))
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        told.append(
+            {
+                "loss": [loss.numpy()],
+                "gradient": [in_torch(g.numpy()) for g in gradients],
+                "weights": [in_torch(v.numpy()) for v in variables],
+                "buffers": [v.numpy() for v in model.non_trainable_variables],
+            }
+        )
+    return told
+
+
+def in_keras(array):
+    return kernel_last(array) if array.ndim > 2 else array
+
+
+STEPS = 3
+
+
+def parting(case, *, mended=False):
+    """(step, kind, number of the tensor) of what parts first, or None.
+
+    A tensor parts by more than the tolerance, of its largest value, but of its
+    largest update if it is weights.
+    """
+    start(next(iter(CASES.values())))
+    rng = np.random.default_rng(4)
+    shape = (8, 6) if case.model == "mlp" else (8, 3, 8, 6)
+    x, y = rng.normal(0, 1, shape), rng.integers(4, size=8)
+    before, expected = trained_torch(case, x, y, STEPS, mended=mended)
+    x = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
+    found = trained_keras(case, before, x, y, STEPS, mended=mended)
+    for step, (a, b) in enumerate(zip(expected, found, strict=True), 1):
+        for kind in ("loss", "gradient", "weights", "buffers"):
+            pairs = enumerate(zip(a[kind], b[kind], strict=True))
+            for number, (one, other) in pairs:
+                origin = before[number].numpy() if kind == "weights" else 0
+                size = max(np.abs(one - origin).max(), 1e-300)
+                if np.abs(one - other).max() > case.tolerance * size:
+                    return step, kind, number
+    return None
+
+
+@pytest.mark.parametrize("name", [case.name for case in RIGHT_TRAINING])
+def test_right_trainings_agree(name):
+    assert parting(TRAINING[name]) is None
+
+
+@pytest.mark.parametrize("name", [case.name for case in FAULTY_TRAINING])
+def test_faulty_trainings_part_where_they_say_and_nowhere_else(name):
+    case = TRAINING[name]
+    step, kind, number = parting(case)
+    assert (step, kind) == (case.step, case.first)
+    if case.tensor:
+        assert case.tensor == ("running_mean", "running_var")[number]
+    assert parting(case, mended=True) is None
+
+
+def test_every_cause_of_a_training_has_a_pair():
+    causes = {cause for case in FAULTY_TRAINING for cause in case.causes}
+    assert causes == set(TRAINING_CAUSES)
+    assert not any(case.causes or case.first for case in RIGHT_TRAINING)
+
+
+# --- odd ones
+
+
+def side(text):
+    """The object that `module:name` or `module:name(arguments)` names."""
+    module, _, name = text.partition(":")
+    return eval(name, vars(import_module(f"tests.ports.errors.{module}")))
+
+
+def odd_input(shape, tokens):
+    rng = np.random.default_rng(5)
+    return rng.integers(20, size=shape) if tokens else rng.normal(0, 1, shape)
+
+
+def flat(outputs):
+    if isinstance(outputs, dict):
+        outputs = [outputs[name] for name in sorted(outputs)]
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+AGREE = [name for name, odd in ODD.items() if odd.outcome == "agrees"]
+# Not imported here: it would change this process.
+AWAY = {"trains_when_imported"}
+
+
+@pytest.mark.parametrize("name", [name for name in AGREE if name not in AWAY])
+def test_odd_pairs_that_agree_do(name):
+    odd = ODD[name]
+    start(next(iter(CASES.values())))
+    made = [side(odd.torch), side(odd.keras)]
+    made = [m() if isinstance(m, type) or isfunction(m) else m for m in made]
+    original, port = made[0].eval().double(), made[1]
+    inputs = [odd_input(shape, i in odd.tokens) for i, shape in enumerate(odd.inputs)]
+    expected = original(*map(torch.from_numpy, inputs))
+    given = inputs if len(inputs) > 1 else inputs[0]
+    port(given)
+    arrays = [array for array in odd_units(name, original) if array.size]
+    for weight, array in zip(port.weights, arrays, strict=True):
+        weight.assign(array)
+    for one, other in zip(flat(expected), flat(port(given)), strict=True):
+        assert difference(one.detach().numpy(), other.numpy()) < ROUNDING
+
+
+# Keras's weights, as places in torch's, where the order is another one.
+ODD_ORDER = {
+    "two_of_one_shape": (2, 3, 0, 1),  # called in another order than defined
+    "dict_output": (0, 1, 4, 5, 2, 3),  # outputs in the order of their names
+}
+
+
+def odd_units(name, model):
+    """Arrays in Keras's order; a dense kernel turned."""
+    weights = dict(model.named_parameters(remove_duplicate=name != "tied_on_one_side"))
+    arrays = numbers(
+        *(w if w.ndim < 2 or "embed" in path else w.T for path, w in weights.items())
+    )
+    return [arrays[i] for i in ODD_ORDER.get(name, range(len(arrays)))]
+
+
+@pytest.mark.parametrize("name", ["random_layer", "both_random"])
+def test_random_ones_are_random(name):
+    start(next(iter(CASES.values())))
+    model, x = side(ODD[name].torch)().eval(), torch.ones(4, 6)
+    assert not torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["fails_when_made", "raises", "keras_raises"])
+def test_those_that_raise_do(name):
+    start(next(iter(CASES.values())))
+    odd = ODD[name]
+    framework = "keras" if name.startswith("keras") else "torch"
+    with pytest.raises(Exception, match=odd.told[-1] if name != "raises" else "mat1"):
+        side(getattr(odd, framework))()(np_or_torch(framework))
+
+
+def np_or_torch(framework):
+    return np.ones((4, 6)) if framework == "keras" else torch.ones(4, 6)
+
+
+def test_refusals_say_something():
+    assert all(odd.told for odd in ODD.values() if odd.outcome != "agrees")
+    with pytest.raises(SyntaxError):
+        compile(SYNTAX_ERROR, "model.py", "exec")

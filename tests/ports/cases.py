@@ -15,6 +15,12 @@ SLOPE = 1e-7
 RESIZED = 1e-5
 # Sums of some dozen products near 1, in float32.
 SINGLE = 1e-5
+# Keras keeps a learning rate in float32: .05 is off by 1.5e-8 of itself, and so is
+# each update.  Of the largest update of a tensor.
+RATE = 1e-7
+# PyTorch's `clip_grad_norm_` adds 1e-6 to the norm, Keras does not; norms here are
+# above .1.
+CLIPPED = 1e-5
 # A mistake has to show: the smallest here is 1e-8 of a variance of 1e-4.
 SEEN = 1e-6
 
@@ -89,6 +95,41 @@ class Case:
     channels_first: bool = True
     float64: bool = True
     tolerance: float = ROUNDING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A model, an optimizer and a loss of both trainings, and where they part.
+
+    Attributes:
+        name: Of the case.
+        model: Name of the model's factory in both files.
+        optimizer: Name of the optimizer's factory in both files.
+        loss: Name of the loss's factory in both files.
+        causes: Names of the hypotheses that hold; more than one if defaults part in
+            more than one way.
+        first: What parts first.
+        step: In which step, from 1.
+        tensor: Which buffer, if it is one.
+        detail: What the port has and what is right.
+        mended: Factory, "model", "optimizer" or "loss", and what mends it: arguments.
+        mended_torch: Arguments of the original's optimizer, where the mistake is there.
+        tolerance: What right trainings part by in each step, of a tensor's largest
+            update (weights) or value.
+    """
+
+    name: str
+    model: str = "mlp"
+    optimizer: str = "sgd"
+    loss: str = "cross_entropy"
+    causes: tuple[str, ...] = ()
+    first: Literal["loss", "gradient", "weights", "buffers"] | None = None
+    step: int = 1
+    tensor: str = ""
+    detail: str = ""
+    mended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mended_torch: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = RATE
 
 
 PICTURES = (4, 3, 12, 10)
@@ -717,3 +758,242 @@ RIGHT = (
 )
 
 CASES = {case.name: case for case in (*FAULTY, *RIGHT)}
+
+
+TRAINING_CAUSES = [
+    "epsilon",
+    "epsilon-hat",
+    "decay",
+    "momentum",
+    "accumulation",
+    "clip",
+    "smoothing",
+    "reduction",
+    "class-weights",
+    "rate",
+    "betas",
+    "rho",
+    "momentum-of-statistics",
+    "variance",
+]
+
+FAULTY_TRAINING = (
+    Training(
+        name="epsilon_adam",
+        optimizer="adam",
+        causes=("epsilon", "epsilon-hat"),
+        first="weights",
+        detail="defaults: 1e-7 beside the plain root; 1e-8 beside the corrected one",
+        mended={"optimizer": {"ported": True}},
+    ),
+    Training(
+        name="epsilon_ported",
+        optimizer="adam_ported",
+        causes=("epsilon",),
+        first="weights",
+        detail="1e-7; 1e-8 is right",
+        mended={"optimizer": {"epsilon": 1e-08}},
+    ),
+    Training(
+        name="epsilon_adadelta",
+        optimizer="adadelta",
+        causes=("epsilon",),
+        first="weights",
+        detail="1e-7, Keras's default; 1e-6, PyTorch's, is right",
+        mended={"optimizer": {"epsilon": 1e-06}},
+    ),
+    Training(
+        name="epsilon_hat",
+        optimizer="adam_same_epsilon",
+        causes=("epsilon-hat",),
+        first="weights",
+        detail="1e-8 beside the uncorrected root; beside the corrected one is right",
+        mended={"optimizer": {"ported": True}},
+    ),
+    Training(
+        name="decay_coupled",
+        optimizer="sgd_decay",
+        causes=("decay",),
+        first="weights",
+        step=2,
+        detail="decoupled; coupled, through the momentum, is right",
+        mended={"optimizer": {"coupled": True}},
+    ),
+    Training(
+        name="decay_without_bias",
+        optimizer="sgd_decay_all",
+        causes=("decay",),
+        first="weights",
+        detail="biases are left out; all decay in the original",
+        mended={"optimizer": {"without_bias": False}},
+    ),
+    Training(
+        name="momentum_dampening",
+        optimizer="sgd_dampened",
+        causes=("momentum",),
+        first="weights",
+        step=2,
+        detail="no dampening; the original has .5",
+        mended_torch={"dampening": 0.0},
+    ),
+    Training(
+        name="momentum_nesterov",
+        optimizer="sgd_nesterov",
+        causes=("momentum",),
+        first="weights",
+        detail="plain; Nesterov's is right",
+        mended={"optimizer": {"nesterov": True}},
+    ),
+    Training(
+        name="momentum_schedule",
+        optimizer="sgd_scheduled",
+        causes=("momentum",),
+        first="weights",
+        step=2,
+        detail="the rate inside the momentum; outside, as it falls, is right",
+        mended={"optimizer": {"ported": True}},
+    ),
+    Training(
+        name="accumulation_sum",
+        optimizer="sgd_accumulated",
+        causes=("accumulation",),
+        first="weights",
+        step=2,
+        detail="the mean of two batches; the original has their sum",
+        mended_torch={"mean": True},
+    ),
+    Training(
+        name="clip_per_tensor",
+        optimizer="sgd_clipped",
+        causes=("clip",),
+        first="weights",
+        detail="each tensor's norm; the norm of all is right",
+        mended={"optimizer": {"together": True}},
+        tolerance=CLIPPED,
+    ),
+    Training(
+        name="clip_values",
+        optimizer="sgd_clipped_values",
+        causes=("clip",),
+        first="weights",
+        detail="each tensor's norm; values are clipped in the original",
+        mended={"optimizer": {"values": True}},
+    ),
+    Training(
+        name="smoothing",
+        loss="smoothed",
+        causes=("smoothing",),
+        first="loss",
+        detail="none; .1 is right",
+        mended={"loss": {"label_smoothing": 0.1}},
+    ),
+    Training(
+        name="reduction",
+        loss="summed",
+        causes=("reduction",),
+        first="loss",
+        detail="the mean; the sum is right",
+        mended={"loss": {"reduction": "sum"}},
+    ),
+    Training(
+        name="class_weights_missing",
+        loss="weighted",
+        causes=("class-weights",),
+        first="loss",
+        detail="none; the original weighs classes",
+        mended={"loss": {"weighing": True}},
+    ),
+    Training(
+        name="class_weights_mean",
+        loss="weighted_mean",
+        causes=("class-weights",),
+        first="loss",
+        detail="divided by the batch; by the sum of the weights is right",
+        mended={"loss": {"by_weights": True}},
+    ),
+    Training(
+        name="rate",
+        optimizer="sgd_slow",
+        causes=("rate",),
+        first="weights",
+        detail="1e-2, Keras's default; .05 is right",
+        mended={"optimizer": {"learning_rate": 0.05}},
+    ),
+    Training(
+        name="betas",
+        optimizer="adam_betas",
+        causes=("betas",),
+        first="weights",
+        step=2,
+        detail=".999, the default; .99 is right",
+        mended={"optimizer": {"beta_2": 0.99}},
+    ),
+    Training(
+        name="decay_rate",
+        optimizer="adamw_default",
+        causes=("decay",),
+        first="weights",
+        detail="4e-3, the default of Keras's AdamW; .05 is right",
+        mended={"optimizer": {"weight_decay": 0.05}},
+    ),
+    Training(
+        name="rho_default",
+        optimizer="rmsprop",
+        causes=("rho",),
+        first="weights",
+        detail=".9 and epsilon inside the root; .99 and beside it are right",
+        mended={"optimizer": {"ported": True}},
+    ),
+    Training(
+        name="rho_inside",
+        optimizer="rmsprop_same_rho",
+        causes=("rho",),
+        first="weights",
+        detail="epsilon inside the root; beside it is right",
+        mended={"optimizer": {"ported": True}},
+    ),
+    Training(
+        name="statistics_momentum",
+        model="normed_swapped",
+        causes=("momentum-of-statistics", "variance"),
+        first="buffers",
+        tensor="running_mean",
+        detail=".1 of the old; .9 is right (and the variance is biased)",
+        mended={"model": {"momentum": 0.9, "unbiased": True}},
+    ),
+    Training(
+        name="variance",
+        model="normed",
+        causes=("variance",),
+        first="buffers",
+        tensor="running_var",
+        detail="biased; unbiased is right",
+        mended={"model": {"unbiased": True}},
+    ),
+)
+
+RIGHT_TRAINING = (
+    Training(
+        name="right_sgd",
+        optimizer="sgd_all_right",
+        tolerance=CLIPPED,
+    ),
+    Training(
+        name="right_adamw",
+        optimizer="adamw",
+    ),
+    Training(
+        name="right_smoothed",
+        loss="smoothed_right",
+    ),
+    Training(
+        name="right_accumulated",
+        optimizer="sgd_accumulated_mean",
+    ),
+    Training(
+        name="right_norm",
+        model="normed_unbiased",
+    ),
+)
+
+TRAINING = {case.name: case for case in (*FAULTY_TRAINING, *RIGHT_TRAINING)}

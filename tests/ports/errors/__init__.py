@@ -1,0 +1,1 @@
+"""What `twintrack port` is given and cannot simply compare."""
