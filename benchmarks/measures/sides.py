@@ -92,7 +92,30 @@ def _save(ports: Any, model: Any, arrays: Mapping[str, Array], path: str) -> Ans
     return {}, {}
 
 
+def _learn(ports: Any, model: Any, arrays: Mapping[str, Array], how: Config) -> Answer:
+    if (before := getattr(model, "learner", None)) is not None:
+        before.close()
+    try:
+        model.learner = ports.Learner(model, **how)
+        return model.learner.told(_inputs(arrays))
+    except Refused as error:
+        return {"refused": str(error)}, {}
+
+
+def _step(ports: Any, model: Any, arrays: Mapping[str, Array]) -> Answer:
+    try:
+        return model.learner.step(_inputs(arrays), arrays["y"])
+    except Refused as error:
+        return {"refused": str(error)}, {}
+
+
+def _inputs(arrays: Mapping[str, Array]) -> list[Array]:
+    return [arrays[f"x/{i}"] for i in range(sum(n.startswith("x/") for n in arrays))]
+
+
 DONE_BY = {
+    "learn": _learn,
+    "step": _step,
     "run": _run,
     "weights": _weights,
     "assign": _assign,
@@ -211,12 +234,34 @@ class Side:
         return trace
 
     def weights(self) -> dict[str, Array]:
-        """"unit/tensor" -> canonical array."""
+        """ "unit/tensor" -> canonical array."""
         return self.ask("weights", {})[1]
 
     def assign(self, weights: Mapping[str, Array]) -> None:
         """Set tensors, canonical."""
         self.ask("assign", weights)
+
+    def learn(self, given: Sequence[Array], **how: Any) -> Answer:
+        """Begin a training; what it is, and the outputs before it.
+
+        Raises:
+            Refused: An optimizer, loss or step is none, or raised.
+        """
+        arrays = {f"x/{i}": array for i, array in enumerate(given)}
+        return _accepted(self.ask("learn", arrays, how=how))
+
+    def begin_step(self, given: Sequence[Array], y: Array) -> None:
+        """Ask for a step of the training; `end_step` tells it."""
+        arrays = {f"x/{i}": array for i, array in enumerate(given)}
+        self._send("step", arrays | {"y": y})
+
+    def end_step(self) -> Answer:
+        """Loss and rates; gradients, what the optimizer got, and weights after it.
+
+        Raises:
+            Refused: The training raised.
+        """
+        return _accepted(self.answer())
 
     def compute(
         self,
@@ -230,6 +275,12 @@ class Side:
         arrays |= {f"x/{i}": a for i, a in enumerate(given)}
         _, found = self.ask("compute", arrays, kind=kind, config=config)
         return found.get("y")
+
+
+def _accepted(answer: Answer) -> Answer:
+    if "refused" in answer[0]:
+        raise Refused(answer[0]["refused"])
+    return answer
 
 
 def in_order(units: Sequence[Unit], trace: Trace) -> list[Unit]:
@@ -246,7 +297,9 @@ def in_order(units: Sequence[Unit], trace: Trace) -> list[Unit]:
         at = homes.get(unit.name)
         if at is None:
             home = unit.name.rpartition(".")[0]
-            near = [a for n, a in homes.items() if n.rpartition(".")[0] == home and home]
+            near = [
+                a for n, a in homes.items() if n.rpartition(".")[0] == home and home
+            ]
             at = min(near, default=last)
         return at, order[unit.name]
 
