@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measures.porting import turned
-from benchmarks.measures.sides import Side, random_input
+from benchmarks.measures.sides import Answer, Side, random_input
 from common.errors import Refused
 from common.port import losses, rules, training
 from common.port.alike import Array
@@ -24,7 +24,7 @@ from common.port.carry import Carried, carried_across
 from common.port.causes import FLOAT32_CONSTANT, Cause
 from common.port.losses import Batch
 from common.port.told import Config
-from common.port.training import BARS, WHAT, Parted, Statistics, Step
+from common.port.training import BARS, GROWN, WHAT, Parted, Statistics, Step
 
 BATCH = 8  # of a training's step: few, and enough for a variance
 # Two frameworks differ in the rounding of every operation, a control in that of its
@@ -115,8 +115,17 @@ class Learnt:
     notes: list[str] = field(default_factory=list)
 
     def wire(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return asdict(self)
+        """As JSON takes it: no number that is none."""
+        found = asdict(self)
+        for part in found["parts"]:
+            part["size"] = _number(part["size"])
+        found["control"] = [_number(x) for x in self.control]
+        found["pair"] = [_number(x) for x in self.pair]
+        return found
+
+
+def _number(x: float) -> float | None:
+    return x if np.isfinite(x) else None
 
 
 # --- batches ------------------------------------------------------------------------
@@ -193,6 +202,7 @@ class Pair:
         self.words: tuple[Config, Config] = ({}, {})
         self.loss: list[str | Config] = [*self.asked.loss]
         self.layout = False
+        self.times = 1.0  # torch's gradients are so much larger, and no harm in it
         self.buffers: frozenset[str] = frozenset()
 
     def begun(self, torch: Mapping[str, Array] | None = None) -> list[str]:
@@ -239,13 +249,26 @@ class Pair:
             x, y = self.batch(number)
             self.torch.begin_step(self.turned(x), self.labels_for_torch(y))
             self.keras.begin_step(x, y)
-            one = self.told(self.torch.end_step(), before[0], y, torch=True)
-            other = self.told(self.keras.end_step(), before[1], y, torch=False)
+            answers = self.answers()
+            one = self.told(answers[0], before[0], y, torch=True)
+            other = self.told(answers[1], before[1], y, torch=False)
             before = one.after, other.after
             if together:
                 self.keras.assign(carried_across(self.carried.pairs, one.after))
                 before = one.after, one.after
             yield one, other
+
+    def answers(self) -> list[Answer]:
+        """Of both sides; both are heard before one is refused."""
+        found, refusal = [], None
+        for side in (self.torch, self.keras):
+            try:
+                found.append(side.end_step())
+            except Refused as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
+        return found
 
     def alone(self, start: Mapping[str, Array], steps: int) -> Iterator[Step]:
         """Torch's steps from other weights."""
@@ -283,6 +306,10 @@ class Pair:
         if outputs is not None and torch and self.layout:
             outputs = np.moveaxis(outputs, 1, -1)
         parts = {k: self.ordered(v) for k, v in parts.items() if k != "outputs"}
+        if torch and self.times != 1:
+            parts["gradient"] = {
+                n: g / self.times for n, g in parts["gradient"].items()
+            }
         return Step(
             loss=words["loss"],
             gradient=parts.get("gradient", {}),
@@ -377,14 +404,18 @@ def learnt(
     if free.first is None:
         result.agree, result.stepwise = True, free.proved
         return result
-    result.parts, result.stepwise = Stepwise(pair, result.notes).found()
+    found, result.stepwise = Stepwise(pair, result.notes).found()
+    grown = [p for p in found if p.cause == GROWN]
+    result.parts = [p for p in found if p.cause != GROWN]
     named = any(p.fault for p in result.parts)
-    if not named and result.parts:  # no mistakes, but they keep the sides apart
-        pair.begun()
-        free = Free(pair, BAND * max(p.size for p in result.parts))
+    if not named and (result.parts or pair.times != 1):
+        pair.begun()  # no mistakes, but they keep the sides apart
+        free = Free(pair, max([bar, *(BAND * p.size for p in result.parts)]))
         result.proved, result.pair = free.proved, free.sizes
     if not named and free.first is not None:
         _beside_control(pair, free, free.first, result)
+        if not result.chaos:
+            result.parts += [replace(p, cause="", fault=True) for p in grown]
     result.agree = result.chaos or not any(p.fault for p in result.parts)
     return result
 
@@ -506,14 +537,15 @@ class Stepwise:
         for _ in range(MENDINGS):
             self._run()
             mend = self._loss()
-            if mend is None:
+            if mend is not None:
+                self.pair.tell(f"on with the loss mended: {mend}")
+                self.pair.loss[1] = mend
+            elif not self._scaled():
                 break
-            self.pair.tell(f"on with the loss mended: {mend}")
-            self.pair.loss[1] = mend
         self._gradients()
         self._weights()
         self._buffers()
-        unknown = [p.step for p in self.parts if not p.cause]
+        unknown = [p.step for p in self.parts if p.cause in ("", GROWN)]
         order = {what: i for i, what in enumerate(WHAT)}
         self.parts.sort(key=lambda p: (p.step, order[p.what]))
         agree = min(unknown, default=len(self.steps) + 1) - 1
@@ -592,51 +624,81 @@ class Stepwise:
         causes: list[Cause] = []
         if batches[0] and one is not None and other is not None:
             causes = losses.why(one, other, batches[0], first.size)
-        if not causes and max(p.size for p in parted) <= FLOAT32_CONSTANT:
-            causes = [training.precision(first)]
-        for cause in causes:
+        for cause in causes or [training.small(parted)]:
             self._add(first, cause)
-        if not causes:
-            self._add(first, None)
         mendable = one if batches[0] and causes and causes[0].fault else None
         return mendable if isinstance(self.pair.loss[1], str) else None
 
+    def _scaled(self) -> bool:
+        """Whether all gradients differ by one factor; mended for what follows."""
+        if not self.parted["gradient"] or self.parted["loss"]:
+            return False
+        times = training.factor(self.steps, self.bars.agree)
+        if times is None or self.pair.times != 1:
+            return False
+        self.pair.tell(f"on with gradients divided by {times:.6g}")
+        self.pair.times, self.first = times, self.parted["gradient"][0]
+        return True
+
+    def _of_factor(self, every: int) -> None:
+        """Say of a factor of gradients whether the weights feel it."""
+        times = self.pair.times
+        if times == 1:
+            return
+        text = (
+            f"gradients of one batch are {times:.6g} times as large in torch, of the "
+            "same loss"
+        )
+        halved = abs(times * every - 1) <= FLOAT32_CONSTANT
+        if halved or not self.parted["weights"]:
+            self.notes.append(f"{text}; the weights come out all the same")
+            return
+        self._add(self.first, Cause(name="reduction", text=text, after=0.0))
+
     def _gradients(self) -> None:
         parted = self.parted["gradient"]
-        self.times = 1.0
         known = any(p.what == "loss" and not (p.cause and p.fault) for p in self.parts)
         if not parted or (known and self.parted["loss"]):
             return
         first = parted[0]
-        cause = training.gradients(self.steps, first, self.bars.agree)
-        if cause is not None and cause.name == "reduction":
-            self.times = training.factor(self.steps, self.bars.agree) or 1.0
-            if not self.parted["weights"]:
-                self.notes.append(f"{cause.text}; the weights agree all the same")
-                return
+        cause = training.gradients(self.steps, parted, self.bars.agree)
         names = dict.fromkeys(p.tensor for p in parted if p.tensor != first.tensor)
         self._add(first, cause, list(names))
 
     def _weights(self) -> None:
         parted = self.parted["weights"]
         if not parted:
+            self._of_factor(1)
             return
         bar = self.bars.agree
         here, there = self.histories
-        here = training.scaled(here, self.times)
         words = [w["optimizer"] for w in self.pair.words]
         words[0] = words[0] | {"doubled": self.pair.words[0]["doubled"]}
         words[1] = self._renamed(words[1])
         told = [rules.rule(w, here.names) for w in words]
-        one = rules.inferred(told[0], told[1], here, bar)
-        other = rules.inferred(told[1], one or told[0], there, bar)
+        one = self._inferred(told[0], told[1], here)
+        other = self._inferred(told[1], one or told[0], there)
+        self._of_factor(one.gather[0] if one else 1)
         if one is None or other is None:
             self._unknown(parted, one, other)
             return
         other = self._with_penalty(other)
-        for reason in training.reasons(one, other, here, bar):
+        found = training.reasons(one, other, here, bar, parted[0])
+        if not found and not self.parted["gradient"]:
+            self._add(parted[0], training.small(parted))
+        for reason in found:
             step, tensor, size = reason.first
             self._add(Parted(step, "weights", tensor, size), reason.cause)
+
+    def _inferred(
+        self, told: rules.Rule, other: rules.Rule, history: rules.History
+    ) -> rules.Rule | None:
+        """A side's rule; or as near as numbers that passed through float32 allow."""
+        for bar in (self.bars.agree, max(self.bars.agree, training.PRECISE)):
+            found = rules.inferred(told, other, history, bar)
+            if found is not None:
+                return found
+        return None
 
     def _renamed(self, words: Config) -> Config:
         there = self.pair.there
@@ -659,8 +721,8 @@ class Stepwise:
         self, parted: Sequence[Parted], one: rules.Rule | None, other: rules.Rule | None
     ) -> None:
         first = parted[0]
-        if max(p.size for p in parted) <= FLOAT32_CONSTANT:
-            self._add(first, training.precision(first))
+        if (cause := training.small(parted)) is not None:
+            self._add(first, cause)
             return
         sides = [n for n, r in (("torch", one), ("Keras", other)) if r is None]
         classes = [w["optimizer"]["cls"] for w in self.pair.words]
@@ -688,11 +750,8 @@ class Stepwise:
             self._add(part, cause, also)
         left = [p for p in parted if p.tensor.rpartition("/")[0] not in explained]
         if left:
-            small = max(p.size for p in left) <= FLOAT32_CONSTANT
             names = dict.fromkeys(p.tensor for p in left if p.tensor != left[0].tensor)
-            self._add(
-                left[0], training.precision(left[0]) if small else None, list(names)
-            )
+            self._add(left[0], training.small(left), list(names))
 
     def _statistics(
         self, unit: str, first: Mapping[str, Parted]

@@ -16,7 +16,7 @@ from common.port.told import Config
 # Smoothings that people write.
 SMOOTHINGS = (0.0, 0.1, 0.05, 0.2, 0.01)
 OVER = ("mean", "sum", "weights", "batch", "rows")
-GIVEN = ("logits", "probabilities", "log")
+GIVEN = ("logits", "probabilities", "clipped", "log")
 CLIPPED = 1e-7  # Keras's own, of probabilities
 USUAL: Config = {"given": "logits", "smoothing": 0.0, "over": "mean", "weights": None}
 NAMES = {
@@ -37,6 +37,7 @@ WORDS = {
     "given": {
         "logits": "takes logits",
         "probabilities": "takes its input for probabilities",
+        "clipped": "takes its input for probabilities",
         "log": "takes its input for logarithms of probabilities",
     },
 }
@@ -62,7 +63,8 @@ def loss(words: Config, outputs: Array, y: Array) -> float:
 
     Args:
         words: "kind" of "cross_entropy", "bce", "mse"; "given" "logits",
-            "probabilities" or "log"; "smoothing" of labels; "weights" of classes;
+            "probabilities", "clipped" (before they are made to sum to 1, as Keras's
+            sparse loss does) or "log"; "smoothing" of labels; "weights" of classes;
             "over": of `OVER`, how it is made one number.
         outputs: (n, ..., classes), or of the labels' shape.
         y: (n, ...), classes; or numbers.
@@ -103,6 +105,9 @@ def _categorical(words: Config, x: Array, y: Array) -> tuple[Array, Array]:
     if words["given"] == "logits":
         x = x - x.max(-1, keepdims=True)
         x = x - np.log(np.exp(x).sum(-1, keepdims=True))
+    elif words["given"] == "clipped":
+        x = np.clip(x, CLIPPED, 1 - CLIPPED)
+        x = np.log(x / x.sum(-1, keepdims=True))
     elif words["given"] == "probabilities":
         with np.errstate(all="ignore"):
             x = np.log(np.clip(x / x.sum(-1, keepdims=True), CLIPPED, 1 - CLIPPED))

@@ -484,6 +484,7 @@ def _clips(
         for extra in (0.0, CLIP_EPS) if kind != "value" else (0.0,):
             exact = bound * (1 + extra / _above(norm * share))
             yield kind, float(f"{exact:.{ROUNDED}g}"), extra
+            yield kind, float(exact), extra
 
 
 def _most(kind: str, history: History) -> tuple[float, float]:

@@ -189,13 +189,14 @@ def factor(pairs: Sequence[tuple[Step, Step]], bar: float) -> float | None:
             found = ratio
         if not difference(a, b * found) <= bar:
             return None
-    return found
+    return None if found is None or abs(found - 1) <= FLOAT32_CONSTANT else found
 
 
 def gradients(
-    pairs: Sequence[tuple[Step, Step]], first: Parted, bar: float
+    pairs: Sequence[tuple[Step, Step]], parted: Sequence[Parted], bar: float
 ) -> Cause | None:
     """Why gradients differ though the losses agree."""
+    first = parted[0]
     one, other = pairs[first.step - 1]
     name = first.tensor
     for a, b, side, there in (
@@ -203,16 +204,10 @@ def gradients(
         (other, one, "torch", "Keras"),
     ):
         if name in a.gradient and name not in b.gradient:
-            text = f"it learns in {there}, and is frozen in {side} (no gradient reaches it)"
+            text = f"it learns in {there}, and is frozen in {side}: it has no gradient"
             return Cause(name="frozen", text=text, after=0.0)
-    times = factor(pairs, bar)
-    if times is not None:
-        text = (
-            f"all gradients are {times:.6g} times as large in torch, of the same loss"
-        )
-        return Cause(name="reduction", text=text, after=0.0)
-    if first.size <= FLOAT32_CONSTANT:
-        return precision(first)
+    if (cause := small(parted)) is not None:
+        return cause
     decay = _decaying(one, other, name, bar)
     if decay is not None:
         text = f"torch's gradient has a decay of {decay:.6g} in it, Keras's has not"
@@ -226,13 +221,25 @@ def _decaying(one: Step, other: Step, name: str, bar: float) -> float | None:
     return found if found and difference(gap, found * w) <= max(bar, 1e-6) else None
 
 
-def precision(part: Parted) -> Cause:
-    """What is off by as much as float32 has in one number."""
-    text = (
-        f"off by {part.size:.0e}: a number passed through float32 somewhere inside of "
-        "Keras or TensorFlow; no mistake of the port"
-    )
-    return Cause(name="precision", text=text, after=part.size, fault=False)
+def small(parted: Sequence[Parted]) -> Cause | None:
+    """What differences too small for a mistake are, or none."""
+    size, first = max(p.size for p in parted), parted[0]
+    if size > PRECISE:
+        return None
+    if first.step == 1:
+        text = (
+            f"off by {first.size:.0e} from the first step: a number passed through "
+            "float32 inside of Keras or TensorFlow; no mistake of the port"
+        )
+        return Cause(name="precision", text=text, after=size, fault=False)
+    text = f"{first.size:.0e} within one step, while all before agree"
+    return Cause(name=GROWN, text=text, after=size, fault=False)
+
+
+# What passed through float32, once or some times.
+PRECISE = 10 * FLOAT32_CONSTANT
+# A cause that is believed if torch does so with itself.
+GROWN = "rounding"
 
 
 # --- weights ------------------------------------------------------------------------
@@ -250,7 +257,7 @@ NAMES = {
     "rho": "rho",
     "centred": "centred",
     "amsgrad": "amsgrad",
-    "start": "start",
+    "start": "initial-accumulator",
     "gather": "accumulation",
     "clip": "clip",
     "rates": "rate",
@@ -272,7 +279,9 @@ class Reason:
     first: tuple[int, str, float]
 
 
-def reasons(torch: Rule, keras: Rule, history: History, bar: float) -> list[Reason]:
+def reasons(
+    torch: Rule, keras: Rule, history: History, bar: float, parted: Parted
+) -> list[Reason]:
     """The words in which two rules differ and that matter, of what torch did.
 
     Args:
@@ -280,6 +289,7 @@ def reasons(torch: Rule, keras: Rule, history: History, bar: float) -> list[Reas
         keras: Likewise.
         history: Torch's.
         bar: Largest difference of an update.
+        parted: The first weights that were seen to part.
     """
     if torch.kind != keras.kind:
         return [_other_kind(torch, keras, history, bar)]
@@ -291,8 +301,10 @@ def reasons(torch: Rule, keras: Rule, history: History, bar: float) -> list[Reas
             left = rules.apart(mended, history)
             if left.size <= bar:
                 was = rules.apart(keras, history).size
+                was = was if np.isfinite(was) else parted.size
                 falls = f"the difference falls from {was:.0e} to {left.size:.0e}"
-                return _told(torch, keras, history, bar, some, left, falls)
+                found = _told(torch, keras, history, bar, some, left, falls)
+                return [_seen(reason, parted) for reason in found]
     return []
 
 
@@ -304,7 +316,9 @@ def _comparable(torch: Rule, keras: Rule) -> Rule:
         np.allclose(a, b, rtol=FLOAT32_CONSTANT, atol=0)
         for a, b in zip(rates, torch.rates, strict=True)
     )
-    return replace(keras, rates=torch.rates if same else rates)
+    near = np.allclose(keras.decays, torch.decays, rtol=FLOAT32_CONSTANT, atol=0)
+    decays = torch.decays if near else keras.decays
+    return replace(keras, rates=torch.rates if same else rates, decays=decays)
 
 
 def _told(
@@ -328,7 +342,7 @@ def _told(
         one = replace(torch, **{w: getattr(keras, w) for w in words})
         alone = rules.gap(history, list(rules.moved(one, history)), real, bar)
         texts = "; ".join(said(w, torch, keras, history) for w in words)
-        small = words == ["clip"] and torch.clip[:2] == keras.clip[:2]
+        small = words == ["clip"] and _same_clip(torch, keras)
         mended = (
             "with torch's" if len(found) == 1 else f"with all {len(found)} of torch"
         )
@@ -342,6 +356,18 @@ def _told(
         reasons.append(Reason(cause, alone.first or (0, "", alone.size)))
     reasons = [r for r in reasons if r.first[0]]
     return sorted(reasons, key=lambda r: (r.first[0], -r.first[2]))
+
+
+def _seen(reason: Reason, parted: Parted) -> Reason:
+    """What updates of torch alone cannot show is where it was seen."""
+    if np.isfinite(reason.first[2]):
+        return reason
+    return replace(reason, first=(parted.step, parted.tensor, parted.size))
+
+
+def _same_clip(torch: Rule, keras: Rule) -> bool:
+    (kind, bound, _), (other, there, _) = torch.clip, keras.clip
+    return kind == other and abs(bound - there) <= FLOAT32_CONSTANT * bound
 
 
 def _other_kind(torch: Rule, keras: Rule, history: History, bar: float) -> Reason:
@@ -361,6 +387,8 @@ LABELS = {
     "rates": "rate",
     "gather": "gradients",
     "clip": "clipping",
+    "doubled": "bias",
+    "start": "sum of squares begins at",
 }
 PLACES = {
     "corrected": "beside the corrected root",
@@ -401,7 +429,7 @@ def _value(word: str, rule: Rule, history: History) -> str:
         case "rates":
             return _series([max(row) for row in value])
         case "doubled":
-            return "two that both learn" if value else "one"
+            return "two that both learn, and move it twice" if value else "one"
     return shown(value)
 
 
@@ -475,8 +503,8 @@ def statistics(s: Statistics, bar: float) -> list[tuple[str, Cause]]:
     n = _count(one, other)
     if difference(one, other) > bar and n:
         text = (
-            f"variance: unbiased in torch, biased in Keras, of {n} values; torch's times "
-            f"{n - 1}/{n} is Keras's"
+            f"variance: unbiased in torch, biased in Keras, of {n} values; torch's "
+            f"times {n - 1}/{n} is Keras's"
         )
         left = difference(one * (n - 1) / n, other)
         found.append(("var", Cause(name="variance", text=text, after=left)))
@@ -498,12 +526,3 @@ def _count(one: Array, other: Array) -> int:
     whole = round(n)
     fits = difference(one, other * whole / (whole - 1)) <= FLOAT32_CONSTANT
     return whole if fits else 0
-
-
-def scaled(history: History, times: float) -> History:
-    """The same with its raw gradients divided by a number."""
-    updates = [
-        replace(u, given=u.given / times, norms=u.norms / times)
-        for u in history.updates
-    ]
-    return replace(history, updates=updates)

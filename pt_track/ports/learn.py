@@ -229,7 +229,7 @@ class Learner:
                 f"the torch training must make a step, it raised {told(error)}; mend "
                 "that"
             ) from error
-        value = float(np.mean(self.losses)) if loss is None else float(loss)
+        value = float(np.mean(self.losses) if self.losses else loss)
         found = {f"weights/{n}": a for n, a in self.opened.weights().items()}
         found |= {f"gradient/{n}": a for n, a in self._canonical(self.caught).items()}
         found |= {f"used/{n}": a for n, a in self._canonical(self.used).items()}

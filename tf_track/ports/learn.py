@@ -52,6 +52,10 @@ class Learner:
         if opened.dtype == "float64":
             _exact(self.optimizer)
             _exact(self.measure)
+            for layer in self.model._flatten_layers():
+                for name, value in list(vars(layer).items()):
+                    if name.endswith("_regularizer"):
+                        _exact(value)
         self._begun()
         self.update = self.optimizer._backend_update_step
         self.optimizer._backend_update_step = self._noting
@@ -174,6 +178,7 @@ class Learner:
             data = self._measured(y, outputs)
             if self.measure is None:  # `compile` adds what regularizers ask for
                 data = data - sum(self.model.losses)
+                self.losses[-1] = float(data)
             loss = data + sum(self.model.losses)
         gradients = tape.gradient(data, variables)
         if self.model.losses:
@@ -232,7 +237,7 @@ class Learner:
                 f"the Keras training must make a step, it raised {told(error)}; mend "
                 "that"
             ) from error
-        value = float(np.mean(self.losses)) if loss is None else float(loss)
+        value = float(np.mean(self.losses) if self.losses else loss)
         found = {f"weights/{n}": a for n, a in self.opened.weights().items()}
         for name, held in (
             ("gradient", self.caught),
@@ -306,6 +311,8 @@ def _exact(thing: Any) -> None:
     for name, value in list(vars(thing).items()) if hasattr(thing, "__dict__") else ():
         if type(value) is float:
             setattr(thing, name, np.float64(value))
+        elif name in ("l1", "l2"):
+            setattr(thing, name, written(float(value)))
         elif isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
             _exact(value)
         elif name == "_fn_kwargs":
@@ -407,6 +414,8 @@ def _words(loss: Any) -> Config:
     name = getattr(loss, "name", None) or getattr(loss, "__name__", "")
     match name:
         case "sparse_categorical_crossentropy":
+            if not more.get("from_logits"):
+                words["given"] = "clipped"
             return {"kind": "cross_entropy"} | words | reduction
         case "categorical_crossentropy":
             return {"kind": "cross_entropy", "one_hot": True} | words | reduction
