@@ -50,11 +50,20 @@ def trained(sides, homes, models, **asked):
     return learnt(torch, keras, carried, (turned, given), Asked(tokens=tokens, **asked))
 
 
-def of_table(sides, name, steps=3):
+FOUND = {}  # of the table, once for all tests
+
+
+def of_table(sides, name):
+    if name not in FOUND:
+        FOUND[name] = _of_table(sides, name)
+    return FOUND[name]
+
+
+def _of_table(sides, name):
     case = TRAINING[name]
     named = [[f"{home}:{n}" for home in TABLE] for n in (case.optimizer, case.loss)]
     models = (case.model, case.model)
-    return trained(sides, TABLE, models, steps=steps, optimizer=named[0], loss=named[1])
+    return trained(sides, TABLE, models, steps=3, optimizer=named[0], loss=named[1])
 
 
 @pytest.mark.parametrize("name", [case.name for case in FAULTY_TRAINING])

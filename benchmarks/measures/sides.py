@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ SHOWN = {"torch": "PyTorch", "keras": "Keras"}
 def serve(values: Values, tell: Tell) -> None:
     """In a child: open a model, and do with it what is asked, until nothing is."""
     ports = load_extra(values["track"], Ports)
+    gc.freeze()  # a framework is a million objects, none of them garbage
     model = None
     while (content := received()) is not None:
         arrays, about = files.unpack(content)
