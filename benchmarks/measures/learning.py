@@ -295,6 +295,8 @@ class Pair:
         for name, array in arrays.items():
             home, _, tensor = name.partition("/")
             parts.setdefault(home, {})[tensor] = array
+        used = parts.setdefault("used", {})
+        used |= {n: parts["gradient"][n] for n in words["same"]}
         if not torch:
             parts = {
                 k: v if k == "outputs" else self.as_torch(v) for k, v in parts.items()
@@ -404,13 +406,14 @@ def learnt(
     if free.first is None:
         result.agree, result.stepwise = True, free.proved
         return result
-    found, result.stepwise = Stepwise(pair, result.notes).found()
+    stepwise = Stepwise(pair, result.notes)
+    found, result.stepwise = stepwise.found()
     grown = [p for p in found if p.cause == GROWN]
     result.parts = [p for p in found if p.cause != GROWN]
     named = any(p.fault for p in result.parts)
     if not named and (result.parts or pair.times != 1):
         pair.begun()  # no mistakes, but they keep the sides apart
-        free = Free(pair, max([bar, *(BAND * p.size for p in result.parts)]))
+        free = Free(pair, max(bar, BAND * stepwise.slack()))
         result.proved, result.pair = free.proved, free.sizes
     if not named and free.first is not None:
         _beside_control(pair, free, free.first, result)
@@ -546,8 +549,7 @@ class Stepwise:
         self._weights()
         self._buffers()
         unknown = [p.step for p in self.parts if p.cause in ("", GROWN)]
-        order = {what: i for i, what in enumerate(WHAT)}
-        self.parts.sort(key=lambda p: (p.step, order[p.what]))
+        self.parts.sort(key=_place)
         agree = min(unknown, default=len(self.steps) + 1) - 1
         return self.parts, agree
 
@@ -594,6 +596,11 @@ class Stepwise:
     def _add(
         self, first: Parted, cause: Cause | None, also: Sequence[str] = ()
     ) -> None:
+        if cause is not None and cause.name in ("precision", GROWN):
+            for part in [p for p in self.parts if p.cause == cause.name]:
+                if _place(part) <= (first.step, WHAT.index(first.what)):
+                    return  # said once: what follows from it is off likewise
+                self.parts.remove(part)
         self.parts.append(
             LearningPart(
                 step=first.step,
@@ -608,6 +615,22 @@ class Stepwise:
             )
         )
 
+    def slack(self) -> float:
+        """By how much the sides part in one step without a mistake."""
+        sizes = [p.size for parted in self.parted.values() for p in parted]
+        harmless = [p.size for p in self.parts if not p.fault]
+        return max(
+            [*harmless, *(s for s in sizes if s <= training.PRECISE)], default=0.0
+        )
+
+    def _small(self, parted: Sequence[Parted]) -> Cause | None:
+        return training.small(parted, begun=self._begun())
+
+    def _begun(self) -> bool:
+        """Whether something is off from the first step, by what is no mistake."""
+        first = [p.size for w in WHAT[:3] for p in self.parted[w] if p.step == 1]
+        return bool(first) and min(first) <= training.PRECISE
+
     def _loss(self) -> Config | None:
         """What parts in the loss; the words that mend Keras's."""
         parted = self.parted["loss"]
@@ -621,12 +644,13 @@ class Stepwise:
         one = losses.inferred(told[0], told[1], batches[0], self.bars.agree)
         other = losses.inferred(told[1], one or told[0], batches[1], self.bars.agree)
         first = parted[0]
-        causes: list[Cause] = []
+        causes: Sequence[Cause | None] = ()
         if batches[0] and one is not None and other is not None:
             causes = losses.why(one, other, batches[0], first.size)
-        for cause in causes or [training.small(parted)]:
+        for cause in causes or [self._small(parted)]:
             self._add(first, cause)
-        mendable = one if batches[0] and causes and causes[0].fault else None
+        mended = any(cause is not None and cause.fault for cause in causes)
+        mendable = one if batches[0] and mended else None
         return mendable if isinstance(self.pair.loss[1], str) else None
 
     def _scaled(self) -> bool:
@@ -657,11 +681,13 @@ class Stepwise:
 
     def _gradients(self) -> None:
         parted = self.parted["gradient"]
-        known = any(p.what == "loss" and not (p.cause and p.fault) for p in self.parts)
+        known = any(p.what == "loss" and not p.cause for p in self.parts)
         if not parted or (known and self.parted["loss"]):
             return
         first = parted[0]
-        cause = training.gradients(self.steps, parted, self.bars.agree)
+        cause = training.gradients(
+            self.steps, parted, self.bars.agree, begun=self._begun()
+        )
         names = dict.fromkeys(p.tensor for p in parted if p.tensor != first.tensor)
         self._add(first, cause, list(names))
 
@@ -685,7 +711,7 @@ class Stepwise:
         other = self._with_penalty(other)
         found = training.reasons(one, other, here, bar, parted[0])
         if not found and not self.parted["gradient"]:
-            self._add(parted[0], training.small(parted))
+            self._add(parted[0], self._small(parted))
         for reason in found:
             step, tensor, size = reason.first
             self._add(Parted(step, "weights", tensor, size), reason.cause)
@@ -721,7 +747,7 @@ class Stepwise:
         self, parted: Sequence[Parted], one: rules.Rule | None, other: rules.Rule | None
     ) -> None:
         first = parted[0]
-        if (cause := training.small(parted)) is not None:
+        if (cause := self._small(parted)) is not None:
             self._add(first, cause)
             return
         sides = [n for n, r in (("torch", one), ("Keras", other)) if r is None]
@@ -751,7 +777,7 @@ class Stepwise:
         left = [p for p in parted if p.tensor.rpartition("/")[0] not in explained]
         if left:
             names = dict.fromkeys(p.tensor for p in left if p.tensor != left[0].tensor)
-            self._add(left[0], training.small(left), list(names))
+            self._add(left[0], self._small(left), list(names))
 
     def _statistics(
         self, unit: str, first: Mapping[str, Parted]
@@ -770,6 +796,10 @@ class Stepwise:
             for tensor, cause in training.statistics(told, self.bars.agree)
             if f"{unit}/{tensor}" in first
         ]
+
+
+def _place(part: LearningPart) -> tuple[int, int]:
+    return part.step, WHAT.index(part.what)
 
 
 KEPT = 2  # steps that are held whole; of the others losses and buffers

@@ -99,16 +99,18 @@ def _learn(ports: Any, model: Any, arrays: Mapping[str, Array], how: Config) -> 
         before.close()
     try:
         model.learner = ports.Learner(model, **how)
-        return model.learner.told(_inputs(arrays))
+        answer: Answer = model.learner.told(_inputs(arrays))
     except Refused as error:
         return {"refused": str(error)}, {}
+    return answer
 
 
 def _step(ports: Any, model: Any, arrays: Mapping[str, Array]) -> Answer:
     try:
-        return model.learner.step(_inputs(arrays), arrays["y"])
+        answer: Answer = model.learner.step(_inputs(arrays), arrays["y"])
     except Refused as error:
         return {"refused": str(error)}, {}
+    return answer
 
 
 def _inputs(arrays: Mapping[str, Array]) -> list[Array]:
@@ -236,7 +238,7 @@ class Side:
         return trace
 
     def weights(self) -> dict[str, Array]:
-        """ "unit/tensor" -> canonical array."""
+        """"unit/tensor" -> canonical array."""
         return self.ask("weights", {})[1]
 
     def assign(self, weights: Mapping[str, Array]) -> None:
@@ -299,9 +301,7 @@ def in_order(units: Sequence[Unit], trace: Trace) -> list[Unit]:
         at = homes.get(unit.name)
         if at is None:
             home = unit.name.rpartition(".")[0]
-            near = [
-                a for n, a in homes.items() if n.rpartition(".")[0] == home and home
-            ]
+            near = [a for n, a in homes.items() if n.rpartition(".")[0] == home and home]
             at = min(near, default=last)
         return at, order[unit.name]
 

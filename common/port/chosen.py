@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from common.errors import Refused, one_line
+from common.port.alike import Array
 from common.port.target import found, parsed
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adadelta", "adagrad")
@@ -72,3 +76,8 @@ def is_loss(thing: Any) -> bool:
         return True
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.default is p.empty and p.kind in kinds for p in parameters) >= 2
+
+
+def same_arrays(some: Mapping[str, Array], others: Mapping[str, Array]) -> list[str]:
+    """Names under which two hold the same: such are sent once."""
+    return [n for n, a in some.items() if n in others and np.array_equal(a, others[n])]

@@ -193,7 +193,11 @@ def factor(pairs: Sequence[tuple[Step, Step]], bar: float) -> float | None:
 
 
 def gradients(
-    pairs: Sequence[tuple[Step, Step]], parted: Sequence[Parted], bar: float
+    pairs: Sequence[tuple[Step, Step]],
+    parted: Sequence[Parted],
+    bar: float,
+    *,
+    begun: bool,
 ) -> Cause | None:
     """Why gradients differ though the losses agree."""
     first = parted[0]
@@ -206,7 +210,7 @@ def gradients(
         if name in a.gradient and name not in b.gradient:
             text = f"it learns in {there}, and is frozen in {side}: it has no gradient"
             return Cause(name="frozen", text=text, after=0.0)
-    if (cause := small(parted)) is not None:
+    if (cause := small(parted, begun=begun)) is not None:
         return cause
     decay = _decaying(one, other, name, bar)
     if decay is not None:
@@ -221,14 +225,19 @@ def _decaying(one: Step, other: Step, name: str, bar: float) -> float | None:
     return found if found and difference(gap, found * w) <= max(bar, 1e-6) else None
 
 
-def small(parted: Sequence[Parted]) -> Cause | None:
-    """What differences too small for a mistake are, or none."""
+def small(parted: Sequence[Parted], *, begun: bool) -> Cause | None:
+    """What differences too small for a mistake are, or none.
+
+    Args:
+        parted: All of one kind.
+        begun: Whether something is off so little from the first step.
+    """
     size, first = max(p.size for p in parted), parted[0]
     if size > PRECISE:
         return None
-    if first.step == 1:
+    if begun:
         text = (
-            f"off by {first.size:.0e} from the first step: a number passed through "
+            f"off by {first.size:.0e}, from the first step on: a number passed through "
             "float32 inside of Keras or TensorFlow; no mistake of the port"
         )
         return Cause(name="precision", text=text, after=size, fault=False)
@@ -500,7 +509,7 @@ def statistics(s: Statistics, bar: float) -> list[tuple[str, Cause]]:
             ("mean", Cause(name="momentum-of-statistics", text=text, after=left))
         )
     one, other = (_of_batch(s.var, i, d) for i, d in ((1, here), (2, there)))
-    n = _count(one, other)
+    n = _count(one, other, max(FLOAT32_CONSTANT, bar / 10))
     if difference(one, other) > bar and n:
         text = (
             f"variance: unbiased in torch, biased in Keras, of {n} values; torch's "
@@ -516,7 +525,7 @@ def _of_batch(values: tuple[Array, Array, Array], side: int, decay: float) -> Ar
     return (values[side] - decay * values[0]) / (1 - decay)
 
 
-def _count(one: Array, other: Array) -> int:
+def _count(one: Array, other: Array, bar: float) -> int:
     """The n for which the first is the second times n / (n - 1); else 0."""
     with np.errstate(all="ignore"):
         ratio = float((one @ other) / (other @ other))
@@ -524,5 +533,5 @@ def _count(one: Array, other: Array) -> int:
     if not 1 < n < MANY:
         return 0
     whole = round(n)
-    fits = difference(one, other * whole / (whole - 1)) <= FLOAT32_CONSTANT
+    fits = difference(one, other * whole / (whole - 1)) <= bar
     return whole if fits else 0

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import Refused
-from common.port.chosen import LOSSES, OPTIMIZERS, Named, chosen, is_loss
+from common.port.chosen import LOSSES, OPTIMIZERS, Named, chosen, is_loss, same_arrays
 from common.port.target import told
 from common.port.told import Array, Config
 from pt_track.ports.kinds import DROPOUTS, forms, tensor
@@ -231,11 +231,14 @@ class Learner:
             ) from error
         value = float(np.mean(self.losses) if self.losses else loss)
         found = {f"weights/{n}": a for n, a in self.opened.weights().items()}
-        found |= {f"gradient/{n}": a for n, a in self._canonical(self.caught).items()}
-        found |= {f"used/{n}": a for n, a in self._canonical(self.used).items()}
+        gradients, used = (self._canonical(h) for h in (self.caught, self.used))
+        same = same_arrays(gradients, used)
+        found |= {f"gradient/{n}": a for n, a in gradients.items()}
+        found |= {f"used/{n}": a for n, a in used.items() if n not in same}
         if len(self.losses) == 1:
             found["outputs"] = self.outputs.numpy()
-        return {"loss": value, "rates": self._by_tensor(self.rates)}, found
+        rates = self._by_tensor(self.rates)
+        return {"loss": value, "rates": rates, "same": same}, found
 
 
 def _gradient(module: nn.Module, name: str, held: Mapping[int, Tensor]) -> Array | None:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import Refused
-from common.port.chosen import LOSSES, OPTIMIZERS, Named, chosen, is_loss
+from common.port.chosen import LOSSES, OPTIMIZERS, Named, chosen, is_loss, same_arrays
 from common.port.target import told
 from common.port.told import Array, Config
 from tf_track.ports.kinds import DROPOUTS, NOISE, forms, tensor
@@ -239,15 +239,16 @@ class Learner:
             ) from error
         value = float(np.mean(self.losses) if self.losses else loss)
         found = {f"weights/{n}": a for n, a in self.opened.weights().items()}
-        for name, held in (
-            ("gradient", self.caught),
-            ("penalty", self.penalty),
-            ("used", self.used),
-        ):
-            found |= {f"{name}/{n}": a for n, a in self._canonical(held).items()}
+        gradients, used = (self._canonical(h) for h in (self.caught, self.used))
+        same = same_arrays(gradients, used)
+        found |= {f"gradient/{n}": a for n, a in gradients.items()}
+        found |= {f"used/{n}": a for n, a in used.items() if n not in same}
+        penalty = self._canonical(self.penalty)
+        found |= {f"penalty/{n}": a for n, a in penalty.items()}
         if len(self.losses) == 1:
             found["outputs"] = self.outputs.numpy()
-        return {"loss": value, "rates": self._by_tensor(self.rates)}, found
+        rates = self._by_tensor(self.rates)
+        return {"loss": value, "rates": rates, "same": same}, found
 
     @contextmanager
     def _learning(self) -> Iterator[None]:
@@ -300,6 +301,8 @@ def _dropping(model: Any) -> list[tuple[Any, str, float]]:
     for layer in model._flatten_layers():
         names = ("rate", "stddev") if isinstance(layer, (*DROPOUTS, *NOISE)) else ()
         for name in (*names, "dropout", "recurrent_dropout"):
+            if isinstance(getattr(type(layer), name, None), property):
+                continue  # of a part, which is met by itself
             value = getattr(layer, name, None)
             if isinstance(value, float) and value:
                 found.append((layer, name, value))
