@@ -20,6 +20,7 @@ COMMANDS = {
     "classify": ("benchmarks.classify:classify", "Ask both what is on a photo."),
     "new-class": ("benchmarks.new_class:new_class", "Add a class from a few photos."),
     "parity": ("benchmarks.parity:parity", "Prove that both compute the same."),
+    "port": ("benchmarks.port:port", "Find where a port to Keras goes wrong."),
     "ledger": ("benchmarks.ledger:ledger", "Price the frameworks' defaults."),
     "speed": ("benchmarks.speed:speed", "Measure speed in both frameworks."),
     "pretrain": ("benchmarks.pretrain:pretrain", "Train a base for transfer."),

@@ -64,6 +64,16 @@ def argument(kind: Any, help: str) -> Cli:
     return Cli(kind, typer.Argument(help=help))
 
 
+@dataclass(frozen=True, slots=True)
+class FromPython:
+    """A parameter that no command line can give: an object."""
+
+
+def from_python() -> FromPython:
+    """A parameter for callers from Python alone."""
+    return FromPython()
+
+
 FIT = (
     "fit cuts the longer side, as data sets did; pad adds bars; stretch; centre, as "
     "for ImageNet."
@@ -338,6 +348,8 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
             (block,) = get_args(hints[name])  # of Unpack[...]
             for own, (_, cli) in _fields(block).items():
                 found.append(_typed(own, cli, cli.default, Parameter.KEYWORD_ONLY))
+        elif any(isinstance(extra, FromPython) for extra in get_args(hints[name])[1:]):
+            continue
         elif any(isinstance(extra, Cli) for extra in get_args(hints[name])[1:]):
             cli = _cli(hints[name])
             found.append(_typed(name, cli, parameter.default, parameter.kind))

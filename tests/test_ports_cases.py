@@ -4,9 +4,11 @@ Weights are carried by a list of layer kinds that is written here: a second witn
 the matcher of `twintrack port`.
 """
 
+import ast
 from importlib import import_module
 from inspect import isfunction
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -354,7 +356,7 @@ def in_keras(array):
     return kernel_last(array) if array.ndim > 2 else array
 
 
-STEPS = 3
+STEPS = 2  # the latest parting is in the second
 
 
 def parting(case, *, mended=False):
@@ -485,3 +487,27 @@ def test_refusals_say_something():
     assert all(odd.told for odd in ODD.values() if odd.outcome != "agrees")
     with pytest.raises(SyntaxError):
         compile(SYNTAX_ERROR, "model.py", "exec")
+
+
+# --- what the files are made of
+
+FOLDER = Path(__file__).parent / "ports"
+PORTS = [path for path in sorted(FOLDER.rglob("*.py")) if path.stem != "__init__"]
+PLAIN = {"math", "time", "random", "argparse", "pathlib", "numpy"}
+TABLES = {"collections", "dataclasses", "typing"}
+
+
+def imported(path):
+    """Top-level packages that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0]
+
+
+@pytest.mark.parametrize("path", PORTS, ids=lambda path: path.stem)
+def test_a_side_imports_its_own_framework_and_a_table_none(path):
+    allowed = {"cases": TABLES, "keras": PLAIN | {"keras", "tensorflow"}}
+    allowed = allowed.get(path.stem.partition("_")[0], PLAIN | {"torch"})
+    assert set(imported(path)) <= allowed

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.measures.sides import Side, random_input
 from common.errors import Refused
-from common.port.alike import AGREE, Array, alike, as_other, squeezed
-from common.port.carry import Carried, carried_across, matched, shaken
+from common.port.alike import AGREE, Array, alike, as_other, difference, squeezed
+from common.port.carry import Carried, carried_across, shaken
 from common.port.causes import Cause, causes
 from common.port.follow import Followed, followed, look_at
 from common.port.told import Step, Trace, Unit, channels_last
@@ -120,7 +120,8 @@ def keras_shapes(
         return [_filled(shape) for shape in wanted]
     if len(given) != len(wanted):
         raise Refused(
-            f"the Keras model takes {len(wanted)} inputs, got {len(given)}; give "
+            f"the Keras model takes {len(wanted)} inputs ("
+            f"{', '.join(one['name'] for one in inputs)}), got {len(given)}; give "
             "--input once for each"
         )
     return [_fitted(s, w) for s, w in zip(given, wanted, strict=True)]
@@ -204,6 +205,34 @@ def both_run(
     raise refusal
 
 
+def turned_to(array: Array, wanted: Sequence[int | None] | None) -> Array:
+    """An array with its batch as Keras takes it, if it has its channels first."""
+    if wanted is None or array.ndim < 4:
+        return array
+    fits = [
+        all(w in (None, s) for s, w in zip(one.shape[1:], wanted, strict=True))
+        for one in (array, np.moveaxis(array, 1, -1))
+    ]
+    return array if fits[0] or not fits[1] else np.moveaxis(array, 1, -1)
+
+
+# In float32 two frameworks part by more than one of them does from itself, after a
+# start one ulp away; measured on the pairs of the tests, 12 times at most.
+WIDER = 50
+LEAST = 3e-6  # what rounding makes of one layer of a thousand terms
+
+
+def band(torch: Side, given: Sequence[Array], trace: Trace) -> float:
+    """The relative difference that float32 makes of an input one ulp away."""
+    moved = [
+        np.nextafter(a, np.float32(np.inf)) if a.dtype.kind == "f" else a for a in given
+    ]
+    other = torch.run(moved)
+    both = zip(trace.outputs, other.outputs, strict=True)
+    apart = [difference(a, b) for a, b in both if a.dtype.kind == "f"]
+    return max(LEAST, WIDER * max((d for d in apart if np.isfinite(d)), default=0.0))
+
+
 # --- weights ------------------------------------------------------------------------
 
 
@@ -230,6 +259,7 @@ def carry(
     back = source == "keras"
     owner, taker = (keras, torch) if back else (torch, keras)
     weights = owner.weights()
+    check_numbers(weights, owner.units)
     notes = []
     if given is not None:
         weights |= given
@@ -246,6 +276,39 @@ def carry(
             )
     taker.assign(carried_across(carried.pairs, weights, back=back))
     return notes
+
+
+def check_numbers(weights: Mapping[str, Array], units: Sequence[Unit]) -> None:
+    """Refuse weights that are no numbers: nothing is the same behind them.
+
+    Raises:
+        Refused: A tensor holds NaN or infinity; with its own name.
+    """
+    for unit in units:
+        for name, own in unit.tensors.items():
+            array = weights.get(f"{unit.name}/{name}")
+            if array is not None and not np.isfinite(array).all():
+                odd = array[~np.isfinite(array)].flat[0]
+                raise Refused(
+                    f"weights must be numbers, {own} holds {odd}; load others, or give "
+                    "--weights of the other side"
+                )
+
+
+def drawing(side: Side, given: Sequence[Array], seed: int) -> frozenset[int]:
+    """Steps that give something else with another seed, though their inputs do not."""
+    one, other = (side.run(given, seed=seed + i) for i in (1, 2))
+    found = set()
+    for step in one.steps[: len(other.steps)]:
+        same = difference(one.outputs[step.at], other.outputs[step.at]) == 0
+        before = [i in found or not _kept(one, other, i) for i in step.inputs if i >= 0]
+        if not same and not any(before):
+            found.add(step.at)
+    return frozenset(found)
+
+
+def _kept(one: Trace, other: Trace, at: int) -> bool:
+    return difference(one.outputs[at], other.outputs[at]) == 0
 
 
 def weights_of(side: Side) -> Callable[[str], dict[str, Array]]:
@@ -271,6 +334,7 @@ class Porting:
         source: Whose weights are carried, "own" for neither.
         weights: From a file, or none.
         seed: Of all draws.
+        bar: Relative difference up to which two arrays hold the same.
         go_on: Whether faults are mended in memory and the next looked for.
         tell: Given a line of what is being done.
     """
@@ -283,24 +347,11 @@ class Porting:
     weights: Mapping[str, Array] | None
     seed: int
     go_on: bool
+    bar: float = AGREE
     tell: Callable[[str], None] = lambda _: None
 
     def found(self) -> Ported:
         """Everything that parts, or the first."""
-        notes = self._carry()
-        followed = self._settled(notes)
-        result = Ported(self.carried, notes, followed, ends=dict(followed.ends))
-        for part in self._parts(followed):
-            result.parts.append(part)
-            if not self.go_on and part.cause is not None and part.cause.fault:
-                break
-            if not self.go_on and part.cause is None:
-                break
-        result.after = dict(self.now.ends)
-        result.agree = self.now.agree
-        return result
-
-    def _carry(self) -> list[str]:
         notes = carry(
             self.torch,
             self.keras,
@@ -309,43 +360,74 @@ class Porting:
             given=self.weights,
             seed=self.seed,
         )
+        self.notes = notes
         self.instead: dict[int, Array] = {}
+        self.mended: dict[int, int] = {}
         self.here = self.torch.run(self.given[0])
         self.own = weights_of(self.torch), weights_of(self.keras)
-        return notes
+        self.random = (
+            drawing(self.torch, self.given[0], self.seed),
+            drawing(self.keras, self.given[1], self.seed),
+        )
+        first = self._follow()
+        parts = []
+        for part in self._parts(first):
+            parts.append(part)
+            if not self.go_on and (part.cause is None or part.cause.fault):
+                break
+        return Ported(
+            carried=self.carried,
+            notes=notes,
+            first=first,
+            parts=parts,
+            agree=self.now.agree,
+            ends=dict(first.ends),
+            after=dict(self.now.ends),
+        )
 
     def _follow(self) -> Followed:
         there = self.keras.run(self.given[1], instead=self.instead)
         partners = {a: b.name for a, b in self.carried.of_torch().items()}
-        self.now = followed(self.here, there, partners)
+        found = followed(self.here, there, partners, self.bar, self.mended)
+        self.now = replace(found, random=self.random)
         return self.now
 
-    def _settled(self, notes: list[str]) -> Followed:
-        """The first following, with partners of equal shapes settled by trying."""
-        best = self._follow()
-        for _ in range(SWAPS):
-            if best.agree or self.source == "own":
-                break
-            swap = swapped(best, self.carried)
-            if swap is None:
-                break
-            before, self.carried = self.carried, swap
-            self._carry()
+    def _exchange(self, one: Unit, other: Unit) -> None:
+        """Let two units of Keras change their partners."""
+        self.carried = exchanged(self.carried, one, other)
+        pairs = [p for p in self.carried.pairs if p[1].name in (one.name, other.name)]
+        back = self.source == "keras"
+        held = (self.keras if back else self.torch).weights()
+        taker = self.torch if back else self.keras
+        taker.assign(carried_across(pairs, held, back=back))
+        if back:
+            self.here = self.torch.run(self.given[0])
+        self.own = weights_of(self.torch), weights_of(self.keras)
+
+    def _other_partners(self, found: Followed, at: int) -> Followed | None:
+        """Partners of equal shapes tried the other way; none where nothing is better."""
+        if self.source == "own":
+            return None
+        for one, other in candidates(found, self.carried, at):
+            self._exchange(one, other)
             tried = self._follow()
-            if len(tried.parted(0)) >= len(best.parted(0)):
-                self.carried = before
-                self._carry()
-                best = self._follow()
-                break
-            best = tried
-            notes.append(said_swap(before, swap))
-        return best
+            if tried.agree or len(tried.parted(0)) < len(found.parted(0)):
+                was = self.carried.of_keras()
+                self.notes.append(
+                    "of layers with the same shapes, by trying: "
+                    f"{was[one.name].name} = {one.name}, "
+                    f"{was[other.name].name} = {other.name}"
+                )
+                return tried
+            self._exchange(one, other)
+        self._follow()
+        return None
 
     def _parts(self, found: Followed) -> Iterator[Part]:
-        partners = {a: b.name for a, b in self.carried.of_torch().items()}
         for _ in range(MOST_FAULTS):
             if found.agree:
                 return
+            partners = {a: b.name for a, b in self.carried.of_torch().items()}
             at = look_at(found, partners)
             if at is None:
                 yield from self._end(found)
@@ -354,7 +436,15 @@ class Porting:
                 found = self.now
                 continue
             cause = causes(found, at, self.own, self.torch.compute)
-            yield self._part(found, at, cause)
+            if cause is None and (better := self._other_partners(found, at[0])):
+                found = better
+                continue
+            part = self._part(found, at, cause)
+            yield part
+            if self._edited(part):
+                found = self._follow()
+                if at[1] in found.sound[1]:
+                    continue
             torch, keras = at
             if cause is not None and cause.name in RESHAPING:
                 self._reshaped(found, keras)
@@ -364,6 +454,33 @@ class Porting:
             if not self._replace(found, torch, keras):
                 return
             found = self._follow()
+
+    def _edited(self, part: Part) -> bool:
+        """Change a word of all layers that have the same two values; whether it could
+        be."""
+        cause, step, other = part.cause, part.torch, part.keras
+        if cause is None or not cause.change or not other or not step:
+            return False
+        if cause.name in RESHAPING or len(cause.change) > 1:
+            return False
+        (word,) = cause.change
+        values = step.config.get(word), other.config.get(word)
+        told = {s.unit: s.config for s in self.here.steps if s.unit}
+        theirs = {s.unit: s.config for s in self.now.keras.steps if s.unit}
+        same = [
+            (a.name, b.name)
+            for a, b in self.carried.pairs
+            if (
+                told.get(a.name, {}).get(word),
+                theirs.get(b.name, {}).get(word),
+            )
+            == values
+        ]
+        changed = self.keras.edit({b: {word: values[0]} for _, b in same})
+        part.also.extend(
+            f"{a} = {b}" for a, b in same if b in changed and b != other.unit
+        )
+        return bool(changed)
 
     def _reshaped(self, found: Followed, keras: int) -> None:
         """Torch's output for every later unit whose stride or window differs too.
@@ -410,9 +527,7 @@ class Porting:
             ends = dict(found.ends) | {next(iter(found.ends)): 0.0}
             self.now = replace(found, ends=ends)
 
-    def _part(
-        self, found: Followed, at: tuple[int, int], cause: Cause | None
-    ) -> Part:
+    def _part(self, found: Followed, at: tuple[int, int], cause: Cause | None) -> Part:
         one, other = found.torch.outputs[at[0]], found.keras.outputs[at[1]]
         steps: list[Step | None] = [
             found.torch.steps[at[0]],
@@ -440,6 +555,7 @@ class Porting:
         if value is None:
             return False
         self.instead[keras] = np.ascontiguousarray(value)
+        self.mended[keras] = torch
         return True
 
 
@@ -478,30 +594,36 @@ def unplaced(found: Followed) -> Part:
 # --- partners of equal shapes ----------------------------------------------------------
 
 
-def swapped(found: Followed, carried: Carried) -> Carried | None:
-    """Other partners where a unit's input belongs to another unit of its shapes."""
+def candidates(
+    found: Followed, carried: Carried, at: int
+) -> Iterator[tuple[Unit, Unit]]:
+    """Units of Keras that may have each other's partner, the likeliest first.
+
+    Those whose input is what goes into torch's step `at`, or into one that leads to it.
+    """
     partners = carried.of_torch()
-    inputs = {
+    theirs = {
         step.unit: found.keras.inputs[step.at][0]
         for step in found.keras.steps
         if step.unit and found.keras.inputs[step.at]
     }
-    for at in found.parted(0):
-        step = found.torch.steps[at]
-        unit = partners.get(step.unit)
-        if unit is None or not found.torch.inputs[at]:
+    steps = found.torch.steps
+    near = [at, *(i for i in reversed(range(at)) if steps[i].unit)][: SWAPS + 1]
+    tried = 0
+    for place in near:
+        unit = partners.get(steps[place].unit)
+        if unit is None or unit.name not in theirs:
             continue
-        mine = found.torch.inputs[at][0]
-        if unit.name not in inputs or alike(mine, inputs[unit.name]).difference <= AGREE:
-            continue
+        mine = found.torch.inputs[place][0]
         for other in partners.values():
             fits = other.kind == unit.kind and other.shapes == unit.shapes
-            if not fits or other.name == unit.name or other.name not in inputs:
+            if not fits or other.name == unit.name or other.name not in theirs:
                 continue
-            if alike(mine, inputs[other.name]).difference <= AGREE:
-                return exchanged(carried, unit, other)
-        return None
-    return None
+            if alike(mine, theirs[other.name]).difference <= found.bar:
+                tried += 1
+                if tried > SWAPS:
+                    return
+                yield unit, other
 
 
 def exchanged(carried: Carried, one: Unit, other: Unit) -> Carried:
@@ -509,19 +631,3 @@ def exchanged(carried: Carried, one: Unit, other: Unit) -> Carried:
     turn = {one.name: other, other.name: one}
     pairs = tuple((a, turn.get(b.name, b)) for a, b in carried.pairs)
     return Carried(pairs, carried.torch, carried.keras, carried.notes)
-
-
-def said_swap(before: Carried, after: Carried) -> str:
-    """Which partners were exchanged, in words."""
-    was = before.of_torch()
-    new = [
-        f"{a.name} = {b.name}" for a, b in after.pairs if was[a.name].name != b.name
-    ]
-    return f"of layers with the same shapes, by what goes into them: {', '.join(new)}"
-
-
-def partners_of(
-    torch: Side, keras: Side, mapping: Mapping[str, str] | None
-) -> Carried:
-    """Which units belong together, of both sides after a first call."""
-    return matched(torch.units, keras.units, mapping)

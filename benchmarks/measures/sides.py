@@ -30,6 +30,7 @@ def serve(values: Values, tell: Tell) -> None:
     """In a child: open a model, and do with it what is asked, until nothing is."""
     ports = load_extra(values["track"], Ports)
     gc.freeze()  # a framework is a million objects, none of them garbage
+    tell("ready")  # what a user's model takes is counted from here
     model = None
     while (content := received()) is not None:
         arrays, about = files.unpack(content)
@@ -37,7 +38,7 @@ def serve(values: Values, tell: Tell) -> None:
         if asked["do"] == "open":
             model = None  # one model is held, not two
             target = Target(**asked["target"])
-            model = ports.opened(target, **values["how"])
+            model = ports.opened(target, dtype=asked["dtype"], **values["how"])
             tell("answer", words=model.described())
             continue
         words, given = DONE_BY[asked.pop("do")](ports, model, arrays, **asked)
@@ -48,18 +49,22 @@ Answer = tuple[Any, dict[str, Array]]
 
 
 def _run(
-    ports: Any, model: Any, arrays: Mapping[str, Array], names: list[str]
+    ports: Any,
+    model: Any,
+    arrays: Mapping[str, Array],
+    names: list[str],
+    seed: int | None,
 ) -> Answer:
     given = [arrays[f"x/{i}"] for i in range(sum(n.startswith("x/") for n in arrays))]
     instead = {int(n[8:]): a for n, a in arrays.items() if n.startswith("instead/")}
     more = {"instead": instead} if instead else {}
     try:
-        trace = model.run(given, names, **more)
+        trace = model.run(given, names, seed=seed, **more)
     except Refused as error:
         return {"refused": str(error)}, {}
     found, steps = trace.pack()
     units = [unit.wire() for unit in model.units()]
-    return {"steps": steps, "units": units}, found
+    return {"steps": steps, "units": units, "odd": model.odd}, found
 
 
 def _weights(ports: Any, model: Any, arrays: Mapping[str, Array]) -> Answer:
@@ -134,7 +139,6 @@ class Side:
 
     Args:
         name: "torch" or "keras".
-        dtype: "float64" or "float32".
         seed: Of all draws.
         threads: Of its framework.
         time_limit: Seconds that one request may take.
@@ -144,7 +148,6 @@ class Side:
         self,
         name: str,
         *,
-        dtype: str,
         seed: int,
         threads: int,
         time_limit: float,
@@ -152,8 +155,10 @@ class Side:
         self.name = name
         self.time_limit = time_limit
         self.text = ""
+        self.ready = False
         self.units: list[Unit] = []
-        how = {"dtype": dtype, "seed": seed, "threads": threads}
+        self.odd: dict[str, str] = {}  # what it returns that is no tensor -> its type
+        how = {"seed": seed, "threads": threads}
         values = {"track": SIDES[name], "how": how}
         self.child = Child(
             f"{__name__}:serve",
@@ -178,11 +183,11 @@ class Side:
         if not broken or isinstance(error, Refused):
             self.child.log.unlink(missing_ok=True)
 
-    def open(self, target: Target) -> None:
+    def open(self, target: Target, dtype: str = "float64") -> None:
         """Open a model; `answer` tells how it is described.  In place of one before."""
         self.text = target.text
         self.units = []
-        self._send("open", {}, target=asdict(target))
+        self._send("open", {}, target=asdict(target), dtype=dtype)
 
     def answer(self) -> Answer:
         """The words and arrays of the next answer.
@@ -194,6 +199,11 @@ class Side:
         """
         until = time.monotonic() + self.time_limit
         for event in self.told:
+            if event.get("event") == "ready":
+                self.ready = True
+            if not self.ready:
+                until = time.monotonic() + self.time_limit
+                continue
             if event.get("event") == "answer":
                 content = event.get("content")
                 arrays = files.unpack(content)[0] if content else {}
@@ -222,23 +232,31 @@ class Side:
         given: Sequence[Array],
         names: Sequence[str] = (),
         instead: Mapping[int, Array] | None = None,
+        seed: int | None = None,
     ) -> Trace:
         """One call, step by step; its units are known afterwards.
+
+        Args:
+            given: What goes in.
+            names: Of the inputs, where the model takes a dictionary.
+            instead: Step -> what is taken for its output.
+            seed: Of all draws; its own unless given.
 
         Raises:
             Refused: The model raised.
         """
         arrays = {f"x/{i}": array for i, array in enumerate(given)}
         arrays |= {f"instead/{at}": array for at, array in (instead or {}).items()}
-        words, found = self.ask("run", arrays, names=list(names))
+        words, found = self.ask("run", arrays, names=list(names), seed=seed)
         if "refused" in words:
             raise Refused(words["refused"])
         trace = Trace.unpack(found, words["steps"])
+        self.odd = dict(words["odd"])
         self.units = in_order([Unit.unwire(u) for u in words["units"]], trace)
         return trace
 
     def weights(self) -> dict[str, Array]:
-        """"unit/tensor" -> canonical array."""
+        """ "unit/tensor" -> canonical array."""
         return self.ask("weights", {})[1]
 
     def assign(self, weights: Mapping[str, Array]) -> None:
@@ -266,6 +284,12 @@ class Side:
             Refused: The training raised.
         """
         return _accepted(self.answer())
+
+    def edit(self, changes: Mapping[str, Config]) -> list[str]:
+        """Change words of units in memory; which were changed."""
+        words, _ = self.ask("edit", {}, changes=dict(changes))
+        done: list[str] = words["done"]
+        return done
 
     def compute(
         self,
@@ -301,7 +325,9 @@ def in_order(units: Sequence[Unit], trace: Trace) -> list[Unit]:
         at = homes.get(unit.name)
         if at is None:
             home = unit.name.rpartition(".")[0]
-            near = [a for n, a in homes.items() if n.rpartition(".")[0] == home and home]
+            near = [
+                a for n, a in homes.items() if n.rpartition(".")[0] == home and home
+            ]
             at = min(near, default=last)
         return at, order[unit.name]
 

@@ -40,6 +40,8 @@ def difference(a: Array, b: Array) -> float:
     """Norm of a - b over that of b; infinite where that is no number."""
     if a.shape != b.shape:
         return np.inf
+    if "b" in (a.dtype.kind, b.dtype.kind):  # masks
+        a, b = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
         above = float(np.linalg.norm((a - b).ravel()))
         below = float(np.linalg.norm(b.ravel()))

@@ -130,9 +130,7 @@ class Local:
 WeightsOf = Callable[[str], Mapping[str, Array]]
 
 
-def local(
-    trace: Trace, at: int, sound: frozenset[int], weights: WeightsOf
-) -> Local:
+def local(trace: Trace, at: int, sound: frozenset[int], weights: WeightsOf) -> Local:
     """A step with what leads to it."""
     step = trace.steps[at]
     place = region(trace, at, sound)
@@ -244,7 +242,11 @@ class _Tried:
         return self.gives(kind or self.there.step.kind, config, self.there.weights, [x])
 
     def gives(
-        self, kind: str, config: Config, weights: Mapping[str, Array], x: Sequence[Array]
+        self,
+        kind: str,
+        config: Config,
+        weights: Mapping[str, Array],
+        x: Sequence[Array],
     ) -> float:
         """Difference to torch's output of any step."""
         y = self.compute(kind, config, weights, x)
@@ -318,7 +320,9 @@ def _worded(t: _Tried, keys: Sequence[str], left: float) -> Cause:
         parts.append(f"{word}: {shown(one)} in torch, {shown(other)} in Keras")
     lead = next((k for k in LEADING if k in keys), keys[0])
     change = {key: t.here.config.get(key) for key in keys}
-    return Cause(name=NAMES.get(lead, lead), text="; ".join(parts), after=left, change=change)
+    return Cause(
+        name=NAMES.get(lead, lead), text="; ".join(parts), after=left, change=change
+    )
 
 
 # Of several words that change together, the one that names the cause.
@@ -343,7 +347,9 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.10g}"
-    if isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value):
+    if isinstance(value, list) and all(
+        isinstance(v, list) and len(v) == 2 for v in value
+    ):
         return ", ".join(f"{a}+{b}" for a, b in value)
     if isinstance(value, list):
         return " x ".join(str(v) for v in value)
@@ -419,7 +425,11 @@ def orders(
         for axis in range(n):
             order = _rows(theirs, mine, axis)
             if order is not None:
-                yield "kernel", f"axis {axis} is in another order", np.take(theirs, order, axis)
+                yield (
+                    "kernel",
+                    f"axis {axis} is in another order",
+                    np.take(theirs, order, axis),
+                )
 
 
 def gates(t: _Tried, theirs: Array) -> Iterator[tuple[str, str, Array]]:
@@ -539,7 +549,9 @@ def by_dot_attention(t: _Tried) -> Iterator[Cause]:
             if alike(y, trace.outputs[at]).difference <= t.bar:
                 text = f"scores are times {scale:.6g} in torch, {other:.6g} in Keras"
                 if name == "mask":
-                    text = f"causal mask: {shown(mask)} in torch, {shown(masked)} in Keras"
+                    text = (
+                        f"causal mask: {shown(mask)} in torch, {shown(masked)} in Keras"
+                    )
                 yield Cause(name=name, text=text, after=0.0, keras=at)
                 return
 
@@ -584,7 +596,11 @@ def relations(
     if mine.shape == theirs.shape and mine.ndim > 1:
         reverse = np.flip(theirs, -1)
         if difference(reverse, mine) <= t.bar:
-            yield "channel-order", "channels stand in reverse: RGB here, BGR there", mine
+            yield (
+                "channel-order",
+                "channels stand in reverse: RGB here, BGR there",
+                mine,
+            )
         yield from _scaled(t, mine, theirs)
         order = _rows(theirs, mine, mine.ndim - 1) if mine.ndim == 4 else None
         if order is not None:
@@ -594,8 +610,16 @@ def relations(
             if difference(np.flip(theirs, axis), mine) <= t.bar:
                 yield "axis", f"axis {axis} is reversed", mine
     found = alike(mine, theirs)
-    if found.axes is not None and found.difference <= t.bar and mine.shape != theirs.shape:
-        yield "axis", "axes stand in another order", as_other(mine, found.axes, theirs.shape)
+    if (
+        found.axes is not None
+        and found.difference <= t.bar
+        and mine.shape != theirs.shape
+    ):
+        yield (
+            "axis",
+            "axes stand in another order",
+            as_other(mine, found.axes, theirs.shape),
+        )
 
 
 def _flattened(
@@ -648,7 +672,7 @@ def _scaled(t: _Tried, mine: Array, theirs: Array) -> Iterator[tuple[str, str, A
     one, other = (a.reshape(-1, a.shape[-1]) for a in (mine, theirs))
     factors, offsets = [], []
     for a, b in zip(one.T, other.T, strict=True):
-        if np.ptp(b) == 0:
+        if not np.ptp(b) > 0 or not np.isfinite(a).all():
             return
         slope, offset = np.polyfit(b, a, 1)
         if difference(slope * b + offset, a) > 1e-8:
@@ -672,7 +696,9 @@ def by_output(t: _Tried) -> Iterator[Cause]:
     mine, theirs = t.here.y, t.there.y
     if _kinds(t) and t.here.step.kind == "batch_norm" and t.x is not None:
         for side, one in (("Keras", t.there), ("torch", t.here)):
-            y = t.compute("batch_norm", one.config | {"batch": True}, one.weights, [one.x])
+            y = t.compute(
+                "batch_norm", one.config | {"batch": True}, one.weights, [one.x]
+            )
             if y is not None and alike(y, one.y).difference <= t.bar:
                 yield Cause(
                     name="statistics",
@@ -705,6 +731,14 @@ def by_drawing(t: _Tried) -> Iterator[Cause]:
         trace = t.found.torch if side == "torch" else t.found.keras
         for at in (*glue, one.step.at):
             step = trace.steps[at]
+            if at in t.found.random[side == "Keras"] and step.kind != "dropout":
+                yield Cause(
+                    name="random",
+                    text=f"{side}'s {step.cls} draws at inference: two calls of one side "
+                    "differ, and what follows cannot be judged as it is",
+                    after=0.0,
+                    layer=(at, None) if side == "torch" else (None, at),
+                )
             if step.kind not in ("dropout", "noise") or not trace.inputs[at]:
                 continue
             if difference(trace.outputs[at], trace.inputs[at][0]) > AGREE:

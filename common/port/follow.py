@@ -44,6 +44,8 @@ class Followed:
         sound: Of each side, the steps that agree or are harmless.
         ends: Difference of each output that both return, by torch's name.
         bar: Relative difference up to which two arrays hold the same.
+        random: Of each side, steps that give something else at every call.
+        paired: Name of each end in torch and in Keras, where the names differ.
     """
 
     torch: Trace
@@ -52,6 +54,8 @@ class Followed:
     sound: tuple[frozenset[int], frozenset[int]]
     ends: dict[str, float]
     bar: float
+    random: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+    paired: tuple[tuple[str, str], ...] = ()
 
     @property
     def agree(self) -> bool:
@@ -77,7 +81,11 @@ class Followed:
 
 
 def followed(
-    torch: Trace, keras: Trace, partners: Mapping[str, str], bar: float = AGREE
+    torch: Trace,
+    keras: Trace,
+    partners: Mapping[str, str],
+    bar: float = AGREE,
+    mended: Mapping[int, int] | None = None,
 ) -> Followed:
     """Two traces side by side.
 
@@ -85,19 +93,32 @@ def followed(
         torch, keras: The traces.
         partners: Unit of torch -> unit of Keras.
         bar: Relative difference up to which two arrays hold the same.
+        mended: Step of Keras whose output was replaced -> the step of torch whose
+            output it got.  What leads there is neither proved by it nor asked for.
     """
+    mended = mended or {}
     met = meetings(torch, keras, partners, bar)
-    ends = ends_of(torch, keras)
+    paired = paired_ends(torch, keras)
+    ends = ends_of(torch, keras, paired)
     agree = all(found <= bar for found in ends.values())
     sound = []
-    for trace, agreeing in (
-        (torch, set(met)),
-        (keras, {meeting.other for meeting in met.values()}),
+    for trace, agreeing, cut in (
+        (torch, set(met), set(mended.values())),
+        (keras, {meeting.other for meeting in met.values()}, set(mended)),
     ):
         everything = {step.at for step in trace.steps}
-        passing = harmless(trace, agreeing | constants(trace))
+        passing = harmless(trace, agreeing | constants(trace) | cut, cut)
+        passing |= everything - leading(trace, cut)
         sound.append(frozenset(everything if agree else passing))
-    return Followed(torch, keras, met, (sound[0], sound[1]), ends, bar)
+    return Followed(
+        torch,
+        keras,
+        met,
+        (sound[0], sound[1]),
+        ends,
+        bar,
+        paired=tuple(pair for pair in paired if pair[0] != pair[1]),
+    )
 
 
 def meetings(
@@ -131,11 +152,21 @@ def _unlike(one: Step, other: Step, partners: Mapping[str, str]) -> int:
     return 1 if one.kind == other.kind and not (one.unit or other.unit) else 2
 
 
-def harmless(trace: Trace, agreeing: set[int]) -> set[int]:
-    """Steps that agree, and all that they depend on."""
+def harmless(trace: Trace, agreeing: set[int], cut: set[int]) -> set[int]:
+    """Steps that agree, and all that they depend on, but through what was replaced."""
     found = set(agreeing)
     for step in reversed(trace.steps):
-        if step.at in found:
+        if step.at in found and step.at not in cut:
+            found.update(i for i in step.inputs if i >= 0)
+    return found
+
+
+def leading(trace: Trace, cut: set[int]) -> set[int]:
+    """Steps that still lead to the end, with some outputs replaced."""
+    used = {i for step in trace.steps for i in step.inputs}
+    found = {step.at for step in trace.steps if step.at not in used}
+    for step in reversed(trace.steps):
+        if step.at in found and step.at not in cut:
             found.update(i for i in step.inputs if i >= 0)
     return found
 
@@ -149,18 +180,29 @@ def constants(trace: Trace) -> set[int]:
     return found
 
 
-def ends_of(torch: Trace, keras: Trace) -> dict[str, float]:
-    """Difference of what both return: by name where the names are the same, by order
-    else; infinite for one that the other does not return."""
+def paired_ends(torch: Trace, keras: Trace) -> list[tuple[str, str]]:
+    """Which end is which: by name; by what they hold where the names differ."""
     if torch.ends.keys() == keras.ends.keys():
-        pairs = [(name, name) for name in torch.ends]
-    else:
-        pairs = list(zip(torch.ends, keras.ends, strict=False))
-    found = {a: alike(torch.ends[a], keras.ends[b]).difference for a, b in pairs}
-    if len(torch.ends) != len(keras.ends):
-        extra = max(torch.ends, keras.ends, key=len)
-        found |= {name: float("inf") for name in list(extra)[len(pairs) :]}
+        return [(name, name) for name in torch.ends]
+    free = list(keras.ends)
+    found = []
+    for name, mine in torch.ends.items():
+        near = sorted(free, key=lambda other: alike(mine, keras.ends[other]).difference)
+        if near:
+            found.append((name, near[0]))
+            free.remove(near[0])
     return found
+
+
+def ends_of(
+    torch: Trace, keras: Trace, paired: Sequence[tuple[str, str]]
+) -> dict[str, float]:
+    """Difference of what both return, by torch's name; infinite for what one returns
+    alone."""
+    found = {a: alike(torch.ends[a], keras.ends[b]).difference for a, b in paired}
+    found |= {name: float("inf") for name in torch.ends if name not in found}
+    there = {b for _, b in paired}
+    return found | {name: float("inf") for name in keras.ends if name not in there}
 
 
 def is_glue(step: Step) -> bool:

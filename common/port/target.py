@@ -112,7 +112,7 @@ def _module(target: Target) -> ModuleType:
                 "it is found, or name its file, path/file.py:factory"
             ) from None
         raise _unimportable(target.home, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unimportable(target.home, error) from error
 
 
@@ -131,7 +131,7 @@ def _of_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unimportable(str(path), error) from error
     return module
 
@@ -158,7 +158,14 @@ def told(error: BaseException) -> str:
 
 OUR_ROOT = str(Path(__file__).resolve().parents[2])
 # Folders whose lines are a framework's own, and tell a user nothing.
-INSIDE = ("/torch/", "/keras/src/", "/tensorflow/", "/lib/python3", "<frozen", "<string")
+INSIDE = (
+    "/torch/",
+    "/keras/src/",
+    "/tensorflow/",
+    "/lib/python3",
+    "<frozen",
+    "<string",
+)
 # Of those, what is a model that somebody wrote.
 WRITTEN = ("/keras/src/applications/",)
 
@@ -182,7 +189,9 @@ def shortened(file: str) -> str:
     if packages:
         return rest
     path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+    return (
+        str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+    )
 
 
 def users_line(skip: int = 1) -> str:
@@ -242,5 +251,7 @@ def _missing(thing: Callable[..., Any], given: dict[str, Any]) -> list[str]:
     return [
         p.name
         for p in parameters
-        if p.default is p.empty and p.kind in (*usual, positional) and p.name not in given
+        if p.default is p.empty
+        and p.kind in (*usual, positional)
+        and p.name not in given
     ]

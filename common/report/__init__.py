@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from common.report import comparison, findings, mistakes, new_class, speed, store
+from common.report import (
+    comparison,
+    findings,
+    mistakes,
+    new_class,
+    ported,
+    speed,
+    store,
+)
 from common.report.contrasted import contrast, contrasted
 from common.report.form import Unlike, of_this_version
 from common.report.ledger import ledger
@@ -29,6 +37,7 @@ Result = Mapping[str, Any]
 # What leaves a result -> its tables.
 KINDS: dict[str, Callable[[Result], list[Table]]] = {
     "parity": findings.parity,
+    "port": ported.tables,
     "speed": speed.tables,
     "official": findings.official,
     "classify": findings.classify,

@@ -9,6 +9,7 @@ from typing import Any
 from common.data.dataset import Found as Met
 from common.data.dataset import few
 from common.report.figures import NONE, count, disk, listed, percent, percent_range
+from common.report.ported import happened
 from common.report.form import Unlike, of_this_version
 from common.report.table import Column, Table, columns
 
@@ -336,6 +337,7 @@ def _of_pretrain(result: Found) -> str:
 
 OUTCOMES: dict[str, Callable[[Found], str]] = {
     "parity": _of_parity,
+    "port": happened,
     "speed": _of_speed,
     "official": _of_official,
     "classify": _of_classify,

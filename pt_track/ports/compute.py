@@ -235,9 +235,7 @@ def _resize(c: Config, w: Weights, x: Tensor) -> Tensor:
         return _resized_plainly(x, size)
     smooth = mode not in ("nearest", "nearest-exact", "area")
     words = {"align_corners": c["corners"], "antialias": c["antialias"]}
-    return _last(
-        F.interpolate(_first(x), size, mode=mode, **(words if smooth else {}))
-    )
+    return _last(F.interpolate(_first(x), size, mode=mode, **(words if smooth else {})))
 
 
 def _resized_plainly(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -255,5 +255,3 @@ TABLE: dict[str, Row] = {
         _resize,
     ),
 }
-
-

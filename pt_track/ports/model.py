@@ -16,7 +16,7 @@ from common.errors import Refused
 from common.port.target import Target, made, told, users_line
 from common.port.told import Trace, Unit
 from pt_track.ports.kinds import described, forms, tensor
-from pt_track.ports.trace import Recorder
+from pt_track.ports.trace import Recorder, odd
 
 Array = NDArray[Any]
 Canonical = dict[str, dict[str, Array]]
@@ -80,6 +80,7 @@ class Opened:
         self.lines = lines
         self.dtype = dtype
         self.seed = seed
+        self.odd: dict[str, str] = {}  # what it returned last that is no tensor
 
     @property
     def bytes(self) -> int:
@@ -103,7 +104,18 @@ class Opened:
             "lazy": lazy,
             "bytes": self.bytes,
             "tokens": self._tokens(),
+            "tied": self._tied(),
         }
+
+    def _tied(self) -> list[str]:
+        """Tensors that several modules share: "a = b"."""
+        first: dict[int, str] = {}
+        found = []
+        for name, value in self.model.named_parameters(remove_duplicate=False):
+            if id(value) in first:
+                found.append(f"{first[id(value)]} = {name}")
+            first.setdefault(id(value), name)
+        return found
 
     def _tokens(self) -> int | None:
         """How many tokens it knows, where it begins with an embedding."""
@@ -152,7 +164,7 @@ class Opened:
         }
 
     def weights(self) -> dict[str, Array]:
-        """"unit/tensor" -> canonical array, a copy."""
+        """ "unit/tensor" -> canonical array, a copy."""
         found = {}
         for path, module, part in self._units():
             name = f"{path}.{part}".strip(".") if part else path
@@ -182,17 +194,23 @@ class Opened:
         ]
         return dict(zip(names, values, strict=True)) if names else values
 
-    def run(self, arrays: Sequence[Array], names: Sequence[str] = ()) -> Trace:
+    def run(
+        self,
+        arrays: Sequence[Array],
+        names: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> Trace:
         """One call at inference, step by step.
 
         Args:
             arrays: What goes in, in the framework's own layout.
             names: Of keyword arguments; "*" for one dictionary of all.
+            seed: Of all draws; its own unless given.
 
         Raises:
             Refused: The model raised; the line is the user's.
         """
-        torch.manual_seed(self.seed)
+        torch.manual_seed(self.seed if seed is None else seed)
         recorder = Recorder(self.model, self.lines)
         given = self.takes(arrays, names if names != ["*"] else ())
         recorder.given(given)
@@ -205,9 +223,10 @@ class Opened:
         except Exception as error:
             shapes = ", ".join(str(tuple(a.shape)) for a in arrays)
             raise Refused(
-                f"the torch model must take {shapes}, it raised {told(error)}; give "
-                "--input as it takes it"
+                f"the torch model must take {shapes}, it raised {told(error)}"
+                f"{recorder.inside_of()}; give --input as it takes it"
             ) from error
+        self.odd = odd(value)
         return recorder.trace(value)
 
     def save(self, path: Path) -> None:

@@ -41,6 +41,14 @@ def array(value: Tensor) -> Array:
     return np.array(value.detach().cpu().numpy(), order="C")
 
 
+def odd(value: Any) -> dict[str, str]:
+    """What a model returned that is no tensor: name or number -> its type."""
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    if isinstance(value, (list, tuple)):
+        pairs = enumerate(value)
+    return {str(k): type(v).__name__ for k, v in pairs if not tensors(v)}
+
+
 def named(value: Any) -> dict[str, Array]:
     """What a model returned: by name, by number, or as "0"."""
     if isinstance(value, Mapping):
@@ -68,6 +76,7 @@ class Recorder(TorchFunctionMode):
         self.kept: list[Tensor] = []  # else an id would name another tensor later
         self.inside = 0
         self.path: list[str] = []
+        self.last = ""  # the module that was entered last
 
     def given(self, values: Any) -> None:
         """Mark what goes into the model."""
@@ -87,7 +96,9 @@ class Recorder(TorchFunctionMode):
     def _from(self, value: Tensor, content: Array) -> tuple[int, Array]:
         """Where a tensor comes from: what made it, or else what holds the same."""
         known = self.origin.get(id(value))
-        return (self.same.get(held(content), UNKNOWN) if known is None else known), content
+        return (
+            self.same.get(held(content), UNKNOWN) if known is None else known
+        ), content
 
     @contextmanager
     def _unseen(self) -> Iterator[None]:
@@ -98,9 +109,7 @@ class Recorder(TorchFunctionMode):
         finally:
             self.inside -= 1
 
-    def after(
-        self, given: list[tuple[int, Array]], value: Any, **about: Any
-    ) -> None:
+    def after(self, given: list[tuple[int, Array]], value: Any, **about: Any) -> None:
         """Record a step with its first output, and the others as parts of it."""
         for i, out in enumerate(tensors(value)):
             at = len(self.steps)
@@ -162,6 +171,8 @@ class Recorder(TorchFunctionMode):
         """While open, every module of the model is watched."""
         handles = []
         for path, module in self.model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # takes no hooks: what is scripted is one step, or none
             whole = isinstance(module, WHOLE) or not list(module.children())
             before, after = self._hooks(path, whole and module is not self.model)
             handles.append(
@@ -182,6 +193,7 @@ class Recorder(TorchFunctionMode):
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
             self.path.append(path)
+            self.last = path
             if is_step:
                 held.append(self.before((args, kwargs)))
                 self.inside += 1
@@ -217,6 +229,10 @@ class Recorder(TorchFunctionMode):
             unit=units[-1] if units else "",
             first=first,
         )
+
+    def inside_of(self) -> str:
+        """Where it was when it raised, in words."""
+        return f" (in {self.last})" if self.last else ""
 
     def trace(self, value: Any) -> Trace:
         """All that was recorded; `value` is what the model returned."""

@@ -999,7 +999,8 @@ class SamePadConv2d(nn.Conv2d):
 
     def forward(self, x):
         pads = []
-        for size, k, s in zip(x.shape[:1:-1], self.kernel_size, self.stride):  # noqa: B905
+        sizes = zip(x.shape[:1:-1], self.kernel_size, self.stride, strict=True)
+        for size, k, s in sizes:
             total = max((math.ceil(size / s) - 1) * s + k - size, 0)
             pads += [total // 2, total - total // 2]
         return super().forward(F.pad(x, pads))

@@ -485,7 +485,9 @@ def forms(layer: Any) -> dict[str, dict[str, Form]]:
         pointwise |= {"bias": plain("bias")} if layer.use_bias else {}
         return {"depthwise": depthwise, "pointwise": pointwise}
     if isinstance(layer, (*CONVS, *TRANSPOSED, *DEPTHWISE, layers.Dense)):
-        return {"": _kernel(layer) | ({"bias": plain("bias")} if layer.use_bias else {})}
+        return {
+            "": _kernel(layer) | ({"bias": plain("bias")} if layer.use_bias else {})
+        }
     if isinstance(layer, layers.EinsumDense):
         found = {"kernel": plain("kernel")}
         return {"": found | ({"bias": plain("bias")} if layer.bias_axes else {})}

@@ -17,27 +17,54 @@ from common.errors import Refused
 from common.port.target import Target, made, told, users_line
 from common.port.told import Trace, Unit
 from tf_track.ports.kinds import described, forms, tensor
-from tf_track.ports.trace import Recorder, catch_calls, is_open, recording
+from tf_track.ports.trace import Recorder, catch_calls, is_open, odd, recording
 
 Array = NDArray[Any]
 Canonical = dict[str, dict[str, Array]]
 
 
+# What a layer may say of its type, and is not judged in.
+NARROW = ("float16", "bfloat16", "float32", "mixed_float16", "mixed_bfloat16")
+# Words of a layer that can be changed while it stands -> its attribute.
+ATTRIBUTES = {"eps": "epsilon"}
+
+
 @contextmanager
-def _noting(lines: dict[int, str], kept: list[Any]) -> Iterator[None]:
-    """While open, where each layer and operation is made is noted."""
-    init = keras.Operation.__init__
+def _noting(
+    lines: dict[int, str], kept: list[Any], narrow: list[str]
+) -> Iterator[None]:
+    """While open, where each layer and operation is made is noted.
+
+    A layer that says a type of less than float64 computes in that of all others; its
+    name is noted too.
+    """
+    init, whole = keras.Operation.__init__, layers.Layer.__init__
+    given = layers.InputLayer.__init__
 
     def noted(operation: Any, *args: Any, **kwargs: Any) -> None:
         lines[id(operation)] = users_line(2)
         kept.append(operation)
         init(operation, *args, **kwargs)
 
-    keras.Operation.__init__ = noted
+    def widened(layer: Any, *args: Any, **kwargs: Any) -> None:
+        said = kwargs.get("dtype")
+        if isinstance(said, str) and said in NARROW:
+            kwargs["dtype"] = None
+        whole(layer, *args, **kwargs)
+        if isinstance(said, str) and said in NARROW:
+            narrow.append(f"{layer.name} ({said})")
+
+    def taken(layer: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs["dtype"] = None if kwargs.get("dtype") in NARROW else kwargs.get("dtype")
+        given(layer, *args, **kwargs)
+
+    keras.Operation.__init__, layers.Layer.__init__ = noted, widened
+    layers.InputLayer.__init__ = taken
     try:
         yield
     finally:
-        keras.Operation.__init__ = init
+        keras.Operation.__init__, layers.Layer.__init__ = init, whole
+        layers.InputLayer.__init__ = given
 
 
 def opened(target: Target, *, dtype: str, seed: int, threads: int) -> Opened:
@@ -66,9 +93,12 @@ def opened(target: Target, *, dtype: str, seed: int, threads: int) -> Opened:
     catch_calls()
     lines: dict[int, str] = {}
     kept: list[Any] = []
-    with _noting(lines, kept):
+    narrow: list[str] = []
+    with _noting(lines, kept, narrow):
         model = made(target, keras.Model, "a keras.Model")
-    return Opened(model, lines, dtype=dtype, seed=seed)
+    opened = Opened(model, lines, dtype=dtype, seed=seed)
+    opened.narrow = narrow if dtype == "float64" else []
+    return opened
 
 
 class Opened:
@@ -88,6 +118,8 @@ class Opened:
         self.lines = lines
         self.dtype = dtype
         self.seed = seed
+        self.odd: dict[str, str] = {}  # what it returned last that is no tensor
+        self.narrow: list[str] = []
         self.known: dict[str, Any] = {}  # unit -> layer and part, in computing order
 
     @property
@@ -108,7 +140,8 @@ class Opened:
             "lazy": [] if self.built else [self.model.name],
             "bytes": self.bytes,
             "tokens": self._tokens(),
-            "narrow": self._narrow(),
+            "narrow": self.narrow,
+            "tied": [],
         }
 
     def _inputs(self) -> list[dict[str, Any]] | None:
@@ -128,15 +161,6 @@ class Opened:
         """How many tokens it knows, where it begins with an embedding."""
         found = [m for m in self._layers() if isinstance(m, layers.Embedding)]
         return min(m.input_dim for m in found) if found else None
-
-    def _narrow(self) -> list[str]:
-        """Layers that compute in less than was asked for, because they say so."""
-        return [
-            layer.name
-            for layer in self._layers()
-            if layer.compute_dtype not in (self.dtype, None)
-            and layer.compute_dtype.startswith(("float", "bfloat"))
-        ]
 
     def _layers(self) -> list[Any]:
         return list(self.model._flatten_layers(include_self=False))
@@ -167,7 +191,9 @@ class Opened:
     def _rest(self) -> None:
         """Units of layers that no call reached."""
         there = {id(layer) for layer, _ in self.known.values()}
-        inside = {id(part) for layer, _ in self.known.values() for part in _parts(layer)}
+        inside = {
+            id(part) for layer, _ in self.known.values() for part in _parts(layer)
+        }
         for layer in self._layers():
             if id(layer) in there | inside or is_open(layer) or not layer.built:
                 continue
@@ -183,7 +209,7 @@ class Opened:
         }
 
     def weights(self) -> dict[str, Array]:
-        """"unit/tensor" -> canonical array, a copy."""
+        """ "unit/tensor" -> canonical array, a copy."""
         found = {}
         for name, (layer, part) in self.known.items():
             for ours, array in self._read(layer, part).items():
@@ -215,6 +241,7 @@ class Opened:
         self,
         arrays: Sequence[Array],
         names: Sequence[str] = (),
+        seed: int | None = None,
         instead: Mapping[int, Array] | None = None,
     ) -> Trace:
         """One call at inference, step by step.
@@ -222,12 +249,13 @@ class Opened:
         Args:
             arrays: What goes in, in the framework's own layout.
             names: Of the inputs, where the model takes a dictionary.
+            seed: Of all draws; its own unless given.
             instead: Number of a step -> what is taken for its output from there on.
 
         Raises:
             Refused: The model raised; the line is the user's.
         """
-        keras.utils.set_random_seed(self.seed)
+        keras.utils.set_random_seed(self.seed if seed is None else seed)
         given = self.takes(arrays, names)
         if not self.built:
             self._called(given, arrays)
@@ -236,6 +264,7 @@ class Opened:
         with recording(recorder):
             value = self._called(given, arrays)
         self.known = recorder.units | self.known
+        self.odd = odd(value)
         return recorder.trace(value)
 
     def _called(self, given: Any, arrays: Sequence[Array]) -> Any:
@@ -249,6 +278,21 @@ class Opened:
                 f"the Keras model must take {shapes}, it raised {told(error)}; give "
                 "--input as it takes it"
             ) from error
+
+    def edit(self, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Change what layers compute with, in memory: unit -> word -> value.
+
+        Returns:
+            The units that were changed; a word that no attribute stands for is left.
+        """
+        done = []
+        for name, words in changes.items():
+            layer, _ = self.known[name]
+            for word, value in words.items():
+                if word in ATTRIBUTES and hasattr(layer, ATTRIBUTES[word]):
+                    setattr(layer, ATTRIBUTES[word], value)
+                    done.append(name)
+        return done
 
     def save(self, path: Path) -> None:
         """Its weights as `save_weights` writes them, read back to check."""

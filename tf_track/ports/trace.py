@@ -52,6 +52,14 @@ def array(value: Any) -> Array:
     return np.array(value.numpy(), order="C")
 
 
+def odd(value: Any) -> dict[str, str]:
+    """What a model returned that is no tensor: name or number -> its type."""
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    if isinstance(value, (list, tuple)):
+        pairs = enumerate(value)
+    return {str(k): type(v).__name__ for k, v in pairs if not tensors(v)}
+
+
 def named(value: Any) -> dict[str, Array]:
     """What a model returned: by name, by number, or as "0"."""
     if isinstance(value, Mapping):
@@ -107,7 +115,9 @@ class Recorder:
         (Keras hands on other tensors of the same content than it was given.)
         """
         known = self.origin.get(id(value))
-        return (self.same.get(held(content), UNKNOWN) if known is None else known), content
+        return (
+            self.same.get(held(content), UNKNOWN) if known is None else known
+        ), content
 
     def after(self, given: list[tuple[int, Array]], value: Any, **about: Any) -> Any:
         """Record a step with its first output, and the others as parts of it.
@@ -124,14 +134,15 @@ class Recorder:
             self.steps.append(step)
             self.inputs.append(tuple(content for _, content in given))
             self.outputs.append(array(out))
-            content = self.outputs[-1]
             if at in self.instead and out is value:
-                content = self.instead[at]
-                value = out = tf.constant(content, out.dtype)
-            self._mark(out, at, content)
+                self.outputs[-1] = self.instead[at]
+                value = out = tf.constant(self.instead[at], out.dtype)
+            self._mark(out, at, self.outputs[-1])
         return value
 
-    def called(self, layer: Any, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def called(
+        self, layer: Any, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
         """A layer, or an operation of a graph, called by whoever."""
         if self.inside:
             return call(layer, *args, **kwargs)
@@ -159,9 +170,7 @@ class Recorder:
         inside = self.path[-1] if self.path else ""
         return f"{inside}.{layer.name}".strip(".")
 
-    def _layer(
-        self, layer: Any, call: Any, args: Any, kwargs: Any, given: Any
-    ) -> Any:
+    def _layer(self, layer: Any, call: Any, args: Any, kwargs: Any, given: Any) -> Any:
         name = self.name(layer)
         line = self.lines.get(id(layer), "")
         activation = getattr(layer, "activation", None)
@@ -263,7 +272,9 @@ class Recorder:
             first=first,
         )
 
-    def function(self, name: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def function(
+        self, name: str, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
         """A function that a user's code calls between layers."""
         if self.inside or not is_users(sys._getframe(2).f_code.co_filename):
             return call(*args, **kwargs)

@@ -57,7 +57,9 @@ ODD = {
     "no_name": torch_only("plian", "plian", "plain", why="a letter wrong: nearest"),
     "no_colon": Odd(torch="torch_side", told=(":",), why="no name at all"),
     "syntax_error": Odd(
-        torch="file:SYNTAX_ERROR", told=("line 4",), why="a file that is not Python"
+        torch="file:SYNTAX_ERROR",
+        told=("SyntaxError", ":4"),
+        why="a file that is not Python",
     ),
     "not_callable": torch_only("NOT_CALLABLE", "NOT_CALLABLE", why="a number"),
     "model_itself": torch_only("MODEL", why="a model at hand", outcome="agrees"),
@@ -122,10 +124,20 @@ ODD = {
         "TupleOutput", "tuple_output", outcome="agrees", why="in order"
     ),
     "dict_against_tuple": both(
-        "DictOutput", "tuple_output", "kind", "box", why="names against places"
+        "DictOutput",
+        "tuple_output",
+        "kind",
+        "box",
+        outcome="agrees",
+        why="names against places",
     ),
     "other_output": both(
-        "OtherOutput", "dict_output", "version", "str", why="a string"
+        "OtherOutput",
+        "dict_output",
+        "version",
+        "str",
+        outcome="parts",
+        why="a string; and one output less",
     ),
     # random layers
     "random_layer": both(
@@ -167,9 +179,9 @@ ODD = {
         why="one tensor of PyTorch's is two of Keras's: carried twice, and said",
     ),
     "extra_linear": torch_only(
-        "extra_linear", "2.weight", "(8, 8)", why="one more layer"
+        "extra_linear", "2 (dense 8x8, 8)", outcome="parts", why="one more layer"
     ),
-    "other_width": torch_only("other_width", "(9, 6)", "(6, 8)", why="another width"),
+    "other_width": torch_only("other_width", "6x9", "6x8", why="another width"),
     "two_of_one_shape": both(
         "TwoOfOneShape", "two_of_one_shape", outcome="agrees", why="order of calls"
     ),
@@ -186,6 +198,8 @@ ODD = {
     "half": torch_only(
         "half", why="float16 weights, judged in float64", outcome="agrees"
     ),
-    "float16": keras_only("float16", "float16", why="a dtype fixed in each layer"),
+    "float16": keras_only(
+        "float16", "float16", outcome="agrees", why="a dtype fixed in each layer"
+    ),
     "scripted": torch_only("scripted", why="TorchScript", outcome="agrees"),
 }
