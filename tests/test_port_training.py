@@ -11,19 +11,19 @@ from benchmarks.measures.porting import (
     carry,
     drawn,
     keras_shapes,
-    partners_of,
 )
 from benchmarks.measures.sides import Side
 from common.errors import Refused
 from common.port import rules
-from common.port.chosen import Named, chosen
+from common.port.carry import matched
+from common.port.chosen import Named, chosen, loss_words
 from common.port.losses import Batch, inferred, loss
 from common.port.target import parsed
 from tests.ports.cases import FAULTY_TRAINING, RIGHT_TRAINING, TRAINING
 
 TABLE = "tests.ports.torch_training", "tests.ports.keras_training"
 OWN = "tests.ports.torch_learning", "tests.ports.keras_learning"
-HOW = {"dtype": "float64", "seed": 0, "threads": 1, "time_limit": 120.0}
+HOW = {"seed": 0, "threads": 1, "time_limit": 120.0}
 # NumPy and torch round apart: a few steps of sums of two products.
 ROUNDING = 1e-12
 
@@ -45,7 +45,7 @@ def trained(sides, homes, models, **asked):
     tokens = here["tokens"]
     given = drawn(keras_shapes(there["inputs"], []), there["inputs"], tokens, 0)
     _, _, turned, _ = both_run(torch, keras, given)
-    carried = partners_of(torch, keras, None)
+    carried = matched(torch.units, keras.units)
     carry(torch, keras, carried, source="torch", given=None, seed=0)
     return learnt(torch, keras, carried, (turned, given), Asked(tokens=tokens, **asked))
 
@@ -386,3 +386,16 @@ def test_an_optimizer_is_named_with_its_arguments():
     for text in ("adam(1e-3)", "lamb", "adam(", "adam(lr=x)"):
         with pytest.raises(Refused, match="an optimizer is named as"):
             chosen(text, "an optimizer", ("adam",))
+
+
+def test_a_named_loss_takes_what_it_knows():
+    named = chosen("cross_entropy(smoothing=.1)", "a loss", ("cross_entropy",))
+    assert loss_words(named) == {
+        "kind": "cross_entropy",
+        "over": "mean",
+        "smoothing": 0.1,
+    }
+    with pytest.raises(
+        Refused, match=r"cross_entropy takes .* got label_smoothing=0.1"
+    ):
+        loss_words(Named("cross_entropy", {"label_smoothing": 0.1}))

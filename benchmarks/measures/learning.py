@@ -650,7 +650,8 @@ class Stepwise:
         for cause in causes or [self._small(parted)]:
             self._add(first, cause)
         mended = any(cause is not None and cause.fault for cause in causes)
-        mendable = one if batches[0] and mended else None
+        plain = one is not None and one["given"] in ("logits", "log")
+        mendable = one if batches[0] and mended and plain else None
         return mendable if isinstance(self.pair.loss[1], str) else None
 
     def _scaled(self) -> bool:

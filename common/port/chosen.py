@@ -62,6 +62,33 @@ def chosen(text: str, what: str, names: tuple[str, ...] = ()) -> Any:
     return Named(name, words)
 
 
+# What a loss by name takes, and of which type.
+TAKEN = {
+    "cross_entropy": ("smoothing", "weights", "over"),
+    "bce": ("smoothing", "over"),
+    "mse": ("over",),
+}
+KINDS: dict[str, type] = {"smoothing": float, "weights": list, "over": str}
+
+
+def loss_words(named: Named) -> dict[str, Any]:
+    """A loss by name as its words (`common.port.losses`).
+
+    Raises:
+        Refused: An argument is none that a loss has here.
+    """
+    known = {name: KINDS[name] for name in TAKEN[named.name]}
+    for name, value in named.arguments.items():
+        fits = isinstance(value, known.get(name, ()))
+        if not fits or (name == "over" and value not in ("mean", "sum", "weights")):
+            raise Refused(
+                f"{named.name} takes {', '.join(known)} (smoothing=0.1, "
+                "weights=[1.0, 2.0], over='mean', 'sum' or 'weights'), got "
+                f"{name}={value!r}; name a loss of your own"
+            )
+    return {"kind": named.name, "over": "mean"} | named.arguments
+
+
 def _with(thing: Any, arguments: dict[str, Any]) -> Any:
     return lambda *given: thing(*given, **arguments)
 

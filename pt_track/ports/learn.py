@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import Refused
-from common.port.chosen import LOSSES, OPTIMIZERS, Named, chosen, is_loss, same_arrays
+from common.port.chosen import (
+    LOSSES,
+    OPTIMIZERS,
+    Named,
+    chosen,
+    is_loss,
+    loss_words,
+    same_arrays,
+)
 from common.port.target import told
 from common.port.told import Array, Config
 from pt_track.ports.kinds import DROPOUTS, forms, tensor
@@ -342,7 +350,7 @@ def _loss(text: str | Config, dtype: str) -> tuple[Measure, Config]:
         return _worded(text), text
     what = chosen(text, "a loss", LOSSES)
     if isinstance(what, Named):
-        words = {"kind": what.name, "over": "mean"} | what.arguments
+        words = loss_words(what)
         return _worded(words), words
     try:
         made = what() if isinstance(what, type) or not is_loss(what) else what

@@ -11,7 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import Refused
-from common.port.chosen import LOSSES, OPTIMIZERS, Named, chosen, is_loss, same_arrays
+from common.port.chosen import (
+    LOSSES,
+    OPTIMIZERS,
+    Named,
+    chosen,
+    is_loss,
+    loss_words,
+    same_arrays,
+)
 from common.port.target import told
 from common.port.told import Array, Config
 from tf_track.ports.kinds import DROPOUTS, NOISE, forms, tensor
@@ -391,7 +399,7 @@ def _loss(text: str | Config, model: Any) -> tuple[Measure | None, Config]:
         return None, _words(keras.losses.get(loss) if isinstance(loss, str) else loss)
     what = chosen(text, "a loss", LOSSES)
     if isinstance(what, Named):
-        words = {"kind": what.name, "over": "mean"} | what.arguments
+        words = loss_words(what)
         return _worded(words), words
     whole = isinstance(what, keras.losses.Loss) or is_loss(what)
     try:
@@ -435,8 +443,13 @@ def _worded(words: Config) -> Measure:
 
     def reduced(losses: Any) -> Any:
         total = tf.reduce_sum(losses)
-        if words.get("over") == "sum":
-            return total
+        match words.get("over"):
+            case "sum":
+                return total
+            case "batch":
+                return total / losses.shape[0]
+            case "rows":
+                return total / (losses.shape[-1] if len(losses.shape) > 1 else 1)
         return total / tf.cast(tf.size(losses), losses.dtype)
 
     def measure(y: Any, outputs: Any) -> Any:
@@ -445,6 +458,8 @@ def _worded(words: Config) -> Measure:
             case "mse":
                 return reduced((x - y) ** 2)
             case "bce":
+                s = np.float64(words.get("smoothing", 0.0))
+                y = y * (1 - s) + s / 2
                 return reduced(tf.nn.sigmoid_cross_entropy_with_logits(y, x))
         x = x if words.get("given") == "log" else tf.nn.log_softmax(x)
         s = np.float64(words.get("smoothing", 0.0))
