@@ -117,6 +117,7 @@ USERS = {
     "named_adam": (("mlp", "mlp"), {"optimizer": ("adam(lr=.01)",) * 2},
                    {"epsilon", "epsilon-hat"}),
     "compiled": (("mlp", "compiled"), COMPILED, set()),
+    "bce": (("mlp", "mlp"), {"loss": ("bce(smoothing=.1)",) * 2}, set()),
     "regularized": (
         ("mlp", "regularized"),
         COMPILED | {"optimizer": (f"{OWN[0]}:sgd_decayed", "")},

@@ -400,6 +400,8 @@ def _worded(words: Config) -> Measure:
             case "mse":
                 return reduced((x - y) ** 2)
             case "bce":
+                s = words.get("smoothing", 0.0)
+                y = y * (1 - s) + s / 2
                 return reduced(
                     F.binary_cross_entropy_with_logits(x, y, reduction="none")
                 )
