@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ SHOWN = {"torch": "PyTorch", "keras": "Keras"}
 def serve(values: Values, tell: Tell) -> None:
     """In a child: open a model, and do with it what is asked, until nothing is."""
     ports = load_extra(values["track"], Ports)
+    gc.freeze()  # a framework is a million objects, none of them garbage
     tell("ready")  # what a user's model takes is counted from here
     model: Any = None
     while (content := received()) is not None:
@@ -98,7 +100,32 @@ def _save(ports: Any, model: Any, arrays: Mapping[str, Array], path: str) -> Ans
     return {}, {}
 
 
+def _learn(ports: Any, model: Any, arrays: Mapping[str, Array], how: Config) -> Answer:
+    if (before := getattr(model, "learner", None)) is not None:
+        before.close()
+    try:
+        model.learner = ports.Learner(model, **how)
+        answer: Answer = model.learner.told(_inputs(arrays))
+    except Refused as error:
+        return {"refused": str(error)}, {}
+    return answer
+
+
+def _step(ports: Any, model: Any, arrays: Mapping[str, Array]) -> Answer:
+    try:
+        answer: Answer = model.learner.step(_inputs(arrays), arrays["y"])
+    except Refused as error:
+        return {"refused": str(error)}, {}
+    return answer
+
+
+def _inputs(arrays: Mapping[str, Array]) -> list[Array]:
+    return [arrays[f"x/{i}"] for i in range(sum(n.startswith("x/") for n in arrays))]
+
+
 DONE_BY = {
+    "learn": _learn,
+    "step": _step,
     "run": _run,
     "weights": _weights,
     "assign": _assign,
@@ -237,6 +264,28 @@ class Side:
         """Set tensors, canonical."""
         self.ask("assign", weights)
 
+    def learn(self, given: Sequence[Array], **how: Any) -> Answer:
+        """Begin a training; what it is, and the outputs before it.
+
+        Raises:
+            Refused: An optimizer, loss or step is none, or raised.
+        """
+        arrays = {f"x/{i}": array for i, array in enumerate(given)}
+        return _accepted(self.ask("learn", arrays, how=how))
+
+    def begin_step(self, given: Sequence[Array], y: Array) -> None:
+        """Ask for a step of the training; `end_step` tells it."""
+        arrays = {f"x/{i}": array for i, array in enumerate(given)}
+        self._send("step", arrays | {"y": y})
+
+    def end_step(self) -> Answer:
+        """Loss and rates; gradients, what the optimizer got, and weights after it.
+
+        Raises:
+            Refused: The training raised.
+        """
+        return _accepted(self.answer())
+
     def edit(self, changes: Mapping[str, Config]) -> list[str]:
         """Change words of units in memory; which were changed."""
         words, _ = self.ask("edit", {}, changes=dict(changes))
@@ -255,6 +304,12 @@ class Side:
         arrays |= {f"x/{i}": a for i, a in enumerate(given)}
         _, found = self.ask("compute", arrays, kind=kind, config=config)
         return found.get("y")
+
+
+def _accepted(answer: Answer) -> Answer:
+    if "refused" in answer[0]:
+        raise Refused(answer[0]["refused"])
+    return answer
 
 
 def in_order(units: Sequence[Unit], trace: Trace) -> list[Unit]:

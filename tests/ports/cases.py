@@ -943,7 +943,7 @@ FAULTY_TRAINING = (
     Training(
         name="rho_default",
         optimizer="rmsprop",
-        causes=("rho",),
+        causes=("rho", "epsilon"),
         first="weights",
         detail=".9 and epsilon inside the root; .99 and beside it are right",
         mended={"optimizer": {"ported": True}},
@@ -951,7 +951,7 @@ FAULTY_TRAINING = (
     Training(
         name="rho_inside",
         optimizer="rmsprop_same_rho",
-        causes=("rho",),
+        causes=("epsilon",),
         first="weights",
         detail="epsilon inside the root; beside it is right",
         mended={"optimizer": {"ported": True}},
