@@ -2,6 +2,7 @@
 
     twintrack port model.py:Net model_keras.py:build
     twintrack port torchvision:resnet50 keras:ResNet50 --fix-and-go-on
+    twintrack port net.py:Net port.py:build --train 20 --optimizer "adam(lr=1e-3)"
     twintrack port mine:Net port:build --input 3x64x48 --all --write carried.safetensors
 
 Each model runs in a process of its own, in float64, on the same input with the same
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -24,6 +26,7 @@ import numpy as np
 from benchmarks import options, outcome
 from benchmarks.engine import machine
 from benchmarks.measures.handed import handed_over
+from benchmarks.measures.learning import BATCH, Asked, learnt, refuse_too_few
 from benchmarks.measures.porting import (
     Ported,
     Porting,
@@ -114,6 +117,40 @@ def port(
             "--to",
         ),
     ] = None,
+    train: Annotated[
+        int | None,
+        options.option(
+            int | None,
+            "Then train both for so many steps: the first step and tensor that part.",
+        ),
+    ] = None,
+    optimizer: Annotated[
+        options.Names | None,
+        options.option(
+            list[str] | None,
+            "With --train: adam(lr=1e-3) and the like, or module:factory; twice for "
+            "one each, PyTorch's first.  [adam]",
+        ),
+    ] = None,
+    loss: Annotated[
+        options.Names | None,
+        options.option(
+            list[str] | None,
+            "With --train: cross_entropy, bce or mse, a factory, or compile; twice for "
+            "one each.  [cross_entropy]",
+        ),
+    ] = None,
+    step: Annotated[
+        options.Names | None,
+        options.option(
+            list[str] | None,
+            "With --train: a training step of yours, module:function(model, optimizer, "
+            "loss, x, y); twice for one each.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int, options.option(int, "With --train: examples of a step.")
+    ] = BATCH,
     seed: options.Seed = 0,
     threads: options.TrackThreads = 1,
     time_limit: Annotated[
@@ -129,7 +166,7 @@ def port(
 
     Returns:
         What --json writes: {"torch", "keras", "agree", "mended", "ends", "parts",
-        "layers", "units", "notes"}.
+        "layers", "units", "notes", "training"}.
 
     Raises:
         Refused: The request cannot be met.
@@ -141,6 +178,7 @@ def port(
     check_seed(seed)
     outcome.check_told(out)
     check_written(write, to)
+    asked = asked_of(train, optimizer, loss, step, batch=batch, seed=seed)
     source, file = source_of(weights)
     said = mapping_of(mapping)
     with ExitStack() as stack:
@@ -160,6 +198,7 @@ def port(
             mapping=said,
             go_on=fix_and_go_on,
             seed=seed,
+            train=asked,
         )
         result = found | {"all": all}
         if write:
@@ -169,9 +208,54 @@ def port(
     result.pop("pairs")
     subject = f"{result['torch']} and {result['keras']}"
     outcome.told("port", result, out, subject=subject, tracks=["torch", "tensorflow"])
-    if not result["agree"]:
+    if not (result["agree"] and (asked is None or result["training"]["agree"])):
         raise Failed(happened(result))
     return result
+
+
+def asked_of(
+    train: int | None,
+    optimizer: options.Names | None,
+    loss: options.Names | None,
+    step: options.Names | None,
+    *,
+    batch: int,
+    seed: int,
+) -> Asked | None:
+    """What is asked of a training, or none.
+
+    Raises:
+        Refused: Too few steps, or what belongs to a training without one.
+    """
+    if train is None:
+        for name, value in (("optimizer", optimizer), ("loss", loss), ("step", step)):
+            if value is not None:
+                raise Refused(
+                    f"--{name} is of a training, got none; add --train 20, or leave "
+                    f"--{name} out"
+                )
+        return None
+    refuse_too_few(train)
+    check_positive(batch=batch)
+    return Asked(
+        steps=train,
+        optimizer=_each("optimizer", optimizer, "adam"),
+        loss=_each("loss", loss, "cross_entropy"),
+        step=_each("step", step, ""),
+        batch=batch,
+        seed=seed,
+    )
+
+
+def _each(name: str, given: options.Names | None, usual: str) -> tuple[str, str]:
+    """What is meant for PyTorch and for Keras: one for both, or one each."""
+    words = [given] if isinstance(given, str) else [*(given or [usual])]
+    if len(words) > 2:
+        raise Refused(
+            f"--{name} is given once for both sides or twice, got {len(words)} times; "
+            "PyTorch's comes first"
+        )
+    return words[0], words[-1]
 
 
 def _several(input: options.Paths | None) -> list[str]:
@@ -287,6 +371,7 @@ def judged(
     mapping: Mapping[str, str],
     go_on: bool,
     seed: int,
+    train: Asked | None = None,
 ) -> dict[str, Any]:
     """What is found of a pair, in float64, or in float32 where that cannot be.
 
@@ -350,7 +435,23 @@ def judged(
         pairs = ", ".join(f"{a} = {b}" for a, b in found.first.paired)
         found.notes.append(f"outputs with other names, by what they hold: {pairs}")
     result = as_result(found, targets, told, dtype=dtype, source=source)
-    return result | {"mended": found.agree if go_on else None}
+    training = None
+    if train is not None:
+        if not result["agree"]:
+            result["notes"].append(
+                "trained although they part before: what parts there shows in the loss"
+            )
+        tokens = told[0]["tokens"] or told[1]["tokens"]
+        training = learnt(
+            torch,
+            keras,
+            work.carried,
+            (there, list(given)),
+            replace(train, tokens=tokens),
+            dtype=dtype,
+        ).wire()
+    mended = found.agree if go_on else None
+    return result | {"mended": mended, "training": training}
 
 
 # Words of an error that says that there is no float64: TensorFlow's, and torch's.

@@ -21,7 +21,7 @@ from common.errors import Refused
 from common.port import losses, rules, training
 from common.port.alike import Array
 from common.port.carry import Carried, carried_across
-from common.port.causes import FLOAT32_CONSTANT, Cause
+from common.port.cause import FLOAT32_CONSTANT, Cause
 from common.port.losses import Batch
 from common.port.told import Config
 from common.port.training import BARS, GROWN, WHAT, Parted, Statistics, Step

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.port.alike import Array
-from common.port.causes import Cause, shown
+from common.port.cause import Cause, shown
 from common.port.told import Config
 
 # Smoothings that people write.

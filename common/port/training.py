@@ -10,7 +10,7 @@ import numpy as np
 
 from common.port import rules
 from common.port.alike import Array, difference
-from common.port.causes import FLOAT32_CONSTANT, Cause, shown
+from common.port.cause import FLOAT32_CONSTANT, Cause, shown
 from common.port.rules import Gap, History, Rule
 
 WHAT = ("loss", "gradient", "weights", "buffers")

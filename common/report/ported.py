@@ -17,7 +17,8 @@ def tables(result: Found) -> list[Table]:
     found = [_agreeing(result)] if result["layers"] else []
     if result["parts"]:
         found.append(_parting(result))
-    return [*found, _ends(result)]
+    found.append(_ends(result))
+    return [*found, _trained(result["training"])] if result["training"] else found
 
 
 def _agreeing(result: Found) -> Table:
@@ -119,6 +120,50 @@ def _hint(result: Found) -> tuple[str, ...]:
     return (hint,) if stopped else ()
 
 
+def _trained(training: Found) -> Table:
+    """Where two trainings part."""
+    rows = tuple(
+        (
+            str(row["step"]),
+            row["what"],
+            row["torch"] or NONE,
+            row["keras"] or NONE,
+            _number(row["size"]),
+            row["cause"] or "not found",
+            row["text"],
+        )
+        for row in training["parts"]
+    )
+    return Table(
+        title=f"Trained for {count(training['steps'], 'step')}",
+        columns=(
+            *columns(["step"], []),
+            *columns(["what", "PyTorch", "Keras"], ["difference"]),
+            *columns(["cause", "why"]),
+        ),
+        rows=rows,
+        notes=(learned(training), *training["notes"]),
+    )
+
+
+def learned(training: Found) -> str:
+    """What came of two trainings, in a line."""
+    proved, steps = training["proved"], training["steps"]
+    if training["agree"] and training["chaos"]:
+        return (
+            f"the first {proved} of {steps} steps agree; then they part no more than "
+            "one side from itself after a start one ulp away: chaos, no fault"
+        )
+    if training["agree"]:
+        return f"all {count(steps, 'step')} agree"
+    faults = [row for row in training["parts"] if row["fault"]]
+    first = (
+        f": {faults[0]['cause'] or 'of a cause that is not found'}" if faults else ""
+    )
+    where = f"the {faults[0]['what']} of step {faults[0]['step']}" if faults else ""
+    return f"the trainings part at {where or f'step {proved + 1}'}{first}"
+
+
 def _number(value: float | None) -> str:
     return "other shapes" if value is None else f"{value:.1e}"
 
@@ -126,6 +171,9 @@ def _number(value: float | None) -> str:
 def happened(result: Found) -> str:
     """What was found, in a line."""
     faults = [row for row in result["parts"] if row["fault"]]
+    training = result["training"]
+    if not faults and training and not training["agree"]:
+        return f"they compute the same, but {learned(training)}"
     if not faults:
         return "they compute the same"
     first = faults[0]
