@@ -24,6 +24,12 @@ EQUAL = 0.0
 # A tensor that moves the logits by less than so many tolerances was not seen by the
 # comparison.
 SEEN = 1e6
+# Float32 of another library's convolutions, at random weights: the plain graphs of all
+# systems measured 2e-7 to 2e-6, a batch norm's epsilon of 1e-5 for 1e-3 is 5e-4.
+PLAIN = 2e-5
+# A rung that is told even where the one that it is judged beside has failed: of two
+# that differ the witness says which one is off.
+BESIDE = {"witness": "logits"}
 # Gradients below this share of the global norm are zero but for rounding (a bias
 # before batch norm); such a tensor is judged against the norm of its layer.
 NO_GRADIENT = 1e-12
@@ -47,12 +53,15 @@ class Rung:
         return bool(self.difference <= self.tolerance)
 
 
-def compare_stage(stage: str, climbs: Mapping[str, Climb]) -> Iterator[Rung]:
-    """The rungs of one stage, from what both tracks wrote.
+def compare_stage(
+    stage: str, climbs: Mapping[str, Climb], witness: Climb | None = None
+) -> Iterator[Rung]:
+    """The rungs of one stage, from what both tracks wrote, and the witness if any.
 
     Args:
         stage: One of `benchmarks.measures.ladder.STAGES`.
         climbs: Of the first track and of the second, in this order.
+        witness: What `benchmarks.measures.third` wrote for, or none.
     """
     one, other = climbs.values()
     first, second = (read(Path(climb.folder) / stage)[0] for climb in (one, other))
@@ -60,6 +69,15 @@ def compare_stage(stage: str, climbs: Mapping[str, Climb]) -> Iterator[Rung]:
         case "build":
             yield from names_and_draw(first, second, codec.loads(other.spec))
         case "functions":
+            yield logits_rung(first, second, other.tolerance)
+            if witness:
+                third = read(Path(witness.folder) / stage)[0]
+                answers = {
+                    climb.track: found["logits"]
+                    for climb, found in zip((one, other), (first, second), strict=True)
+                }
+                yield witness_rung(answers, third["logits"], other.tolerance)
+                yield plain_rung(answers, third["plain"])
             yield from function_rungs(first, second, other.tolerance)
         case "training":
             yield losses_rung(first["losses"], second["losses"], other.tolerance)
@@ -91,12 +109,50 @@ def names_and_draw(first: Weights, second: Weights, spec: Spec) -> Iterator[Rung
         yield largest_rung("draw", differences, EQUAL)
 
 
-def function_rungs(first: Weights, second: Weights, tolerance: float) -> Iterator[Rung]:
-    """Logits at random weights, tensors that move nothing, gradients."""
+def logits_rung(first: Weights, second: Weights, tolerance: float) -> Rung:
+    """Logits at random weights."""
     difference = relative(first["logits"], second["logits"])
     zeros = int((first["logits"] == 0).sum() + (second["logits"] == 0).sum())
     where = f"{second['logits'].shape} logits, {zeros} of them zero"
-    yield Rung("logits", "float64", np.inf if zeros else difference, tolerance, where)
+    return Rung("logits", "float64", np.inf if zeros else difference, tolerance, where)
+
+
+def witness_rung(
+    answers: Mapping[str, NDArray[Any]], third: NDArray[Any], tolerance: float
+) -> Rung:
+    """The same logits beside the witness's: two votes to one, by name.
+
+    Args:
+        answers: Track -> its logits (n, classes), float64, of two tracks.
+        third: The witness's.
+        tolerance: Of all three.
+    """
+    gaps = {track: relative(logits, third) for track, logits in answers.items()}
+    off = [track for track, gap in gaps.items() if not gap <= tolerance]
+    told = " and ".join(f"{track} {gap:.1e}" for track, gap in gaps.items())
+    where = f"{told} from a graph of the spec"
+    if len(off) == 1:
+        (right,) = answers.keys() - off
+        where = f"{off[0]} is off: {right} and the witness agree to {gaps[right]:.1e}"
+    elif off:
+        first, second = answers.values()
+        apart = relative(first, second)
+        agree = apart <= tolerance
+        both = " and ".join(answers)
+        where = f"the witness is off: {both} agree to {apart:.1e}"
+        where = where if agree else f"no two of {both} and the witness agree ({told})"
+    return Rung("witness", "float64", max(gaps.values()), tolerance, where)
+
+
+def plain_rung(answers: Mapping[str, NDArray[Any]], third: NDArray[Any]) -> Rung:
+    """The float32 logits of the graph that users get, beside both tracks' float64."""
+    gaps = [relative(third.astype(np.float64), logits) for logits in answers.values()]
+    where = "the graph that weights export writes, by ONNX Runtime"
+    return Rung("plain", "float32", max(gaps), PLAIN, where)
+
+
+def function_rungs(first: Weights, second: Weights, tolerance: float) -> Iterator[Rung]:
+    """Tensors that move nothing, gradients; at random weights."""
     moves = part(first, "moves/"), part(second, "moves/")
     moved = {n: np.minimum(*both) for n, *both in pairs(*moves)}
     still = [name for name, least in moved.items() if not least >= SEEN * tolerance]
@@ -243,8 +299,10 @@ def line(rung: Rung) -> str:
     return f"  {mark} {rung.name:<11} {figure:>8}  allowed {allowed:<6} {rung.where}"
 
 
-def result(system: str, tracks: Iterable[str], rungs: list[Rung]) -> dict[str, Any]:
-    """A system's row of `twintrack parity --json`."""
+def result(
+    system: str, tracks: Iterable[str], rungs: list[Rung], absent: str | None = None
+) -> dict[str, Any]:
+    """A system's row of `twintrack parity --json`; `absent`: why without a witness."""
     rows = [
         asdict(rung)
         | {
@@ -259,4 +317,5 @@ def result(system: str, tracks: Iterable[str], rungs: list[Rung]) -> dict[str, A
         "tracks": list(tracks),
         "passed": passed,
         "rungs": rows,
+        "not_climbed": [{"rung": "witness", "why": absent}] if absent else [],
     }
