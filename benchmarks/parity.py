@@ -8,7 +8,7 @@
 Both tracks measure in processes of their own (`benchmarks.measures.ladder`); this one
 judges what they wrote (`benchmarks.measures.rungs`), and stops at the first rung that
 fails.  A third witness, an ONNX graph of the spec, says which of two that differ is off
-(`benchmarks.measures.third`); it needs the extra `[onnx]`.
+(`benchmarks.measures.testimony`); it needs the extra `[onnx]`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks import options, outcome
 from benchmarks.engine import machine
 from benchmarks.engine.call import new_log, result
 from benchmarks.engine.process import Child
-from benchmarks.measures import third
+from benchmarks.measures import testimony
 from benchmarks.measures.ladder import STAGES, Climb
 from benchmarks.measures.rungs import BESIDE, Rung, compare_stage, line
 from benchmarks.measures.rungs import result as judged
@@ -116,7 +116,7 @@ def parity(
                 print(f"{name}, {' and '.join(pair)}{planted}", flush=True)
             if told and absent:
                 print(f"  witness: not climbed, {absent}", flush=True)
-            by = None if absent else third.climb_of(sound, Path(folder))
+            by = None if absent else testimony.climb_of(sound, Path(folder))
             rungs = climbed(in_children(climbs, by), told=told)
         results.append(judged(name, pair, rungs, absent))
     found = {"systems": results}
@@ -214,13 +214,13 @@ def in_children(
         }
         everyone = list(children.values())
         if witness:  # done before a framework is imported
-            everyone.append(stack.enter_context(_started("third:testify", witness)))
+            everyone.append(stack.enter_context(_started("testimony:testify", witness)))
         stack.callback(_tidy, everyone)
         told = {track: child.events() for track, child in children.items()}
         for stage in STAGES:
             for track, child in children.items():
                 _await(stage, child, told[track])
-            if witness and stage == third.STAGE:
+            if witness and stage == testimony.STAGE:
                 testified = everyone[-1]
                 for _ in testified.events():
                     pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -43,6 +44,11 @@ def absent() -> str | None:
         f"{' and '.join(missing)} {verb} not installed; pip install "
         f"'twintrack[{EXTRA}]'"
     )
+
+
+def versions() -> dict[str, str]:
+    """What computes."""
+    return {name: metadata.version(name) for name in NEEDS}
 
 
 def predictor(

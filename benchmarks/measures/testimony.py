@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.engine.process import Tell
 from benchmarks.measures.ladder import LOOKED_AT, Climb, dataset
 from common import codec, systems, witness
-from common.weights import random_weights, write
+from common.weights import Weights, random_weights, read, write
 
 # No track can be called so: names have no space.
 NAME = "the witness"
@@ -52,3 +52,8 @@ def testify(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / STAGE, found, {})
     return {}
+
+
+def read_answers(witness: Climb) -> Weights:
+    """What a child wrote for `witness`."""
+    return read(Path(witness.folder) / STAGE)[0]
