@@ -4,7 +4,8 @@ For `twintrack speed inception-v3`: in a process per framework, two calls take t
 the same pictures.  Ours is the track's predictor, uint8 in and logits out, in the
 resolved precision; naive is the library's own network in float32, called as its
 documentation does: `model(x)`, channels first, or `model.predict(x)`.  Ratios are taken
-round by round, as in `benchmarks.speed`.
+round by round, as in `benchmarks.speed`.  Engines that only answer are in
+`benchmarks.measures.engines`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values
-from benchmarks.measures import timing
+from benchmarks.measures import engines, timing
 from benchmarks.measures.latency import best_batch, latency
 from benchmarks.measures.official_networks import in_tracks, native_name
 from common import model_file
@@ -76,6 +77,7 @@ def row(asked: Asked, tracks: list[str]) -> Row:
         "what": "predict",
         "weights": source,
         "tracks": found,
+        "not_measured": engines.absent(asked.device),
         "bars": list(bars(found, asked.size)),
     }
 
@@ -109,16 +111,30 @@ def measure(values: Values, tell: Tell) -> Values:
             seconds[name].append(perf_counter() - start)
     best = best_batch(ours, images)
     alone, together = (latency(ours, images[:n]) for n in (1, best))
-    exact = track.build(spec, weights=weights, dtype="float32", device=place)
+    exact = track.predictor(
+        track.build(spec, weights=weights, dtype="float32", device=place)
+    )
     fast_labels, exact_labels = (
-        labels(ask, images, values["batch"])
-        for ask in (calls["ours"], track.predictor(exact))
+        labels(ask, images, values["batch"]) for ask in (ours, exact)
+    )
+    held = peak_memory()  # before there are engines
+    others = engines.beside(
+        ours,
+        exact,
+        spec,
+        weights,
+        batch,
+        file=native.with_suffix(".onnx"),
+        threads=values["threads"],
+        rounds=values["rounds"],
+        device=place,
     )
     return {
         "seconds": seconds,
         "batch": len(batch),
         "first_answer": first_answer,
-        "peak_memory": peak_memory(),
+        "peak_memory": held,
+        "engines": others,
         "latency": {"alone": alone, "best": together},
         "same_top1": {
             "share": float((fast_labels == exact_labels).mean()),
@@ -127,7 +143,7 @@ def measure(values: Values, tell: Tell) -> Values:
         },
         "environment": {
             "processor": processor(),
-            "versions": versions(values["track"]),
+            "versions": versions(values["track"]) | engines.versions(place),
         },
     }
 

@@ -11,7 +11,15 @@ shares no line with a track.  It has two forms:
 Both take float pixels 0 to 255, as our models do, and give logits.
 """
 
-from common.witness.judge import answers, predictor, why_not
+from common.witness.judge import answers, computed, predictor, session, why_not
 from common.witness.written import about, exported
 
-__all__ = ["about", "answers", "exported", "predictor", "why_not"]
+__all__ = [
+    "about",
+    "answers",
+    "computed",
+    "exported",
+    "predictor",
+    "session",
+    "why_not",
+]
