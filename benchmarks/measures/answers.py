@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter, time
+from time import time
 from typing import Any
 
 import numpy as np
@@ -103,12 +103,7 @@ def measure(values: Values, tell: Tell) -> Values:
     batch = images[: values["batch"]]
     for ask in calls.values():
         ask(batch)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(values["rounds"]):
-        for name, ask in calls.items():
-            start = perf_counter()
-            ask(batch)
-            seconds[name].append(perf_counter() - start)
+    seconds, _ = timing.in_rounds(calls, batch, values["rounds"])
     best = best_batch(ours, images)
     alone, together = (latency(ours, images[:n]) for n in (1, best))
     exact = track.predictor(
@@ -130,7 +125,7 @@ def measure(values: Values, tell: Tell) -> Values:
         device=place,
     )
     return {
-        "seconds": seconds,
+        "seconds": {name: found.tolist() for name, found in seconds.items()},
         "batch": len(batch),
         "first_answer": first_answer,
         "peak_memory": held,

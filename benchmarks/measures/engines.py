@@ -7,19 +7,18 @@ logits out.  CPU seconds are those of the whole process, all its threads togethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measures.rungs import relative
-from benchmarks.measures.timing import spread
+from benchmarks.measures.timing import in_rounds, spread
 from common import witness
 from common.evaluate import Predict
 from common.model_file import About
@@ -125,24 +124,6 @@ def beside(
         }
         for name in calls
     }
-
-
-def in_rounds(
-    calls: Mapping[str, Predict], images: NDArray[np.uint8], rounds: int
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Seconds on the clock, and of all the process's threads, of each call's turns."""
-    wall: dict[str, list[float]] = {name: [] for name in calls}
-    busy: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, ask in calls.items():
-            start, used = perf_counter(), process_time()
-            ask(images)
-            wall[name].append(perf_counter() - start)
-            busy[name].append(process_time() - used)
-    first, second = (
-        {name: np.array(found) for name, found in kind.items()} for kind in (wall, busy)
-    )
-    return first, second
 
 
 def versions(device: str) -> dict[str, str]:
