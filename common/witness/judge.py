@@ -77,9 +77,10 @@ def predictor(
     lowered = form == "lowered"
     graph = graph_of(network, Lowered() if lowered else Plain(weights))
     # What is lowered is computed as it is written; what is plain as users have it.
-    content = serialized(graph, network.classes)
-    compute = session(content, threads=threads, as_written=lowered)
     own = given_weights(graph, weights)
+    content = serialized(graph, network.classes)
+    del graph  # its constants are in the file, which may be as large as they are
+    compute = session(content, threads=threads, as_written=lowered)
 
     def predict(images: NDArray[np.uint8], repeat: int = 0) -> NDArray[np.floating]:
         return computed(compute, network, images, own, repeat=repeat)

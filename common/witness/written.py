@@ -86,7 +86,6 @@ def serialized(
         "twintrack",
         [value(name, *what) for name, what in graph.inputs.items()],
         [value(LOGITS, graph.dtype, (BATCH, classes))],
-        [numpy_helper.from_array(v, name) for name, v in graph.constants.items()],
     )
     model = helper.make_model(
         made,
@@ -95,6 +94,8 @@ def serialized(
         producer_name="twintrack",
         producer_version=__version__,
     )
+    for name, constant in graph.constants.items():  # one by one: each is copied
+        model.graph.initializer.append(numpy_helper.from_array(constant, name))
     helper.set_model_props(model, dict(said or {}))
     content: bytes = model.SerializeToString()
     return content
