@@ -7,7 +7,8 @@
 
 Both tracks measure in processes of their own (`benchmarks.measures.ladder`); this one
 judges what they wrote (`benchmarks.measures.rungs`), and stops at the first rung that
-fails.
+fails.  A third witness, an ONNX graph of the spec, says which of two that differ is off
+(`benchmarks.measures.testimony`); it needs the extra `[onnx]`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -23,8 +25,9 @@ from benchmarks import options, outcome
 from benchmarks.engine import machine
 from benchmarks.engine.call import new_log, result
 from benchmarks.engine.process import Child
+from benchmarks.measures import testimony
 from benchmarks.measures.ladder import STAGES, Climb
-from benchmarks.measures.rungs import Rung, compare_stage, line
+from benchmarks.measures.rungs import BESIDE, Rung, compare_stage, line
 from benchmarks.measures.rungs import result as judged
 from benchmarks.request import (
     changes_of,
@@ -34,7 +37,7 @@ from benchmarks.request import (
     opened,
     tracks_of,
 )
-from common import codec
+from common import codec, witness
 from common import systems as registry
 from common.data import DataRequest
 from common.errors import Failed, Refused
@@ -74,7 +77,8 @@ def parity(
     """Prove that two tracks compute the same function, in float64.
 
     Returns:
-        What --json writes: {"systems": [{"system", "tracks", "passed", "rungs"}]}.
+        What --json writes: {"systems": [{"system", "tracks", "passed", "rungs",
+        "not_climbed"}]}.
 
     Raises:
         Refused: The request cannot be met.
@@ -105,10 +109,16 @@ def parity(
                 folder=Path(folder),
             )
             planted = f", with {fault} planted in {pair[0]}" if fault else ""
-            if out["format"] == "text":
+            told = out["format"] == "text"
+            sound = climbs[pair[1]]  # a fault is planted in the first
+            absent = witness.why_not(codec.loads(sound.spec))
+            if told:
                 print(f"{name}, {' and '.join(pair)}{planted}", flush=True)
-            rungs = climbed(in_children(climbs), told=out["format"] == "text")
-        results.append(judged(name, pair, rungs))
+            if told and absent:
+                print(f"  witness: not climbed, {absent}", flush=True)
+            by = None if absent else testimony.climb_of(sound, Path(folder))
+            rungs = climbed(in_children(climbs, by), told=told)
+        results.append(judged(name, pair, rungs, absent))
     found = {"systems": results}
     if out["format"] != "text":  # there each rung was printed as it came
         outcome.shown("parity", found, out)
@@ -183,8 +193,14 @@ def plan_climbs(
     return climbs
 
 
-def in_children(climbs: dict[str, Climb]) -> Iterator[list[Rung]]:
+def in_children(
+    climbs: dict[str, Climb], witness: Climb | None = None
+) -> Iterator[list[Rung]]:
     """The rungs of each stage, as soon as both tracks have measured it.
+
+    Args:
+        climbs: Of the first track and of the second, in this order.
+        witness: The climb of a third one, which measures one stage alone; or none.
 
     Raises:
         Refused: A child refused; the line is the child's.
@@ -193,23 +209,34 @@ def in_children(climbs: dict[str, Climb]) -> Iterator[list[Rung]]:
     """
     with ExitStack() as stack:
         children = {
-            track: stack.enter_context(
-                Child(
-                    "benchmarks.measures.ladder:climb",
-                    dataclasses.asdict(climb),
-                    threads=climb.threads,
-                    device="cpu",
-                    log=new_log(),
-                )
-            )
+            track: stack.enter_context(_started("ladder:climb", climb))
             for track, climb in climbs.items()
         }
-        stack.callback(_tidy, list(children.values()))
+        everyone = list(children.values())
+        if witness:  # done before a framework is imported
+            everyone.append(stack.enter_context(_started("testimony:testify", witness)))
+        stack.callback(_tidy, everyone)
         told = {track: child.events() for track, child in children.items()}
         for stage in STAGES:
             for track, child in children.items():
                 _await(stage, child, told[track])
-            yield list(compare_stage(stage, climbs))
+            if witness and stage == testimony.STAGE:
+                testified = everyone[-1]
+                for _ in testified.events():
+                    pass
+                result(testified)
+            yield list(compare_stage(stage, climbs, witness))
+
+
+def _started(task: str, climb: Climb) -> Child:
+    """A child that measures."""
+    return Child(
+        f"benchmarks.measures.{task}",
+        dataclasses.asdict(climb),
+        threads=climb.threads,
+        device="cpu",
+        log=new_log(),
+    )
 
 
 def _await(stage: str, child: Child, told: Iterator[dict[str, Any]]) -> None:
@@ -229,17 +256,22 @@ def _tidy(children: Sequence[Child]) -> None:
 
 
 def climbed(stages: Iterator[list[Rung]], *, told: bool) -> list[Rung]:
-    """The rungs of one system, printed as they come, up to the first that fails."""
+    """The rungs of one system, printed as they come, up to the first that fails.
+
+    One that is judged beside it is told too.
+    """
     rungs: list[Rung] = []
-    for stage in stages:
-        for rung in stage:
-            rungs.append(rung)
-            if told:
-                print(line(rung), flush=True)
-            if not rung.passed:
-                if told:
-                    print(f"  stopped at the rung that failed: {rung.name}")
-                return rungs
+    stopped = ""
+    for rung in chain.from_iterable(stages):
+        if stopped and BESIDE.get(rung.name) != stopped:
+            break
+        rungs.append(rung)
+        if told:
+            print(line(rung), flush=True)
+        if not rung.passed:
+            stopped = stopped or rung.name
+    if told and stopped:
+        print(f"  stopped at the rung that failed: {stopped}")
     return rungs
 
 

@@ -1,11 +1,13 @@
-"""Inception v3's weights: from either library's file to one for both, and back.
+"""Weights: Inception v3's from either library's file to one for both, and back.
 
     twintrack weights import inception-v3 --from torchvision
     twintrack weights import inception-v3 --from checkpoint.pth --output own.safetensors
     twintrack weights export FILE --to keras --output inception.weights.h5
+    twintrack weights export FILE --to onnx --output network.onnx    # any network
 
 The file in between is safetensors with spec (the pools' border, batch norm, scaling),
-preprocessing and class names in its header; either track opens it.
+preprocessing and class names in its header; either track opens it.  An ONNX graph is
+written from the spec (`common.witness`), of every network of ours.
 """
 
 from __future__ import annotations
@@ -14,21 +16,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+
 from benchmarks import options, outcome
 from benchmarks.engine.call import call
 from benchmarks.engine.chosen import SHOWN, check_system, default_path
 from benchmarks.engine.process import Tell, Values
+from benchmarks.measures.rungs import relative
 from benchmarks.request import check_choice
 from benchmarks.shell import bare
-from common import library_files, model_file
-from common.errors import Refused
+from common import library_files, model_file, witness
+from common.data import pictures
+from common.errors import Failed, Refused
 from common.extras import ClassNames, Official, load_extra
-from common.files import check_writable
+from common.files import check_writable, write_atomic
 from common.inception import InceptionSpec
 from common.library_files import BASE, PIXELS, Understood
 from common.library_files.forms import FORMS, form_of
 from common.library_files.recognise import LIBRARY, kind_of
 from common.model_file import About
+from common.track import DEFAULT, load_track
 from common.weights import digest
 
 app = bare()
@@ -36,6 +43,12 @@ app = bare()
 TRACK = {"torchvision": "torch", "keras": "tensorflow"}
 BORDER = {"torchvision": "include", "keras": "exclude"}
 IMAGENET = 1000  # classes
+GRAPH = "onnx"  # which no library's builder loads: it is the network, not its weights
+# Pictures on which a graph is compared with a track before it is written.
+COMPARED = 4
+# Float32 of two libraries: the systems' graphs measured 1e-6 at random weights, a
+# trained Inception v3 of either is 3e-5 from its own float64.  Faults are above 5e-4.
+GRAPH_AGREES = 1e-4
 
 
 @options.command
@@ -92,13 +105,16 @@ def import_weights(
 
 @options.command
 def export_weights(
-    file: Annotated[str | Path, options.argument(Path, "A file of Inception v3.")],
+    file: Annotated[
+        str | Path,
+        options.argument(Path, "A file of Inception v3; for onnx of any network."),
+    ],
     *,
-    to: Annotated[str, options.option(str, "torchvision or keras.")],
+    to: Annotated[str, options.option(str, "torchvision, keras or onnx.")],
     output: Annotated[
         str | Path,
         options.option(
-            Path, "The file: .pth, .pt, .safetensors; .h5, .weights.h5, .keras."
+            Path, "The file: .pth, .pt, .safetensors; .h5, .weights.h5, .keras; .onnx."
         ),
     ],
     other_border: Annotated[
@@ -107,20 +123,24 @@ def export_weights(
     ] = False,
     json: options.Json = None,
 ) -> dict[str, Any]:
-    """Write weights as a library's own builder loads them.
+    """Write weights as a library's own builder loads them, or as an ONNX graph.
 
     Returns:
-        What --json writes: {"output", "said"}.
+        What --json writes: {"output", "said"}; of a graph "difference" and "tolerance"
+        too: its float32 logits beside a track's.
 
     Raises:
         Refused: The file is not one of Inception v3, the library's pools differ, or the
-            suffix promises none of the library's files.
+            suffix promises none of the library's files; or there is no such graph.
+        Failed: The graph does not compute what the track computes.
     """
     out = options.filled(options.Told, {"json": json})
     outcome.check_told(out)
-    check_choice("to", to, list(TRACK))
+    check_choice("to", to, [*TRACK, GRAPH])
     form = form_of(to, Path(output))
     check_writable(Path(output), "--output")
+    if to == GRAPH:
+        return export_graph(Path(file), Path(output), out, other_border=other_border)
     spec, _, about = model_file.load(Path(file))
     base = bool(about.facts.get("base"))
     if not isinstance(spec, InceptionSpec):
@@ -142,6 +162,42 @@ def export_weights(
     values = {"file": str(file), "to": to, "output": str(output)}
     found = call(f"{__name__}:write", values, threads=1, device="cpu")
     print(f"{output}: for {to}, by {FORMS[to][form]}")
+    for line in found["said"]:
+        print(f"  {line}")
+    outcome.written(found, out)
+    return found
+
+
+def export_graph(
+    file: Path, output: Path, out: options.Told, *, other_border: bool
+) -> dict[str, Any]:
+    """Write a network as an ONNX graph, once it computes what a track computes.
+
+    Raises:
+        Refused: There is no such graph, or an option is of another format.
+        Failed: It computes something else; nothing is written.
+    """
+    if other_border:
+        raise Refused(
+            f"--other-border is of libraries whose pools may differ, got --to {GRAPH}, "
+            "whose graph has the file's own; leave it out"
+        )
+    spec, _, _ = model_file.load(file)
+    if why := witness.why_not(spec):
+        raise Refused(f"--to {GRAPH} writes a graph from the spec: {why}")
+    values = {"file": str(file), "output": str(output)}
+    found = call(f"{__name__}:write_graph", values, threads=1, device="cpu")
+    if found["difference"] is None or found["difference"] > GRAPH_AGREES:
+        raise Failed(
+            f"an ONNX graph must compute what the {DEFAULT[0]} track does, its logits "
+            f"are {found['difference'] or 'not a number'} off (allowed "
+            f"{GRAPH_AGREES:.0e}); {output} was not written"
+        )
+    print(
+        f"{output}: for ONNX Runtime and others, by {FORMS[GRAPH]['.onnx']}; logits "
+        f"within {found['difference']:.1e} of the {DEFAULT[0]} track's (allowed "
+        f"{GRAPH_AGREES:.0e})"
+    )
     for line in found["said"]:
         print(f"  {line}")
     outcome.written(found, out)
@@ -236,6 +292,29 @@ def write(values: Values, tell: Tell) -> Values:
             "(in Keras with classifier_activation=None), answers are the features"
         )
     return {"output": values["output"], "said": said}
+
+
+def write_graph(values: Values, tell: Tell) -> Values:
+    """Write an ONNX graph if its logits are a track's; how far they are from them."""
+    file, output = Path(values["file"]), Path(values["output"])
+    spec, weights, about = model_file.load(file)
+    content = witness.exported(spec, weights, about)
+    images = pictures(spec.image, 2, 4 * COMPARED, seed=0).test.take(slice(COMPARED))
+    track = load_track(DEFAULT[0])
+    track.configure(threads=1, device="cpu", mode="aligned")
+    expected = track.predictor(track.load(file))(images)
+    difference = relative(witness.answers(content, spec, images), expected)
+    if difference <= GRAPH_AGREES:
+        write_atomic(output, content)
+    said = witness.about(spec)
+    if about.facts.get("base"):
+        said.append(f"{BASE}: its logits are the {spec.classes:,} features")
+    return {
+        "output": str(output),
+        "said": said,
+        "difference": difference if np.isfinite(difference) else None,
+        "tolerance": GRAPH_AGREES,
+    }
 
 
 if __name__ == "__main__":

@@ -135,7 +135,11 @@ def test_parity_stops_at_a_planted_fault_with_exit_code_1(tmp_path):
     assert found.returncode == 1
     assert "parity did not hold in small-cnn" in found.stderr
     (system,) = json.loads(file.read_text())["systems"]
-    assert [r["name"] for r in system["rungs"] if not r["passed"]] == ["logits"]
+    failed = [rung for rung in system["rungs"] if not rung["passed"]]
+    assert [rung["name"] for rung in failed] == ["logits", "witness"]
+    assert failed[1]["where"].startswith(
+        "torch is off: tensorflow and the witness agree"
+    )
 
 
 def test_a_users_own_twin_pair_gets_parity(tmp_path):

@@ -4,6 +4,7 @@ At 75 px, with a few rounds: the figures mean nothing, their shape does.
 """
 
 import json
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,12 +15,14 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from benchmarks.measures.answers import bars
+from benchmarks.measures.engines import ENGINES, absent, beside
 from benchmarks.measures.latency import best_batch, energy, latency, spent
 from benchmarks.measures.timing import beside_naive
 from benchmarks.measures.transfer_speed import bars as tutorial_bars
 from benchmarks.measures.transfer_speed import in_turns
 from benchmarks.speed import speed
-from common import model_file
+from benchmarks.weights import GRAPH_AGREES
+from common import model_file, report
 from common.errors import Failed, Refused
 from common.inception import InceptionSpec
 from common.model_file import About
@@ -29,6 +32,28 @@ from common.weights import random_weights
 pytestmark = pytest.mark.heavy
 
 SCHEMA = Path(__file__).parents[1] / "common/schema/speed.json"
+
+
+def test_an_engine_that_is_missing_is_named(monkeypatch, tmp_path):
+    """And nothing is written, or computed, where none is there."""
+    for name in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, name, None)
+    said = {one["engine"]: one["why"] for one in absent("cpu")}
+    assert said == {
+        "onnxruntime": "onnxruntime not installed; pip install 'twintrack[onnx]'",
+        "openvino": "openvino not installed; pip install 'twintrack[openvino]'",
+        "openvino_bfloat16": "openvino not installed; pip install "
+        "'twintrack[openvino]'",
+    }
+    assert {one["engine"] for one in absent("gpu")} == set(ENGINES)
+    rest = {"file": tmp_path / "a", "threads": 1, "rounds": 1, "device": "cpu"}
+    assert beside(None, None, None, {}, None, **rest) == {}
+    assert list(tmp_path.iterdir()) == []
+    row = {"what": "predict", "size": 75, "precision": "float32", "batch": 1}
+    row |= {"device": "cpu", "threads": 1, "rounds": 1, "weights": "random"}
+    row |= {"tracks": {}, "bars": [], "not_measured": absent("cpu")}
+    shown = report.shown("speed", {"systems": [row]}, "markdown")
+    assert "OpenVINO: not measured, openvino not installed; pip install" in shown
 
 
 def test_answers_are_measured_beside_the_libraries_own(tmp_path):
@@ -56,6 +81,16 @@ def test_answers_are_measured_beside_the_libraries_own(tmp_path):
         assert figures["latency"]["alone"]["batch"] == 1
         assert figures["first_answer"] > figures["latency"]["alone"]["p50"]
         assert figures["peak_memory"] > 1e8
+        engines = figures["engines"]
+        lacking = {one["engine"] for one in row["not_measured"]}
+        assert engines.keys() == {"ours", *ENGINES} - lacking
+        assert "onnxruntime" in engines
+        assert engines["ours"]["ours_over"] == 1
+        assert all(one["cpu_seconds"] > 0 for one in engines.values())
+        for name in engines.keys() & {"onnxruntime", "openvino"}:  # in float32
+            assert 0 < engines[name]["difference"] < GRAPH_AGREES
+    shown = " ".join(report.shown("speed", found, "markdown").split())
+    assert "ONNX Runtime, CPU ms a picture" in shown
 
 
 def test_ratios_are_medians_of_rounds():

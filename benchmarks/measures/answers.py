@@ -4,7 +4,8 @@ For `twintrack speed inception-v3`: in a process per framework, two calls take t
 the same pictures.  Ours is the track's predictor, uint8 in and logits out, in the
 resolved precision; naive is the library's own network in float32, called as its
 documentation does: `model(x)`, channels first, or `model.predict(x)`.  Ratios are taken
-round by round, as in `benchmarks.speed`.
+round by round, as in `benchmarks.speed`.  Engines that only answer are in
+`benchmarks.measures.engines`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter, time
+from time import time
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.engine.machine import peak_memory
 from benchmarks.engine.process import Tell, Values
-from benchmarks.measures import timing
+from benchmarks.measures import engines, timing
 from benchmarks.measures.latency import best_batch, latency
 from benchmarks.measures.official_networks import in_tracks, native_name
 from common import model_file
@@ -76,6 +77,7 @@ def row(asked: Asked, tracks: list[str]) -> Row:
         "what": "predict",
         "weights": source,
         "tracks": found,
+        "not_measured": engines.absent(asked.device),
         "bars": list(bars(found, asked.size)),
     }
 
@@ -101,24 +103,33 @@ def measure(values: Values, tell: Tell) -> Values:
     batch = images[: values["batch"]]
     for ask in calls.values():
         ask(batch)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(values["rounds"]):
-        for name, ask in calls.items():
-            start = perf_counter()
-            ask(batch)
-            seconds[name].append(perf_counter() - start)
+    seconds, _ = timing.in_rounds(calls, batch, values["rounds"])
     best = best_batch(ours, images)
     alone, together = (latency(ours, images[:n]) for n in (1, best))
-    exact = track.build(spec, weights=weights, dtype="float32", device=place)
+    exact = track.predictor(
+        track.build(spec, weights=weights, dtype="float32", device=place)
+    )
     fast_labels, exact_labels = (
-        labels(ask, images, values["batch"])
-        for ask in (calls["ours"], track.predictor(exact))
+        labels(ask, images, values["batch"]) for ask in (ours, exact)
+    )
+    held = peak_memory()  # before there are engines
+    others = engines.beside(
+        ours,
+        exact,
+        spec,
+        weights,
+        batch,
+        file=native.with_suffix(".onnx"),
+        threads=values["threads"],
+        rounds=values["rounds"],
+        device=place,
     )
     return {
-        "seconds": seconds,
+        "seconds": {name: found.tolist() for name, found in seconds.items()},
         "batch": len(batch),
         "first_answer": first_answer,
-        "peak_memory": peak_memory(),
+        "peak_memory": held,
+        "engines": others,
         "latency": {"alone": alone, "best": together},
         "same_top1": {
             "share": float((fast_labels == exact_labels).mean()),
@@ -127,7 +138,7 @@ def measure(values: Values, tell: Tell) -> Values:
         },
         "environment": {
             "processor": processor(),
-            "versions": versions(values["track"]),
+            "versions": versions(values["track"]) | engines.versions(place),
         },
     }
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measures.ladder import Climb, kept_steps
+from benchmarks.measures.testimony import read_answers
 from common import codec
 from common.spec import Spec
 from common.weights import Weights, read
@@ -24,6 +25,12 @@ EQUAL = 0.0
 # A tensor that moves the logits by less than so many tolerances was not seen by the
 # comparison.
 SEEN = 1e6
+# Float32 of another library's convolutions, at random weights: the plain graphs of all
+# systems are 1.1e-6 off at most, a batch norm's epsilon of 1e-5 for 1e-3 is 5e-4.
+PLAIN = 2e-5
+# A rung that is told even where the one that it is judged beside has failed: of two
+# that differ the witness says which one is off.
+BESIDE = {"witness": "logits"}
 # Gradients below this share of the global norm are zero but for rounding (a bias
 # before batch norm); such a tensor is judged against the norm of its layer.
 NO_GRADIENT = 1e-12
@@ -47,12 +54,15 @@ class Rung:
         return bool(self.difference <= self.tolerance)
 
 
-def compare_stage(stage: str, climbs: Mapping[str, Climb]) -> Iterator[Rung]:
-    """The rungs of one stage, from what both tracks wrote.
+def compare_stage(
+    stage: str, climbs: Mapping[str, Climb], witness: Climb | None = None
+) -> Iterator[Rung]:
+    """The rungs of one stage, from what both tracks wrote, and the witness if any.
 
     Args:
         stage: One of `benchmarks.measures.ladder.STAGES`.
         climbs: Of the first track and of the second, in this order.
+        witness: What `benchmarks.measures.testimony` wrote for, or none.
     """
     one, other = climbs.values()
     first, second = (read(Path(climb.folder) / stage)[0] for climb in (one, other))
@@ -60,7 +70,9 @@ def compare_stage(stage: str, climbs: Mapping[str, Climb]) -> Iterator[Rung]:
         case "build":
             yield from names_and_draw(first, second, codec.loads(other.spec))
         case "functions":
-            yield from function_rungs(first, second, other.tolerance)
+            answers = {one.track: first["logits"], other.track: second["logits"]}
+            beside = witness_rungs(witness, answers, other.tolerance) if witness else ()
+            yield from function_rungs(first, second, other.tolerance, beside)
         case "training":
             yield losses_rung(first["losses"], second["losses"], other.tolerance)
             yield from tensor_rungs(one, other)
@@ -91,12 +103,15 @@ def names_and_draw(first: Weights, second: Weights, spec: Spec) -> Iterator[Rung
         yield largest_rung("draw", differences, EQUAL)
 
 
-def function_rungs(first: Weights, second: Weights, tolerance: float) -> Iterator[Rung]:
-    """Logits at random weights, tensors that move nothing, gradients."""
+def function_rungs(
+    first: Weights, second: Weights, tolerance: float, beside: Iterable[Rung] = ()
+) -> Iterator[Rung]:
+    """Logits at random weights, rungs `beside` them, what moves nothing, gradients."""
     difference = relative(first["logits"], second["logits"])
     zeros = int((first["logits"] == 0).sum() + (second["logits"] == 0).sum())
     where = f"{second['logits'].shape} logits, {zeros} of them zero"
     yield Rung("logits", "float64", np.inf if zeros else difference, tolerance, where)
+    yield from beside
     moves = part(first, "moves/"), part(second, "moves/")
     moved = {n: np.minimum(*both) for n, *both in pairs(*moves)}
     still = [name for name, least in moved.items() if not least >= SEEN * tolerance]
@@ -106,6 +121,49 @@ def function_rungs(first: Weights, second: Weights, tolerance: float) -> Iterato
     scale = global_norm(gradients[1])
     differences = [(relative(a, b, scale), n) for n, a, b in pairs(*gradients)]
     yield largest_rung("gradients", differences, tolerance)
+
+
+def witness_rungs(
+    witness: Climb, answers: Mapping[str, NDArray[Any]], tolerance: float
+) -> Iterator[Rung]:
+    """Both forms of the witness's graph beside both tracks' logits."""
+    third = read_answers(witness)
+    yield witness_rung(answers, third["logits"], tolerance)
+    yield plain_rung(answers, third["plain"])
+
+
+def witness_rung(
+    answers: Mapping[str, NDArray[Any]], third: NDArray[Any], tolerance: float
+) -> Rung:
+    """The same logits beside the witness's: two votes to one, by name.
+
+    Args:
+        answers: Track -> its logits (n, classes), float64, of two tracks.
+        third: The witness's.
+        tolerance: Of all three.
+    """
+    gaps = {track: relative(logits, third) for track, logits in answers.items()}
+    off = [track for track, gap in gaps.items() if not gap <= tolerance]
+    told = " and ".join(f"{track} {gap:.1e}" for track, gap in gaps.items())
+    where = f"{told} from a graph of the spec"
+    if len(off) == 1:
+        (right,) = answers.keys() - off
+        where = f"{off[0]} is off: {right} and the witness agree to {gaps[right]:.1e}"
+    elif off:
+        first, second = answers.values()
+        apart = relative(first, second)
+        where = f"no two of {', '.join(answers)} and the witness agree: {told}"
+        if apart <= tolerance:
+            both = " and ".join(answers)
+            where = f"the witness is off: {both} agree to {apart:.1e}"
+    return Rung("witness", "float64", max(gaps.values()), tolerance, where)
+
+
+def plain_rung(answers: Mapping[str, NDArray[Any]], third: NDArray[Any]) -> Rung:
+    """The float32 logits of the graph that users get, beside both tracks' float64."""
+    gaps = [relative(third.astype(np.float64), logits) for logits in answers.values()]
+    where = "the graph that weights export writes, by ONNX Runtime"
+    return Rung("plain", "float32", max(gaps), PLAIN, where)
 
 
 def largest_rung(
@@ -243,8 +301,10 @@ def line(rung: Rung) -> str:
     return f"  {mark} {rung.name:<11} {figure:>8}  allowed {allowed:<6} {rung.where}"
 
 
-def result(system: str, tracks: Iterable[str], rungs: list[Rung]) -> dict[str, Any]:
-    """A system's row of `twintrack parity --json`."""
+def result(
+    system: str, tracks: Iterable[str], rungs: list[Rung], absent: str | None = None
+) -> dict[str, Any]:
+    """A system's row of `twintrack parity --json`; `absent`: why without a witness."""
     rows = [
         asdict(rung)
         | {
@@ -259,4 +319,5 @@ def result(system: str, tracks: Iterable[str], rungs: list[Rung]) -> dict[str, A
         "tracks": list(tracks),
         "passed": passed,
         "rungs": rows,
+        "not_climbed": [{"rung": "witness", "why": absent}] if absent else [],
     }

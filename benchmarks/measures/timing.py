@@ -7,13 +7,34 @@ machine counts on both sides.  Figures are medians, ranges p10 to p90.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.evaluate import Predict
+
 Row = dict[str, Any]
 Rounds = NDArray[np.float64]
+
+
+def in_rounds(
+    calls: Mapping[str, Predict], images: NDArray[np.uint8], rounds: int
+) -> tuple[dict[str, Rounds], dict[str, Rounds]]:
+    """Seconds on the clock, and of all the process's threads, of each call's turns."""
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    busy: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, ask in calls.items():
+            start, used = perf_counter(), process_time()
+            ask(images)
+            wall[name].append(perf_counter() - start)
+            busy[name].append(process_time() - used)
+    first, second = (
+        {name: np.array(found) for name, found in kind.items()} for kind in (wall, busy)
+    )
+    return first, second
 
 
 def median(values: Rounds | None) -> float | None:

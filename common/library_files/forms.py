@@ -24,6 +24,7 @@ FORMS = {
         ".h5": "keras.applications.InceptionV3(weights=path)",
         ".keras": "keras.models.load_model(path)",
     },
+    "onnx": {".onnx": "onnxruntime.InferenceSession(path)"},
 }
 
 

@@ -150,7 +150,7 @@ def _other(path: Path, start: bytes, end: bytes) -> tuple[str, str] | None:
 def _onnx(path: Path, start: bytes) -> bool:
     """A protocol buffer with a version and a producer, or one that is called so."""
     made = re.match(
-        rb"\x08[\x01-\x20]\x12.(pytorch|tf2onnx|keras|onnx|skl)", start, re.S
+        rb"\x08[\x01-\x20]\x12.(pytorch|tf2onnx|keras|onnx|skl|twintrack)", start, re.S
     )
     return bool(made) or path.suffix.lower() == ".onnx"
 

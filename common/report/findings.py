@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -24,6 +24,7 @@ def parity(result: Found) -> list[Table]:
 def _rungs(row: Found) -> Table:
     failed = next((rung for rung in row["rungs"] if not rung["passed"]), None)
     said = f"stopped at the rung that failed: {failed['name']}" if failed else "holds"
+    absent = (f"{one['rung']}: not climbed, {one['why']}" for one in _absent(row))
     return Table(
         title=f"{row['system']}, {' and '.join(row['tracks'])}",
         columns=(*columns(["rung"], ["difference", "allowed"]), *columns(["where"])),
@@ -31,8 +32,14 @@ def _rungs(row: Found) -> Table:
             (rung["name"], _figure(rung), _allowed(rung), rung["where"] or NONE)
             for rung in row["rungs"]
         ),
-        notes=(said,),
+        notes=(said, *absent),
     )
+
+
+def _absent(row: Found) -> Sequence[Found]:
+    """The rungs that were left out; older findings do not say."""
+    found: Sequence[Found] = row.get("not_climbed", ())
+    return found
 
 
 def _figure(rung: Found) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from common.report.figures import NONE, megabytes
@@ -16,6 +17,12 @@ RATIOS = {
 }
 # Where a network has fractional pools: the bare loop with the framework's own.
 OWN_POOLS = ("own_pools", "ours_over_own_pools")
+# What answers and does nothing else; keys of `benchmarks.measures.engines`.
+ENGINES = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "openvino_bfloat16": "OpenVINO in bfloat16",
+}
 Row = Mapping[str, Any]
 
 
@@ -67,13 +74,54 @@ def _answers(row: Row) -> Table:
     found.append(("top-1 as float32", *tops))
     if all("latency" in track for track in tracks):
         found += _latencies(list(tracks))
-    return _table(
+    found += _engines([track.get("engines") or {} for track in tracks])
+    absent = (
+        f"{ENGINES.get(one['engine'], one['engine'])}: not measured, {one['why']}"
+        for one in row.get("not_measured", ())
+    )
+    table = _table(
         f"inception-v3: prediction at {row['size']} px in {row['precision']}, batch "
         f"{row['batch']}, {_machine(row)}, weights: {row['weights']}",
         "images/s (p10 to p90)",
         row,
         found,
     )
+    return replace(table, notes=(*table.notes, *absent))
+
+
+def _engines(every: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """Engines that only answer, beside ours in the same rounds."""
+    for name in ("ours", *ENGINES):
+        rows = [engines.get(name) for engines in every]
+        if not any(rows):
+            continue
+        said = "ours beside engines" if name == "ours" else ENGINES[name]
+        yield (f"{said}, images/s", *(_of(row, _rate) for row in rows))
+        yield (f"{said}, CPU ms a picture", *(_of(row, _busy) for row in rows))
+        if name != "ours":
+            yield (f"ours / {said}", *(_of(row, _ratio) for row in rows))
+            yield (f"{said}, logits off ours", *(_of(row, _far) for row in rows))
+
+
+def _of(row: Row | None, form: Callable[[Row], str]) -> str:
+    return form(row) if row else NONE
+
+
+def _rate(row: Row) -> str:
+    return f"{row['images_per_second']:.1f}"
+
+
+def _busy(row: Row) -> str:
+    return f"{1000 * row['cpu_seconds']:.1f}"
+
+
+def _ratio(row: Row) -> str:
+    low, high = row["range"]["low"], row["range"]["high"]
+    return f"{row['ours_over']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _far(row: Row) -> str:
+    return "not a number" if row["difference"] is None else f"{row['difference']:.0e}"
 
 
 def _latencies(tracks: Sequence[Row]) -> Iterator[tuple[str, ...]]:

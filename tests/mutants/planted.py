@@ -56,6 +56,9 @@ TURN = f"{F}a_quarter_turn_is_numpys"
 MATRICES = f"{F}matrices_stretch_and_then_slant_along_one_axis_or_turn"
 CLEAN = f"{F}the_last_epochs_see_pictures_as_they_are"
 REPEATS = f"{F}repeats_average_probabilities"
+N = "tests/test_witness_onnx.py::test_"
+CHOICE = f"{N}every_choice_of_a_spec_is_the_same_function"
+VOTES = f"{N}two_votes_to_one"
 SMALL = "tests/test_parity.py::test_both_tracks_compute_the_same_function[small-cnn]"
 GOES_IN = "tests/test_parity.py::test_every_choice_of_a_spec_is_the_same_in_both[of what goes in]"
 PT, TF = "[torch]", "[tensorflow]"
@@ -768,6 +771,81 @@ MUTANTS = [
             "PSEUDO = 4.0",
             "PSEUDO = 0.0",
             f"{S}tracks_that_agree_on_a_small_test_set_are_undecided",
+        ),
+    ),
+    *of(
+        "benchmarks/measures/rungs.py",
+        ("right,) = answers.keys() - off", "right,) = off", f"{VOTES}[the first]"),
+        ("if apart <= tolerance", "if apart > tolerance", f"{VOTES}[the witness]"),
+        (
+            'BESIDE = {"witness": "logits"}',
+            "BESIDE: dict[str, str] = {}",
+            f"{N}the_ladder_stops_at_the_first_that_fails_and_hears_the_witness",
+        ),
+    ),
+    *of(
+        "common/witness/form.py",
+        (
+            "first = [(length - side) // 2 for length in size]",
+            "first = [0 for _ in size]",
+            f"{CHOICE}[a crop]",
+        ),
+        (
+            "return self.padded(x, pad, ground)",
+            "return self.padded(x, pad, 0.0)",
+            f"{CHOICE}[a canvas]",
+        ),
+        (
+            'border = 1.0 if layer.border == "include" else 0.0',
+            "border = 1.0",
+            f"{CHOICE}[means without]",
+        ),
+        (
+            "end = graph.constant(np.array(drawn.length, np.int64))",
+            "end = graph.constant(np.array(drawn.length - 1, np.int64))",
+            f"{CHOICE}[disjoint regions]",
+        ),
+    ),
+    *of(
+        "common/witness/lowered.py",
+        (
+            "x = self.padded(x, layer.pad, -np.inf)",
+            "x = self.padded(x, layer.pad, 0.0)",
+            f"{CHOICE}[a maximum of negatives]",
+        ),
+        ("layer.eps)", "1.001 * layer.eps)", f"{CHOICE}[norms]"),
+        (
+            "TERMS = 3.75, 24",
+            "TERMS = 3.75, 16",
+            f"{N}gelu_is_accurate_far_below_zero",
+        ),
+        (
+            "graph.number(0.0))\n        erfc",
+            "graph.number(-3.0))\n        erfc",
+            f"{CHOICE}[gelu]",
+        ),
+    ),
+    *of(
+        "common/witness/plain.py",
+        (
+            "return top, left, bottom, right",
+            "return top, bottom, left, right",
+            f"{CHOICE}[uneven windows]",
+        ),
+        (
+            '"alpha": layer.alpha * size',
+            '"alpha": layer.alpha',
+            f"{CHOICE}[neighbours]",
+        ),
+        (
+            'if layer.order == "hwc"',
+            'if layer.order == "chw"',
+            f"{CHOICE}[channels first]",
+        ),
+        (
+            "drawn.middle(1)",
+            "(drawn.middle(1) * 0)",
+            f"{N}a_user_needs_nothing_but_the_file_and_pixels",
         ),
     ),
 ]
