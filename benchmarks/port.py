@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -361,6 +361,60 @@ def check_written(write: str | Path | None, to: tuple[str, str | Path] | None) -
 # --- the work -----------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """Both models after their first call.
+
+    Attributes:
+        given: What went into each.
+        told: What each says of itself.
+        dtype: What they compute in.
+        bar: Relative difference up to which two arrays hold the same.
+        notes: What is to be said of it.
+    """
+
+    given: tuple[list[Array], list[Array]]
+    told: list[dict[str, Any]]
+    dtype: str
+    bar: float
+    notes: list[str]
+
+
+def met(
+    sides: Sequence[Side], targets: Sequence[Target], inputs: Sequence[str], seed: int
+) -> Met:
+    """Both models, opened and called once: in float64, or float32 where that cannot be.
+
+    Raises:
+        Refused: A model cannot be opened or run, or nobody knows what goes in.
+    """
+    notes: list[str] = []
+    for dtype in ("float64", "float32"):
+        for side, target in zip(sides, targets, strict=True):
+            side.open(target, dtype)
+        told = [side.answer()[0] for side in sides]
+        if dtype == "float64":
+            say_size(told)
+        given = given_to(inputs, told, seed, dtype)
+        try:
+            here, _, there, said = both_run(sides[0], sides[1], given)
+            break
+        except Refused as error:
+            if dtype == "float32" or not NO_FLOAT64 & set(str(error).split()):
+                raise
+            notes.append(
+                f"in float32, as a layer has no float64 ({str(error)[:200]}): what is "
+                "smaller than a start one ulp away makes is not seen"
+            )
+    return Met(
+        given=(there, list(given)),
+        told=told,
+        dtype=dtype,
+        bar=AGREE if dtype == "float64" else band(sides[0], there, here),
+        notes=[*notes, said],
+    )
+
+
 def judged(
     sides: Sequence[Side],
     targets: Sequence[Target],
@@ -373,33 +427,48 @@ def judged(
     seed: int,
     train: Asked | None = None,
 ) -> dict[str, Any]:
-    """What is found of a pair, in float64, or in float32 where that cannot be.
+    """What is found of a pair.
 
     Raises:
         Refused: A model cannot be opened or run, or layers cannot be matched.
     """
+    pair = met(sides, targets, inputs, seed)
     torch, keras = sides
-    notes: list[str] = []
-    for dtype in ("float64", "float32"):
-        for side, target in zip(sides, targets, strict=True):
-            side.open(target, dtype)
-        told = [side.answer()[0] for side in sides]
-        if dtype == "float64":
-            say_size(told)
-        given = given_to(inputs, told, seed, dtype)
-        try:
-            here, _, there, said = both_run(torch, keras, given)
-            break
-        except Refused as error:
-            if dtype == "float32" or not NO_FLOAT64 & set(str(error).split()):
-                raise
-            notes.append(
-                f"in float32, as a layer has no float64 ({str(error)[:200]}): what is "
-                "smaller than a start one ulp away makes is not seen"
-            )
-    bar = AGREE if dtype == "float64" else band(torch, there, here)
     carried = partners(torch, keras, mapping)
-    notes += [said, *unlike(carried)]
+    work = Porting(
+        torch,
+        keras,
+        pair.given,
+        carried,
+        source,
+        read_carried(file) if file else None,
+        seed,
+        go_on=go_on,
+        bar=pair.bar,
+    )
+    found = work.found()
+    found.notes[:0] = [*pair.notes, *unlike(carried), *said_of(pair.told)]
+    found.notes += said_after(sides, found)
+    result = as_result(found, targets, pair.told, dtype=pair.dtype, source=source)
+    if train is not None and not result["agree"]:
+        found.notes.append(
+            "trained although they part before: what parts there shows in the loss"
+        )
+    training = train and trained(work, pair, train)
+    return result | {"mended": found.agree if go_on else None, "training": training}
+
+
+def trained(work: Porting, pair: Met, asked: Asked) -> dict[str, Any]:
+    """What comes of the two trainings, as JSON takes it."""
+    one, other = (told["tokens"] for told in pair.told)
+    asked = replace(asked, tokens=one or other)
+    sides = (work.torch, work.keras)
+    return learnt(*sides, work.carried, pair.given, asked, dtype=pair.dtype).wire()
+
+
+def said_of(told: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be said of what the models are."""
+    notes = []
     for model, words in zip(SHOWN.values(), told, strict=True):
         if words["lazy"]:
             notes.append(f"the {model} model was built by its first call")
@@ -412,46 +481,20 @@ def judged(
             notes.append(
                 f"tied in {model}: {', '.join(words['tied'])}; carried to each place"
             )
-    work = Porting(
-        torch,
-        keras,
-        (there, list(given)),
-        carried,
-        source,
-        dict(read_carried(file)) if file else None,
-        seed,
-        go_on=go_on,
-        bar=bar,
-    )
-    found = work.found()
-    found.notes[:0] = notes
-    for side in sides:
-        found.notes.extend(
-            f"{SHOWN[side.name]} returns {name}, a {kind}, which is no tensor and left "
-            "out"
-            for name, kind in side.odd.items()
-        )
+    return notes
+
+
+def said_after(sides: Sequence[Side], found: Ported) -> list[str]:
+    """What is to be said of what the models return."""
+    notes = [
+        f"{SHOWN[side.name]} returns {name}, a {kind}, which is no tensor and left out"
+        for side in sides
+        for name, kind in side.odd.items()
+    ]
     if found.first.paired:
         pairs = ", ".join(f"{a} = {b}" for a, b in found.first.paired)
-        found.notes.append(f"outputs with other names, by what they hold: {pairs}")
-    result = as_result(found, targets, told, dtype=dtype, source=source)
-    training = None
-    if train is not None:
-        if not result["agree"]:
-            result["notes"].append(
-                "trained although they part before: what parts there shows in the loss"
-            )
-        tokens = told[0]["tokens"] or told[1]["tokens"]
-        training = learnt(
-            torch,
-            keras,
-            work.carried,
-            (there, list(given)),
-            replace(train, tokens=tokens),
-            dtype=dtype,
-        ).wire()
-    mended = found.agree if go_on else None
-    return result | {"mended": mended, "training": training}
+        notes.append(f"outputs with other names, by what they hold: {pairs}")
+    return notes
 
 
 # Words of an error that says that there is no float64: TensorFlow's, and torch's.

@@ -28,6 +28,7 @@ from tests.pages import PARTS, parser
 OTHER_TYPES = {"--to": "port takes a side and a file"}
 OTHER_WORDS = {
     "--all": "all that a cache holds, or every layer",
+    "--batch": "of answers whose speed is measured, or of a training",
     "--time-limit": "of a run, or of an answer",
     "--weights": "port: whose they are",
     "--classes": "labels of a weights file in classify, which classes are learned else",
@@ -49,6 +50,7 @@ OTHER_WORDS = {
     "--track": "who trains, or who downloads",
 }
 OTHER_DEFAULTS = {
+    "--batch": "of answers whose speed is measured, or of a training",
     "--time-limit": "a run takes hours, an answer seconds",
     "--weights": "port carries torch's",
     "--data": "new-class, pretrain and transfer are shown on colours",
