@@ -266,8 +266,14 @@ def carry(
         weights |= given
         owner.assign(given)
     else:
-        names = {u.name for pair in carried.pairs for u in pair}
-        held = {n: a for n, a in weights.items() if n.rpartition("/")[0] in names}
+        # Of what one side alone has nothing is drawn: a scale of 1 is none.
+        names = {
+            f"{unit.name}/{tensor}"
+            for pair in carried.pairs
+            for unit in pair
+            for tensor in pair[0].shapes.keys() & pair[1].shapes.keys()
+        }
+        held = {n: a for n, a in weights.items() if n in names}
         if drawn := shaken(held, seed):
             weights |= drawn
             owner.assign(drawn)

@@ -89,7 +89,7 @@ def by_words(t: Tried) -> Iterator[Cause]:
         for chosen in combinations(keys, n):
             changed = changed_words(t, chosen)
             weights = t.there.weights
-            if {"bias", "reset_after"} & set(chosen):
+            if {"bias", "reset_after", "scale", "shift"} & set(chosen):
                 weights = t.here.weights
             inputs = [x, *t.others()]
             left = t.gives(t.there.step.kind, changed, weights, inputs)
