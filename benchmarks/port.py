@@ -45,8 +45,9 @@ from common.photos.decode import framing_for, read
 from common.port.alike import AGREE, Array
 from common.port.carry import Carried, guessed, matched
 from common.port.follow import GLUE
+from common.port.graph import same_places
 from common.port.target import Target, parsed
-from common.port.told import Step, Unit
+from common.port.told import Step, Trace, Unit
 from common.report.ported import happened
 
 SOURCES = ("torch", "keras", "own")
@@ -367,6 +368,7 @@ class Met:
 
     Attributes:
         given: What went into each.
+        traces: What each computed.
         told: What each says of itself.
         dtype: What they compute in.
         bar: Relative difference up to which two arrays hold the same.
@@ -374,6 +376,7 @@ class Met:
     """
 
     given: tuple[list[Array], list[Array]]
+    traces: tuple[Trace, Trace]
     told: list[dict[str, Any]]
     dtype: str
     bar: float
@@ -397,7 +400,7 @@ def met(
             say_size(told)
         given = given_to(inputs, told, seed, dtype)
         try:
-            here, _, there, said = both_run(sides[0], sides[1], given)
+            here, other, there, said = both_run(sides[0], sides[1], given)
             break
         except Refused as error:
             if dtype == "float32" or not NO_FLOAT64 & set(str(error).split()):
@@ -408,6 +411,7 @@ def met(
             )
     return Met(
         given=(there, list(given)),
+        traces=(here, other),
         told=told,
         dtype=dtype,
         bar=AGREE if dtype == "float64" else band(sides[0], there, here),
@@ -434,7 +438,7 @@ def judged(
     """
     pair = met(sides, targets, inputs, seed)
     torch, keras = sides
-    carried = partners(torch, keras, mapping)
+    carried = partners(torch, keras, mapping, pair.traces)
     work = Porting(
         torch,
         keras,
@@ -558,14 +562,18 @@ def of_file(path: Path, wanted: Sequence[int | None] | None) -> Array:
     return turned_to(array, wanted)
 
 
-def partners(torch: Side, keras: Side, mapping: Mapping[str, str]) -> Carried:
+def partners(
+    torch: Side, keras: Side, mapping: Mapping[str, str], traces: tuple[Trace, Trace]
+) -> Carried:
     """Which layer is which.
 
     Raises:
         Refused: Both sides have layers left that fit nowhere; a file asks for them.
     """
     check_mapping(mapping, torch.units, keras.units)
-    found = matched(torch.units, keras.units, mapping)
+    here, there = traces
+    places = same_places(torch.units, here, keras.units, there)
+    found = matched(torch.units, keras.units, {**places, **mapping})
     alone = {a for a, b in mapping.items() if not b}
     left = [unit for unit in found.torch if unit.name not in alone]
     if left and found.keras:

@@ -49,6 +49,15 @@ def bare(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(side for side in shape if side != 1)
 
 
+def of_kernel(shape: Sequence[int]) -> tuple[int, ...]:
+    """A kernel's shape without its window, if that is of one pixel.
+
+    (1 x 3 and 3 x 1 are not the same, a dense kernel and one of 1 x 1 are.)
+    """
+    *window, fan_in, out = shape
+    return (fan_in, out) if all(side == 1 for side in window) else tuple(shape)
+
+
 def likeness(one: Unit, other: Unit) -> float:
     """How well two units fit; below 0 where they cannot be the same."""
     kinds = {one.kind, other.kind}
@@ -66,6 +75,8 @@ def _fit(one: Unit, other: Unit, name: str) -> bool:
     a, b = one.shapes[name], other.shapes[name]
     if name == "bias" and one.kind == "gru":  # one bias, or two
         return bool(a[-1] == b[-1])
+    if name == "kernel" and min(len(a), len(b)) > 1:
+        return of_kernel(a) == of_kernel(b)
     return bare(a) == bare(b)
 
 
