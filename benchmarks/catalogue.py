@@ -66,7 +66,7 @@ def catalogue(
     chosen = chosen_systems(systems, system) if named else list(SYSTEMS)
     found: dict[str, Any] = {"systems": [_system(find(name)) for name in chosen]}
     if faults:
-        found = {"faults": [{"fault": n, **_fault(n)} for n in FAULTS]}
+        found = listed_faults()
     elif named:
         rows = zip(found["systems"], chosen, strict=True)
         found = {"systems": [row | {"fields": _fields(find(n))} for row, n in rows]}
@@ -75,9 +75,14 @@ def catalogue(
     return found
 
 
-def _fault(name: str) -> dict[str, str]:
-    fault = FAULTS[name]
+def listed_faults() -> dict[str, Any]:
+    """What --faults lists."""
+    return {"faults": [_fault(name, fault) for name, fault in FAULTS.items()]}
+
+
+def _fault(name: str, fault: Fault) -> dict[str, str]:
     return {
+        "fault": name,
         "plants": fault.what,
         "track": PLANTED_IN,
         "in": fault.system,

@@ -282,7 +282,7 @@ FAULTS: dict[str, Fault] = {
         system="airbench94",
         rung="draw",
         plant=planting.channel_order,
-        port="channel-order",
+        port="pixel-scale",
     ),
     "dropout-missing": Fault(
         what="nothing is dropped in training",

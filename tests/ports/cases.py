@@ -875,6 +875,7 @@ RIGHT = (
     Case(name="right_float32", input=(4, 2, 6, 4, 8), float64=False, tolerance=SINGLE),
     Case(name="right_bilinear", input=PICTURES, tolerance=RESIZED),
     Case(name="right_squeeze", input=PICTURES),
+    Case(name="right_lrn", input=PICTURES, float64=False, tolerance=SINGLE),
 )
 
 CASES = {case.name: case for case in (*FAULTY, *RIGHT)}

@@ -1396,3 +1396,7 @@ class right_squeeze(keras.Model):
         x = self.conv(x)
         x = x * self.excite(self.squeeze(self.pool(x)))
         return self.fc(self.flatten(self.half(x) * 0.5))
+
+
+def right_lrn():
+    return alexnet_stem(LocalResponse(2, 2.0, 0.1, 0.75, name="lrn"))

@@ -1383,3 +1383,7 @@ class right_squeeze(nn.Module):
         x = F.avg_pool2d(x * s, 2) * 0.5
         x = x.permute(0, 2, 3, 1).contiguous()
         return self.fc(x.view(x.shape[0], -1))
+
+
+def right_lrn():
+    return AlexNetStem()
