@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from benchmarks import options, outcome
 from benchmarks.request import chosen_systems, several
 from common.errors import Refused
-from common.faults import FAULTS, PLANTED_IN
+from common.faults import FAULTS, PLANTED_IN, Fault
 from common.overrides import described
 from common.recipe import (
     SGD,
@@ -32,6 +32,7 @@ from common.spec import parameters
 from common.systems import SYSTEMS, System, find, resolve
 
 CLASSES = 10
+NOT_TOLD = "says nothing: it is given no draw, data, average or rule of ours"
 
 
 @options.command
@@ -65,7 +66,7 @@ def catalogue(
     chosen = chosen_systems(systems, system) if named else list(SYSTEMS)
     found: dict[str, Any] = {"systems": [_system(find(name)) for name in chosen]}
     if faults:
-        found = {"faults": [{"fault": n, **_fault(n)} for n in FAULTS]}
+        found = listed_faults()
     elif named:
         rows = zip(found["systems"], chosen, strict=True)
         found = {"systems": [row | {"fields": _fields(find(n))} for row, n in rows]}
@@ -74,14 +75,27 @@ def catalogue(
     return found
 
 
-def _fault(name: str) -> dict[str, str]:
-    fault = FAULTS[name]
+def listed_faults() -> dict[str, Any]:
+    """What --faults lists."""
+    return {"faults": [_fault(name, fault) for name, fault in FAULTS.items()]}
+
+
+def _fault(name: str, fault: Fault) -> dict[str, str]:
     return {
+        "fault": name,
         "plants": fault.what,
         "track": PLANTED_IN,
         "in": fault.system,
         "seen by": fault.rung,
+        "port": _said(fault),
     }
+
+
+def _said(fault: Fault) -> str:
+    """What `twintrack port` says of the same mistake in a user's pair."""
+    if fault.training:
+        return f"says {fault.training}, with --train"
+    return f"says {fault.port}" if fault.port else NOT_TOLD
 
 
 def _fields(system: System) -> list[dict[str, str]]:

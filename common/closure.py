@@ -39,6 +39,7 @@ DECIDES_NOTHING = {
     "common.model_file": "weights to start from are in the identity by their digest",
     "common.overrides": "its result is the spec and the recipe",
     "common.photos": "how pictures are resized is in their fingerprint (RESIZED)",
+    "common.planting": "for parity alone",
     "common.precision": "its result is in the identity",
     "common.quiet": "it holds back what a library prints while it loads",
     "common.record": "it writes",

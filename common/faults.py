@@ -1,37 +1,22 @@
 """Faults that `twintrack parity --break` plants in the first of two tracks, as data.
 
 Each is a mistake that people really make when they port a network.  A fault that
-no rung of the ladder sees would be a hole in the ladder.
+no rung of the ladder sees would be a hole in the ladder; one that a user's own model
+can have is found by `twintrack port` too, which names the cause.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from common import planting
 from common.errors import Refused
-from common.recipe import SGD, Adam, Lookahead, Muon, Recipe
-from common.spec import (
-    LRN,
-    Act,
-    CNNSpec,
-    Conv,
-    Dense,
-    Flatten,
-    FractionalPool,
-    Norm,
-    Pool,
-    Scale,
-    sides,
-)
-from common.weights import Normal, Whitening
+from common.planting import Planted
+from common.recipe import Recipe
 
-# What torchvision's transforms use, as a share of white.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-Planted = tuple[Any, Recipe]
 PLANTED_IN = "the first of the two tracks"
 
 
@@ -44,157 +29,17 @@ class Fault:
         system: Where it is planted unless another system is named.
         rung: The first rung that sees it.
         plant: (spec, recipe) -> the same with the fault.
+        port: Cause that `twintrack port` names for it in two models, or "".
+        training: The same of two trainings.  Both are "" where `port` is not given what
+            parts: a draw, data, an average, a rule that our training alone has.
     """
 
     what: str
     system: str
     rung: str
     plant: Callable[[Any, Recipe], Planted]
-
-
-def _layers(spec: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """A CNN's spec with every layer of `kind` changed."""
-    if not isinstance(spec, CNNSpec):
-        return spec
-    layers = (change(x) if isinstance(x, kind) else x for x in spec.layers)
-    return replace(spec, layers=tuple(layers))
-
-
-def _norms(spec: Any, change: Callable[[Norm], Norm]) -> Any:
-    if getattr(spec, "norm", None):
-        return replace(spec, norm=change(spec.norm))
-    return _layers(spec, Norm, change)
-
-
-def _bn_eps(spec: Any, recipe: Recipe) -> Planted:
-    def other(norm: Norm) -> Norm:
-        return replace(norm, eps=1e-5 if norm.eps != 1e-5 else 1e-3)
-
-    return _norms(spec, other), recipe
-
-
-def _bn_variance(spec: Any, recipe: Recipe) -> Planted:
-    def other(norm: Norm) -> Norm:
-        kind = norm.variance
-        return replace(norm, variance="biased" if kind == "unbiased" else "unbiased")
-
-    return _norms(spec, other), recipe
-
-
-def _pool_border(spec: Any, recipe: Recipe) -> Planted:
-    if not hasattr(spec, "border"):
-        return spec, recipe
-    other = "include" if spec.border == "exclude" else "exclude"
-    return replace(spec, border=other), recipe
-
-
-def _preprocessing(spec: Any, recipe: Recipe) -> Planted:
-    if spec.image[2] != len(IMAGENET_MEAN):
-        return spec, recipe
-    return replace(spec, scale=Scale(mean=IMAGENET_MEAN, std=IMAGENET_STD)), recipe
-
-
-def _padding(spec: Any, recipe: Recipe) -> Planted:
-    def symmetric(layer: Conv | Pool) -> Conv | Pool:
-        size = layer.kernel if isinstance(layer, Conv) else layer.window
-        axes = zip(sides(size), layer.pad, strict=True)
-        tall, wide = ((k // 2, k // 2) if a != b else (a, b) for k, (a, b) in axes)
-        return replace(layer, pad=(tall, wide))
-
-    return _layers(spec, Conv | Pool, symmetric), recipe  # type: ignore[arg-type]
-
-
-def _flatten_order(spec: Any, recipe: Recipe) -> Planted:
-    return _layers(spec, Flatten, lambda layer: Flatten("chw")), recipe
-
-
-def _lrn_alpha(spec: Any, recipe: Recipe) -> Planted:
-    def divided(lrn: LRN) -> LRN:
-        return replace(lrn, alpha=lrn.alpha / (2 * lrn.radius + 1))
-
-    return _layers(spec, LRN, divided), recipe
-
-
-def _init_bias(spec: Any, recipe: Recipe) -> Planted:
-    normal = Normal(0.02)
-    if hasattr(spec, "bias_init"):
-        return replace(spec, bias_init=normal), recipe
-    kinds: Any = Conv | Dense
-    return _layers(spec, kinds, lambda x: replace(x, bias_init=normal)), recipe
-
-
-def _adam_eps(spec: Any, recipe: Recipe) -> Planted:
-    if not isinstance(recipe.optimizer, Adam):
-        return spec, recipe
-    return spec, replace(recipe, optimizer=replace(recipe.optimizer, eps=1e-7))
-
-
-def _momentum_form(spec: Any, recipe: Recipe) -> Planted:
-    rule = recipe.optimizer
-    if not isinstance(rule, SGD) or not rule.momentum:
-        return spec, recipe
-    if rule.form == "velocity":
-        return spec, replace(recipe, optimizer=replace(rule, form="buffer"))
-    return spec, replace(recipe, optimizer=replace(rule, form="velocity"))
-
-
-def _decay_coupling(spec: Any, recipe: Recipe) -> Planted:
-    if not recipe.decay:
-        return spec, recipe
-    if recipe.decay.kind == "decoupled":
-        return spec, replace(recipe, decay=replace(recipe.decay, kind="coupled"))
-    return spec, replace(recipe, decay=replace(recipe.decay, kind="decoupled"))
-
-
-def _gelu_tanh(spec: Any, recipe: Recipe) -> Planted:
-    def other(act: Act) -> Act:
-        return replace(act, kind="gelu-tanh") if act.kind == "gelu" else act
-
-    return _layers(spec, Act, other), recipe
-
-
-def _whiten_sign(spec: Any, recipe: Recipe) -> Planted:
-    def other(conv: Conv) -> Conv:
-        if not isinstance(conv.init, Whitening):
-            return conv
-        return replace(conv, init=replace(conv.init, sign="negative"))
-
-    return _layers(spec, Conv, other), recipe
-
-
-def _lookahead_statistics(spec: Any, recipe: Recipe) -> Planted:
-    if not isinstance(recipe.average, Lookahead):
-        return spec, recipe
-    average = replace(recipe.average, statistics=not recipe.average.statistics)
-    return spec, replace(recipe, average=average)
-
-
-def _flip_phase(spec: Any, recipe: Recipe) -> Planted:
-    other = {"odd": "even", "even": "odd"}.get(recipe.augment.alternate)
-    if not other:
-        return spec, recipe
-    augment: Any = replace(recipe.augment, alternate=other)  # type: ignore[arg-type]
-    return spec, replace(recipe, augment=augment)
-
-
-def _muon_transpose(spec: Any, recipe: Recipe) -> Planted:
-    rule = recipe.optimizer
-    if not isinstance(rule, Muon):
-        return spec, recipe
-    return spec, replace(recipe, optimizer=replace(rule, rows="inputs"))
-
-
-def _fmp_regions(spec: Any, recipe: Recipe) -> Planted:
-    return _layers(spec, FractionalPool, lambda x: replace(x, per="channel")), recipe
-
-
-def _tta_weights(spec: Any, recipe: Recipe) -> Planted:
-    views = recipe.views
-    if not views:
-        return spec, recipe
-    mean = sum(view.weight for view in views) / len(views)
-    alike = tuple(replace(view, weight=mean) for view in views)
-    return spec, replace(recipe, views=alike)
+    port: str = ""
+    training: str = ""
 
 
 FAULTS: dict[str, Fault] = {
@@ -202,116 +47,370 @@ FAULTS: dict[str, Fault] = {
         what="batch norm's epsilon is 1e-5 (torch's default) for 1e-3 (Keras's)",
         system="small-cnn",
         rung="logits",
-        plant=_bn_eps,
+        plant=planting.bn_eps,
+        port="eps",
     ),
     "bn-variance": Fault(
         what="the running variance takes the unbiased batch variance, as torch does",
         system="small-cnn",
         rung="statistics",
-        plant=_bn_variance,
+        plant=planting.bn_variance,
+        training="variance",
     ),
     "padding": Fault(
         what="a stride-2 convolution or pool is padded alike on both sides, as torch "
         "does, where SAME pads the end only",
         system="small-cnn",
         rung="logits",
-        plant=_padding,
+        plant=planting.padding,
+        port="padding",
     ),
     "pool-border": Fault(
         what="average pools count their padding (torchvision) where the mean leaves it "
         "out (Keras), or the other way round",
         system="inception-v3",
         rung="logits",
-        plant=_pool_border,
+        plant=planting.pool_border,
+        port="pool-border",
     ),
     "preprocessing": Fault(
         what="pixels are standardised with ImageNet's mean and deviation where the "
         "network takes -1 to 1",
         system="inception-v3",
         rung="logits",
-        plant=_preprocessing,
+        plant=planting.preprocessing,
+        port="pixel-scale",
     ),
     "adam-eps": Fault(
         what="Adam's epsilon is 1e-7 (Keras's default) for 1e-8 (torch's)",
         system="adventures-cnn",
         rung="losses",
-        plant=_adam_eps,
+        plant=planting.adam_eps,
+        training="epsilon",
     ),
     "momentum-form": Fault(
         what="the learning rate is folded into the momentum, as Keras does: the same "
         "until the rate changes",
         system="small-cnn",
         rung="losses",
-        plant=_momentum_form,
+        plant=planting.momentum_form,
+        training="momentum",
     ),
     "flatten-order": Fault(
         what="maps are flattened as (c, h, w), torch's order, before the same kernel",
         system="adventures-cnn",
         rung="logits",
-        plant=_flatten_order,
+        plant=planting.flatten_order,
+        port="flatten-order",
     ),
     "lrn-alpha": Fault(
         what="LRN's alpha is divided by the window's size, as torch's own layer does",
         system="deep-cnn",
         rung="logits",
-        plant=_lrn_alpha,
+        plant=planting.lrn_alpha,
+        port="lrn-alpha",
     ),
     "init-bias": Fault(
         what="biases start as small random numbers, as in torch, instead of the spec's",
         system="rasbt-mlp",
         rung="draw",
-        plant=_init_bias,
+        plant=planting.init_bias,
     ),
     "decay-coupling": Fault(
         what="weight decay shrinks the weights (Keras) instead of entering the "
         "gradient (torch), or the other way round",
         system="deep-cnn",
         rung="losses",
-        plant=_decay_coupling,
+        plant=planting.decay_coupling,
+        training="decay",
     ),
     "gelu-tanh": Fault(
         what="GELU is its approximation by tanh, as many networks' code has it",
         system="airbench94",
         rung="logits",
-        plant=_gelu_tanh,
+        plant=planting.gelu_tanh,
+        port="gelu",
     ),
     "whiten-sign": Fault(
         what="the whitening filters have the other sign, as another library's "
         "eigenvectors may",
         system="airbench94",
         rung="draw",
-        plant=_whiten_sign,
+        plant=planting.whiten_sign,
     ),
     "lookahead-statistics": Fault(
         what="the slow weights leave the running statistics out",
         system="airbench94",
         rung="statistics",
-        plant=_lookahead_statistics,
+        plant=planting.lookahead_statistics,
     ),
     "flip-phase": Fault(
         what="pictures are mirrored anew in even epochs for odd ones",
         system="airbench94",
         rung="gradients",
-        plant=_flip_phase,
+        plant=planting.flip_phase,
     ),
     "muon-transpose": Fault(
         what="Muon's matrix has a row for each input instead of each output",
         system="airbench94-muon",
         rung="losses",
-        plant=_muon_transpose,
+        plant=planting.muon_transpose,
     ),
     "fmp-regions": Fault(
         what="each channel of a picture has regions of its own, as in torch's own "
         "fractional pool, instead of each picture",
         system="fmp-small",
         rung="logits",
-        plant=_fmp_regions,
+        plant=planting.fmp_regions,
     ),
     "tta-weights": Fault(
         what="all views of a picture weigh the same when it is judged",
         system="airbench94",
         rung="evaluation",
-        plant=_tta_weights,
+        plant=planting.tta_weights,
+    ),
+    "norm-order": Fault(
+        what="batch norm stands after the ReLU, not before it",
+        system="small-cnn",
+        rung="logits",
+        plant=planting.norm_order,
+        port="order",
+    ),
+    "norm-missing": Fault(
+        what="the last batch norm is left out",
+        system="small-cnn",
+        rung="names",
+        plant=planting.norm_missing,
+        port="layer",
+    ),
+    "norm-scale": Fault(
+        what="batch norm has no factor (gamma), as TensorFlow's slim has it",
+        system="small-cnn",
+        rung="names",
+        plant=planting.norm_scale,
+        port="affine",
+    ),
+    "norm-decay": Fault(
+        what="running statistics keep .1 of the old for .9: torch's momentum, given to "
+        "Keras",
+        system="small-cnn",
+        rung="statistics",
+        plant=planting.norm_decay,
+        training="momentum-of-statistics",
+    ),
+    "norm-frozen": Fault(
+        what="batch norm trains by its running statistics: eval() or training=False is "
+        "left on",
+        system="small-cnn",
+        rung="gradients",
+        plant=planting.norm_frozen,
+        port="statistics",
+    ),
+    "activation-missing": Fault(
+        what="the last hidden layer has no ReLU",
+        system="small-cnn",
+        rung="logits",
+        plant=planting.relu_missing,
+        port="layer",
+    ),
+    "activation": Fault(
+        what="ReLUs are leaky",
+        system="small-cnn",
+        rung="logits",
+        plant=planting.leaky,
+        port="activation",
+    ),
+    "slope": Fault(
+        what="a leaky ReLU's slope is .01 (torch's default)",
+        system="fmp-small",
+        rung="logits",
+        plant=planting.slope,
+        port="slope",
+    ),
+    "pool-kind": Fault(
+        what="average pools stand for max pools",
+        system="small-cnn",
+        rung="logits",
+        plant=planting.pool_kind,
+        port="pool-kind",
+    ),
+    "pool-order": Fault(
+        what="LRN stands after the pool, not before it",
+        system="deep-cnn",
+        rung="logits",
+        plant=planting.pool_order,
+        port="order",
+    ),
+    "pads-missing": Fault(
+        what="convolutions have no pads, the default of both libraries",
+        system="small-cnn",
+        rung="shapes",
+        plant=planting.pads_missing,
+        port="padding",
+    ),
+    "stride": Fault(
+        what="the convolution before strides: ResNet v1 for v1.5",
+        system="small-cnn",
+        rung="logits",
+        plant=planting.stride,
+        port="stride",
+    ),
+    "bias-missing": Fault(
+        what="convolutions and dense layers have no bias",
+        system="rosetta-cnn",
+        rung="names",
+        plant=planting.bias_missing,
+        port="bias",
+    ),
+    "lrn-size": Fault(
+        what="LRN's radius is given as torch's size, which is the number of channels",
+        system="deep-cnn",
+        rung="logits",
+        plant=planting.lrn_size,
+        port="lrn-size",
+    ),
+    "pixel-scale": Fault(
+        what="pixels are -1 to 1 where the network takes 0 to 1, or 0 to 1 where it "
+        "does not",
+        system="small-cnn",
+        rung="logits",
+        plant=planting.pixel_scale,
+        port="pixel-scale",
+    ),
+    "channel-order": Fault(
+        what="means and deviations stand as BGR where the pixels are RGB",
+        system="airbench94",
+        rung="draw",
+        plant=planting.channel_order,
+        port="pixel-scale",
+    ),
+    "dropout-missing": Fault(
+        what="nothing is dropped in training",
+        system="rasbt-mlp-dropout",
+        rung="gradients",
+        plant=planting.dropout_missing,
+    ),
+    "dropout-rate": Fault(
+        what="the dropped share is taken for the one that is kept",
+        system="rosetta-cnn",
+        rung="gradients",
+        plant=planting.dropout_rate,
+    ),
+    "init-default": Fault(
+        what="kernels start as torch's own do, not as Keras's",
+        system="rosetta-cnn",
+        rung="draw",
+        plant=planting.init_default,
+    ),
+    "init-truncation": Fault(
+        what="kernels are drawn from the whole normal: torch cuts at 2, not at two "
+        "deviations",
+        system="adventures-cnn",
+        rung="draw",
+        plant=planting.init_truncation,
+    ),
+    "nesterov": Fault(
+        what="momentum is plain where it is Nesterov's",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.sgd(nesterov=False),
+        training="momentum",
+    ),
+    "momentum-missing": Fault(
+        what="SGD has no momentum, Keras's default",
+        system="rosetta-cnn",
+        rung="losses",
+        plant=planting.sgd(momentum=0.0, nesterov=False),
+        training="momentum",
+    ),
+    "adam-form": Fault(
+        what="Adam's epsilon stands beside the uncorrected root, as Keras has it",
+        system="adventures-cnn",
+        rung="losses",
+        plant=planting.adam(form="raw"),
+        training="epsilon-hat",
+    ),
+    "adam-beta2": Fault(
+        what="Adam's beta2 is .99 for .999",
+        system="adventures-cnn",
+        rung="losses",
+        plant=planting.adam(beta2=0.99),
+        training="betas",
+    ),
+    "learning-rate": Fault(
+        what="the learning rate is 1e-3, Adam's default",
+        system="adventures-cnn",
+        rung="losses",
+        plant=planting.rate,
+        training="rate",
+    ),
+    "warm-up": Fault(
+        what="the learning rate does not warm up",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.warm_up,
+        training="rate",
+    ),
+    "schedule-missing": Fault(
+        what="the learning rate never changes",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.schedule,
+        training="rate",
+    ),
+    "decay-twice": Fault(
+        what="weight decay is twice as strong: Keras's L2 has no factor of one half",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.decay_twice,
+        training="decay",
+    ),
+    "decay-all": Fault(
+        what="biases and norms decay too, as torch's weight_decay makes them",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.decay_all,
+        training="decay",
+    ),
+    "decay-missing": Fault(
+        what="weights do not decay",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.decay_missing,
+        training="decay",
+    ),
+    "smoothing": Fault(
+        what="label smoothing is left out, or .1 where there is none",
+        system="small-cnn",
+        rung="gradients",
+        plant=planting.smoothing,
+        training="smoothing",
+    ),
+    "clip": Fault(
+        what="gradients are clipped to a norm of 1, or never where they are clipped",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.clip,
+        training="clip",
+    ),
+    "average-warm-up": Fault(
+        what="the average of the weights does not count the first updates more",
+        system="deep-cnn",
+        rung="averages",
+        plant=planting.average_warm_up,
+    ),
+    "last-batch": Fault(
+        what="the short last batch of an epoch is left out, or kept where it is left "
+        "out",
+        system="small-cnn",
+        rung="losses",
+        plant=planting.last_batch,
+    ),
+    "flip-missing": Fault(
+        what="pictures are not mirrored",
+        system="deep-cnn",
+        rung="gradients",
+        plant=planting.flip_missing,
     ),
 }
 

@@ -1,6 +1,6 @@
 """docs/commands.md, printed from what the commands say of themselves.
 
-python -m tests.pages       # write it again, and the sentences of docs/results
+python -m tests.pages       # write it again, the sentences of docs/results, the faults
 
 The sentences are those of the runs that are kept there, in the words of today; then
 `python -m common.report.pages README.md docs/*.md` prints the tables.
@@ -15,12 +15,15 @@ from pathlib import Path
 
 import typer
 
+import common
+from benchmarks.catalogue import listed_faults
 from benchmarks.cli import COMMANDS
 from benchmarks.shell import alone
 from common.report.summary import judged_again
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/commands.md"
+FAULTS_FILE = ROOT / "docs/results/faults.json"
 # Commands that are several.
 PARTS = {
     "weights": ("import", "export"),
@@ -135,6 +138,16 @@ def judge_again():
             path.write_text(json.dumps(content, **form_of(text)) + "\n")
 
 
+def faults():
+    """The file of docs/parity.md's table: `twintrack list --faults`."""
+    return {
+        "kind": "catalogue",
+        "command": "twintrack list --faults",
+        "environment": {"twintrack": common.__version__},
+        "result": listed_faults(),
+    }
+
+
 def form_of(text):
     """How a file is written, so that only what changed does."""
     indent = 1 if text.startswith("{\n ") else None
@@ -143,4 +156,5 @@ def form_of(text):
 
 if __name__ == "__main__":
     PAGE.write_text(commands())
+    FAULTS_FILE.write_text(json.dumps(faults(), indent=1) + "\n")
     judge_again()

@@ -646,10 +646,10 @@ def test_both_tracks_compute_the_same_function(kind, narrow, tmp_path):
     assert "evaluation" in {rung.name for rung in rungs}
 
 
-def test_regions_by_channel_are_caught(narrow, tmp_path):
-    fault = FAULTS["fmp-regions"]
-    *held, broken = climbed(narrow(), tmp_path, "fmp-regions")
-    assert (broken.name, broken.passed) == (fault.rung, False)
+@pytest.mark.parametrize("name", [f for f in FAULTS if FAULTS[f].system == "fmp-small"])
+def test_a_planted_fault_is_caught_by_the_rung_that_is_named(name, narrow, tmp_path):
+    *held, broken = climbed(narrow(), tmp_path, name)
+    assert (broken.name, broken.passed) == (FAULTS[name].rung, False)
     assert broken.difference > 100 * broken.tolerance
     assert all(rung.passed for rung in held)
 

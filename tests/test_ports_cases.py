@@ -182,6 +182,8 @@ def carry(original, port, *, without=(), order=list):
             arrays = [*depthwise(module), *found.pop(0)[2]]
         if getattr(layer, "use_bias", True) is False:
             arrays = arrays[: len(layer.weights)]
+        if getattr(layer, "scale", True) is False:
+            arrays = arrays[1:]
         if isinstance(layer, keras.layers.BatchNormalization) and len(arrays) == 2:
             arrays = arrays + layer.get_weights()[2:]
         weights = [w for w in layer.weights if "seed" not in w.path]

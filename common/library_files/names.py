@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import Refused
-from common.faults import IMAGENET_MEAN, IMAGENET_STD
 from common.inception import FEATURES, SYMMETRIC, InceptionSpec
 from common.library_files import keras_file, safetensors_file, torch_file
 from common.library_files.found import Found
@@ -16,6 +15,7 @@ from common.library_files.keras_names import from_keras
 from common.library_files.recognise import LIBRARY, STATE, kind_of
 from common.library_files.stored import parser
 from common.library_files.torch_names import from_torch, state_of
+from common.planting import IMAGENET_MEAN, IMAGENET_STD
 from common.spec import Scale
 from common.weights import Weights
 

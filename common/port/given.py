@@ -138,6 +138,7 @@ def _reordered(
 
 
 SCALE = ("scale", "values are")
+PIXELS = ("pixel-scale", "pixels are")
 
 
 def scaled(t: Tried, mine: Array, theirs: Array) -> Iterator[tuple[str, str, Array]]:
@@ -156,6 +157,6 @@ def scaled(t: Tried, mine: Array, theirs: Array) -> Iterator[tuple[str, str, Arr
     offset = ", ".join(f"{o:.6g}" for o in dict.fromkeys(np.round(offsets, 9)))
     if difference(theirs, mine) <= t.bar:
         return
-    name, what = ("pixel-scale", "pixels are") if t.here.place.origin < 0 else SCALE
+    name, what = PIXELS if t.here.place.origin < 0 else SCALE
     text = f"{what} scaled otherwise: torch's are Keras's times {factor}, plus {offset}"
     yield name, text, mine

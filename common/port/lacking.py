@@ -12,9 +12,9 @@ from common.port.told import Step, Trace, channels_last
 
 def by_layers(t: Tried) -> Iterator[Cause]:
     """A layer that one side has and the other has not, or two in another order."""
+    yield from _swapped(t)  # first: of two swapped ones each looks lacking
     yield from _lacking(t, 0)
     yield from _lacking(t, 1)
-    yield from _swapped(t)
 
 
 def _next(trace: Trace, at: int) -> Step | None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from common.port.alike import AGREE, Array, alike, as_other, difference
-from common.port.cause import Cause, Tried, of_one_kind, shown
+from common.port.cause import Cause, Tried, of_one_kind, shown, turned
 from common.port.given import scaled
+from common.port.told import Trace
 
 
 def by_return(t: Tried) -> Iterator[Cause]:
@@ -89,8 +90,25 @@ def by_output(t: Tried) -> Iterator[Cause]:
                 )
     yield from _softmaxed(t, mine, theirs)
     if t.here.place.origin < 0 and mine.shape == theirs.shape:
-        for name, text, _ in scaled(t, mine, theirs):
-            yield Cause(name=name, text=text, after=0.0)
+        last = _last_that_scales(t.found.keras, t.there.step.at)
+        out = turned(t.found.keras.steps[last], t.found.keras.outputs[last])
+        for name, text, _ in scaled(t, mine, out):
+            yield Cause(name=name, text=text, after=0.0, keras=last)
+
+
+def _last_that_scales(trace: Trace, at: int) -> int:
+    """The last of the steps after one that take a number, or one for each channel.
+
+    What torch normalises in one module a port may write as two operations.
+    """
+    while True:
+        after = [step for step in trace.steps if at in step.inputs]
+        if len(after) != 1 or len(after[0].inputs) != 1 or after[0].kind not in SCALING:
+            return at
+        at = after[0].at
+
+
+SCALING = ("add", "subtract", "multiply", "divide")
 
 
 def _softmaxed(t: Tried, mine: Array, theirs: Array) -> Iterator[Cause]:

@@ -48,6 +48,10 @@ NAMES = {
     "functions": "activation",
     "backwards": "backwards",
     "threshold": "activation",
+    "span": "lrn-size",
+    "strength": "lrn-alpha",
+    "power": "lrn-power",
+    "offset": "lrn-offset",
 }
 
 
@@ -66,6 +70,10 @@ WORDS = {
     "reset_after": "reset_after",
     "masked": "causal mask",
     "returns": "returns",
+    "span": "channels of its sum",
+    "strength": "alpha, of the sum",
+    "power": "beta",
+    "offset": "bias (k)",
 }
 
 
@@ -79,6 +87,11 @@ def different(t: Tried) -> list[str]:
     ]
 
 
+# Words of a kind that say which weights it has.
+BIASES = frozenset({"bias", "reset_after"})
+BRING_WEIGHTS = {"batch_norm": frozenset({"scale", "shift"})}
+
+
 def by_words(t: Tried) -> Iterator[Cause]:
     """The fewest words of the configuration that make the difference vanish."""
     x = t.x
@@ -89,7 +102,7 @@ def by_words(t: Tried) -> Iterator[Cause]:
         for chosen in combinations(keys, n):
             changed = changed_words(t, chosen)
             weights = t.there.weights
-            if {"bias", "reset_after", "scale", "shift"} & set(chosen):
+            if BRING_WEIGHTS.get(t.here.step.kind, BIASES) & set(chosen):
                 weights = t.here.weights
             inputs = [x, *t.others()]
             left = t.gives(t.there.step.kind, changed, weights, inputs)
@@ -172,10 +185,10 @@ def by_kind(t: Tried) -> Iterator[Cause]:
 NORMS = dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "rms_norm"), "axis")
 
 
-POOLS = dict.fromkeys(("max_pool", "average_pool"), "layer")
+POOLS = dict.fromkeys(("max_pool", "average_pool"), "pool-kind")
 
 
-GLOBAL_POOLS = dict.fromkeys(("global_max", "global_average"), "layer")
+GLOBAL_POOLS = dict.fromkeys(("global_max", "global_average"), "pool-kind")
 
 
 FUNCTIONS = dict.fromkeys(("act", "prelu"), "activation")

@@ -181,6 +181,12 @@ def _group_norm(c: Config, w: Weights, x: Tensor) -> Tensor:
     return _affine(out, w)
 
 
+def _lrn(c: Config, w: Weights, x: Tensor) -> Tensor:
+    alpha = c["strength"] * c["span"]
+    words = {"alpha": alpha, "beta": c["power"], "k": c["offset"]}
+    return _last(F.local_response_norm(_first(x), c["span"], **words))
+
+
 def _act(c: Config, w: Weights, x: Tensor) -> Tensor:
     match c["function"]:
         case "relu":
@@ -371,6 +377,7 @@ KINDS: dict[str, Callable[..., Tensor]] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
+    "lrn": _lrn,
     "act": _act,
     "prelu": _prelu,
     "resize": _resize,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pt_track.ports.kinds import along, factors, sides
+from pt_track.ports.kinds import along, factors, lrn, sides
 
 Config = dict[str, Any]
 Told = tuple[str, Config, bool]
@@ -198,6 +198,12 @@ def _layer_norm(given: dict[str, Any]) -> Told:
     return "layer_norm", config, False
 
 
+def _lrn(given: dict[str, Any]) -> Told:
+    usual = {"alpha": 1e-4, "beta": 0.75, "k": 1.0}
+    words = usual | {name: given[name] for name in usual if name in given}
+    return "lrn", lrn(given["size"], **words), True
+
+
 def _dot_attention(given: dict[str, Any]) -> Told:
     masked = bool(given.get("is_causal")) or given.get("attn_mask") is not None
     return "dot_attention", {"scale": given.get("scale"), "masked": masked}, False
@@ -245,6 +251,7 @@ TABLE: dict[str, Row] = {
         ("input", "normalized_shape", "weight", "bias", "eps"),
         _layer_norm,
     ),
+    "local_response_norm": (("input", "size", "alpha", "beta", "k"), _lrn),
     "scaled_dot_product_attention": (
         ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale"),
         _dot_attention,

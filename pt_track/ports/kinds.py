@@ -189,6 +189,15 @@ def _group_norm(m: Any) -> tuple[str, Config, bool]:
     return "group_norm", {"eps": m.eps, "groups": m.num_groups}, True
 
 
+def _lrn(m: Any) -> tuple[str, Config, bool]:
+    return "lrn", lrn(m.size, m.alpha, m.beta, m.k), True
+
+
+def lrn(size: int, alpha: float, beta: float, k: float) -> Config:
+    """LRN in shared words: x / (offset + strength * sum over span) ** power."""
+    return {"span": size, "strength": alpha / size, "power": beta, "offset": float(k)}
+
+
 def _dropout(m: Any) -> tuple[str, Config, bool]:
     return "dropout", {"rate": m.p, "active": bool(m.training)}, False
 
@@ -281,6 +290,7 @@ TABLE: tuple[tuple[Any, Describe], ...] = (
     (nn.LayerNorm, _layer_norm),
     (nn.RMSNorm, _rms_norm),
     (nn.GroupNorm, _group_norm),
+    (nn.LocalResponseNorm, _lrn),
     (DROPOUTS, _dropout),
     (tuple(RECURRENT), _recurrent),
     (nn.MultiheadAttention, _attention),

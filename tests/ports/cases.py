@@ -55,6 +55,11 @@ CAUSES = [
     "scale",
     "mask",
     "return",
+    "lrn-alpha",
+    "lrn-size",
+    "lrn-offset",
+    "pool-kind",
+    "affine",
 ]
 
 
@@ -136,6 +141,8 @@ class Training:
 
 
 PICTURES = (4, 3, 12, 10)
+# ImageNet's, as the models have them.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SERIES = {"input": (4, 7, 5), "channels_first": False}
 STEPS = {"input": (4, 6, 8), "channels_first": False}
 
@@ -651,6 +658,115 @@ FAULTY = (
         mended={"pool": True},
     ),
     Case(
+        name="layer_activation_missing",
+        input=PICTURES,
+        cause="layer",
+        layer_torch="5",
+        also=("4", "6", "dense", "dense_1"),
+        detail="no ReLU behind the hidden layer",
+        mended={"activation": "relu"},
+    ),
+    Case(
+        name="pixel_scale_missing",
+        input=PICTURES,
+        cause="pixel-scale",
+        op="x / 127.5 - 1",
+        also=("conv1", "conv2d"),
+        detail="pixels as they are; -1 to 1 is right",
+        mended={"rescaled": True},
+    ),
+    Case(
+        name="pixel_scale_means",
+        input=PICTURES,
+        cause="pixel-scale",
+        layer_torch="0",
+        layer_keras="imagenet",
+        also=("conv",),
+        detail="means and deviations as BGR; RGB is right",
+        mended={"mean": MEAN, "std": STD},
+    ),
+    Case(
+        name="lrn_alpha",
+        input=PICTURES,
+        cause="lrn-alpha",
+        layer_torch="lrn",
+        layer_keras="lrn",
+        detail="alpha of the sum is .5; torch's .5 is of the mean of 5: .1 is right",
+        mended={"alpha": 0.1},
+        float64=False,
+        tolerance=SINGLE,
+    ),
+    Case(
+        name="lrn_size",
+        input=PICTURES,
+        cause="lrn-size",
+        layer_torch="lrn",
+        layer_keras="lrn",
+        detail="5, torch's number of channels, as the radius; 2 is right",
+        mended={"radius": 2},
+        float64=False,
+        tolerance=SINGLE,
+    ),
+    Case(
+        name="lrn_offset",
+        input=PICTURES,
+        cause="lrn-offset",
+        op="F.local_response_norm(F.relu(self.conv1(x)), 3, alpha=0.3, k=1.0)",
+        layer_keras="lrn",
+        detail="2; 1 is right",
+        mended={"bias": 1.0},
+        float64=False,
+        tolerance=SINGLE,
+    ),
+    Case(
+        name="order_lrn_pool",
+        input=PICTURES,
+        cause="order",
+        layer_torch="lrn",
+        layer_keras="lrn",
+        also=("pool",),
+        detail="the pool before the normalisation; after it is right",
+        mended={"swapped": False},
+        float64=False,
+        tolerance=SINGLE,
+    ),
+    Case(
+        name="pool_kind_max",
+        input=PICTURES,
+        cause="pool-kind",
+        layer_torch="5",
+        layer_keras="pool",
+        detail="the mean; the maximum is right",
+        mended={"average": False},
+    ),
+    Case(
+        name="pool_kind_global",
+        input=PICTURES,
+        cause="pool-kind",
+        layer_torch="2",
+        layer_keras="pool",
+        detail="the mean; the maximum is right",
+        mended={"average": False},
+    ),
+    Case(
+        name="activation_leaky",
+        input=PICTURES,
+        cause="activation",
+        layer_torch="4",
+        layer_keras="act",
+        detail="leaky; plain ReLU is right",
+        mended={"negative_slope": 0.0},
+    ),
+    Case(
+        name="affine_scale",
+        input=PICTURES,
+        cause="affine",
+        layer_torch="4",
+        layer_keras="batch_normalization_1",
+        detail="scale=False, as slim's; the original has a scale",
+        mended={"scale": True},
+    ),
+    Case(
         name="axis_batch_norm",
         input=PICTURES,
         cause="axis",
@@ -759,6 +875,7 @@ RIGHT = (
     Case(name="right_float32", input=(4, 2, 6, 4, 8), float64=False, tolerance=SINGLE),
     Case(name="right_bilinear", input=PICTURES, tolerance=RESIZED),
     Case(name="right_squeeze", input=PICTURES),
+    Case(name="right_lrn", input=PICTURES, float64=False, tolerance=SINGLE),
 )
 
 CASES = {case.name: case for case in (*FAULTY, *RIGHT)}

@@ -405,6 +405,21 @@ def pixel_scale_variance(squared=False):
     return keras.Model(inputs, pooled_head(x))
 
 
+def pixel_scale_missing(rescaled=False):
+    inputs = keras.Input((12, 10, 3))
+    x = inputs / 127.5 - 1 if rescaled else inputs
+    for filters in (6, 8):
+        x = layers.Conv2D(filters, 3, activation="relu")(x)
+    return keras.Model(inputs, pooled_head(x))
+
+
+def pixel_scale_means(mean=MEAN[::-1], std=STD[::-1]):
+    inputs = keras.Input((12, 10, 3))
+    x = layers.Lambda(lambda pixels: (pixels - mean) / std, name="imagenet")(inputs)
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv")(x)
+    return keras.Model(inputs, pooled_head(x))
+
+
 # --- gelu, slope, softmax, activation
 
 
@@ -829,6 +844,110 @@ def layer_pool_missing(pool=False):
             layers.Dense(5),
         ]
     )
+
+
+def layer_activation_missing(activation=None):
+    return keras.Sequential(
+        [
+            keras.Input((12, 10, 3)),
+            layers.Conv2D(6, 3, padding="same", activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(12, activation=activation),
+            layers.Dense(5),
+        ]
+    )
+
+
+# --- lrn
+
+
+class LocalResponse(layers.Layer):
+    """TensorFlow's own normalisation as a layer."""
+
+    def __init__(self, radius, offset, alpha, beta, **options):
+        super().__init__(**options)
+        self.words = radius, offset, alpha, beta
+
+    def call(self, x):
+        return tf.nn.local_response_normalization(x, *self.words)
+
+
+def alexnet_stem(norm, swapped=False):
+    inputs = keras.Input((12, 10, 3))
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", name="conv1")(inputs)
+    pool = layers.MaxPooling2D(3, 2, name="pool")
+    for layer in (pool, norm) if swapped else (norm, pool):
+        x = layer(x)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv2")(x)
+    return keras.Model(inputs, pooled_head(x))
+
+
+def lrn_alpha(alpha=0.5):
+    return alexnet_stem(LocalResponse(2, 2.0, alpha, 0.75, name="lrn"))
+
+
+def lrn_size(radius=5):
+    return alexnet_stem(LocalResponse(radius, 2.0, 0.1, 0.75, name="lrn"))
+
+
+def order_lrn_pool(swapped=True):
+    return alexnet_stem(LocalResponse(2, 2.0, 0.1, 0.75, name="lrn"), swapped)
+
+
+def lrn_offset(bias=2.0):
+    inputs = keras.Input((12, 10, 3))
+    x = layers.Conv2D(12, 3, padding="same", activation="relu", name="conv1")(inputs)
+    x = layers.Lambda(
+        lambda maps: tf.nn.lrn(maps, depth_radius=1, bias=bias, alpha=0.1, beta=0.75),
+        name="lrn",
+    )(x)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv2")(x)
+    return keras.Model(inputs, pooled_head(x))
+
+
+# --- pool, affine
+
+
+def pooling_net(pool, act):
+    return keras.Sequential(
+        [
+            keras.Input((12, 10, 3)),
+            layers.Conv2D(6, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(8, 3, padding="same"),
+            act,
+            pool,
+            layers.Conv2D(8, 3, padding="same", activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(5),
+        ]
+    )
+
+
+def pool_kind_max(average=True):
+    pool = layers.AveragePooling2D if average else layers.MaxPooling2D
+    return pooling_net(pool(2, name="pool"), layers.ReLU())
+
+
+def pool_kind_global(average=True):
+    kind = layers.GlobalAveragePooling2D if average else layers.GlobalMaxPooling2D
+    return keras.Sequential(
+        [
+            keras.Input((12, 10, 3)),
+            layers.Conv2D(6, 3, padding="same", activation="relu"),
+            kind(name="pool"),
+            layers.Dense(5),
+        ]
+    )
+
+
+def activation_leaky(negative_slope=0.3):
+    act = layers.LeakyReLU(negative_slope, name="act")
+    return pooling_net(layers.MaxPooling2D(), act)
+
+
+def affine_scale(scale=False):
+    return eps_second_norm(epsilon=1e-5, scale=scale)
 
 
 # --- axis
@@ -1277,3 +1396,7 @@ class right_squeeze(keras.Model):
         x = self.conv(x)
         x = x * self.excite(self.squeeze(self.pool(x)))
         return self.fc(self.flatten(self.half(x) * 0.5))
+
+
+def right_lrn():
+    return alexnet_stem(LocalResponse(2, 2.0, 0.1, 0.75, name="lrn"))

@@ -463,6 +463,14 @@ def pixel_scale_variance():
     )
 
 
+def pixel_scale_missing():
+    return pixel_scale_rescaling()
+
+
+def pixel_scale_means():
+    return pixel_scale_variance()
+
+
 # --- gelu, slope, softmax, activation
 
 
@@ -834,6 +842,88 @@ def layer_pool_missing():
         nn.ReLU(),
         pooled_head(8),
     )
+
+
+def layer_activation_missing():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 12),
+        nn.ReLU(),
+        nn.Linear(12, 5),
+    )
+
+
+# --- lrn
+
+
+class AlexNetStem(nn.Module):
+    """Local response normalisation between two convolutions, as AlexNet has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
+        self.lrn = nn.LocalResponseNorm(5, alpha=0.5, beta=0.75, k=2.0)
+        self.pool = nn.MaxPool2d(3, stride=2)
+        self.conv2 = nn.Conv2d(16, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.pool(self.lrn(F.relu(self.conv1(x))))
+        return self.fc(F.relu(self.conv2(x)).mean((2, 3)))
+
+
+def lrn_alpha():
+    return AlexNetStem()
+
+
+def lrn_size():
+    return AlexNetStem()
+
+
+def order_lrn_pool():
+    return AlexNetStem()
+
+
+class lrn_offset(nn.Module):
+    """The function, with its defaults but for the number of channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 12, 3, padding=1)
+        self.conv2 = nn.Conv2d(12, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = F.local_response_norm(F.relu(self.conv1(x)), 3, alpha=0.3, k=1.0)
+        return self.fc(F.relu(self.conv2(x)).mean((2, 3)))
+
+
+# --- pool, affine
+
+
+def pool_kind_max():
+    return layer_pool_missing()
+
+
+def pool_kind_global():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+    )
+
+
+def affine_scale():
+    return eps_second_norm()
+
+
+def activation_leaky():
+    return layer_pool_missing()
 
 
 # --- axis
@@ -1293,3 +1383,7 @@ class right_squeeze(nn.Module):
         x = F.avg_pool2d(x * s, 2) * 0.5
         x = x.permute(0, 2, 3, 1).contiguous()
         return self.fc(x.view(x.shape[0], -1))
+
+
+def right_lrn():
+    return AlexNetStem()

@@ -70,6 +70,8 @@ def told(name: str, args: Sequence[Any], kwargs: Config) -> Told:
         return _reduced("average" if "mean" in bare else "max", args, kwargs)
     if bare in ("max_pool", "maxpool", "max_pool2d", "average_pool", "averagepool"):
         return _pool(bare, args, kwargs)
+    if bare in ("lrn", "local_response_normalization"):
+        return "lrn", _lrn(args, kwargs), False
     if bare == "pad":
         pads = [[int(a), int(b)] for a, b in kwargs.get("pad_width", args[1])]
         config = {"pads": pads[1:-1], "mode": "constant", "value": 0.0}
@@ -107,6 +109,18 @@ def _reduced(how: str, args: Sequence[Any], kwargs: Config) -> Told:
     if n > 3 and axes == list(range(1, n - 1)):
         return f"global_{how}", {}, False
     return how, {"axes": axes}, False
+
+
+def _lrn(args: Sequence[Any], kwargs: Config) -> Config:
+    """LRN in shared words: x / (offset + strength * sum over span) ** power."""
+    usual = {"depth_radius": 5, "bias": 1.0, "alpha": 1.0, "beta": 0.5}
+    given = usual | dict(zip(usual, args[1:], strict=False)) | kwargs
+    return {
+        "span": 2 * int(given["depth_radius"]) + 1,
+        "strength": float(given["alpha"]),
+        "power": float(given["beta"]),
+        "offset": float(given["bias"]),
+    }
 
 
 def _pool(name: str, args: Sequence[Any], kwargs: Config) -> Told:

@@ -93,6 +93,7 @@ class Recorder:
         self.kept: list[Any] = []  # else an id would name another tensor later
         self.inside = 0
         self.path: list[str] = []
+        self.open: list[Any] = []  # layers whose parts are being called
         self.units: dict[str, Any] = {}
 
     def given(self, values: Any) -> None:
@@ -156,14 +157,17 @@ class Recorder:
         return self._layer(layer, call, args, kwargs, given)
 
     def _opened(self, layer: Any, call: Any, args: Any, kwargs: Any) -> Any:
+        if self.open and self.open[-1] is layer:  # the call of its base class
+            return call(layer, *args, **kwargs)
         outer = layer is self.model
         self.path.append("" if outer else self.name(layer))
+        self.open.append(layer)
         try:
-            value = call(layer, *args, **kwargs)
             # Keras converts what is given, and hands on what is not ours to mark.
-            return value
+            return call(layer, *args, **kwargs)
         finally:
             self.path.pop()
+            self.open.pop()
 
     def name(self, layer: Any) -> str:
         """A layer's path from the model."""
@@ -318,7 +322,11 @@ def is_open(layer: Any) -> bool:
         return False
     if isinstance(layer, layers.TimeDistributed):
         return False
-    return not type(layer).__module__.startswith("keras.") and bool(layer._layers)
+    if isinstance(layer, layers.Lambda):
+        return True  # the user's functions inside are steps
+    if type(layer).__module__.startswith("keras."):
+        return False
+    return bool(layer._layers) or not layer.weights
 
 
 # --- where calls are caught ---------------------------------------------------------
@@ -361,12 +369,36 @@ def catch_calls() -> None:
     _caught_already.append(True)
     for cls in (layers.Layer, keras.Operation):
         cls.__call__ = _caught(cls.__call__)
+    for name in ("lrn", "local_response_normalization"):
+        setattr(tf.nn, name, _in_float64(getattr(tf.nn, name)))
     for home in (keras.ops, keras.activations, tf, tf.nn, tf.math, tf.image):
         _wrap(home)
     for name in OPERATORS:
         dunder = f"__{name}__"
         if hasattr(tf.Tensor, dunder):
             setattr(tf.Tensor, dunder, _told(dunder, getattr(tf.Tensor, dunder)))
+
+
+def _in_float64(own: Callable[..., Any]) -> Callable[..., Any]:
+    """TensorFlow's LRN, which has no float64, by its formula there."""
+
+    @functools.wraps(own)
+    def normalised(
+        input: Any,
+        depth_radius: int = 5,
+        bias: float = 1,
+        alpha: float = 1,
+        beta: float = 0.5,
+        name: str | None = None,
+    ) -> Any:
+        if input.dtype != tf.float64:
+            return own(input, depth_radius, bias, alpha, beta, name)
+        sides = [[0, 0]] * 3 + [[depth_radius, depth_radius]]
+        squares, n = tf.pad(input * input, sides), input.shape[-1]
+        total = tf.add_n([squares[..., i : i + n] for i in range(2 * depth_radius + 1)])
+        return input / (bias + alpha * total) ** beta
+
+    return normalised
 
 
 def _caught(call: Callable[..., Any]) -> Callable[..., Any]:
