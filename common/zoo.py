@@ -361,10 +361,10 @@ MIRRORED_AND_MOVED = tuple(
 # Batches of 8 seeded pictures take a tenth of a rate that is meant for 1,024 real ones:
 # at all of it such a run is chaotic, and its losses part by 5e-12 at step 102.
 CALM = Ladder(overrides=("recipe.batch=8", "recipe.lr=0.15"))
-# A cutout's flat square reaches the pools through identity-padded kernels.  There what is
-# equal on paper parts in the last bit, in one track or the other by processor, and the
-# winner takes the gradient: losses part by 1.6e-7 at step 2, without the square by 6e-16.
-# It is painted in the plan, which both tracks share.
+# A cutout's flat square reaches the pools through identity-padded kernels.  There what
+# is equal on paper parts in the last bit, in one track or the other by processor, and
+# the winner takes the gradient: losses part by 1.6e-7 at step 2, without the square by
+# 6e-16.  It is painted in the plan, which both tracks share.
 WITHOUT_TIES = replace(
     CALM,
     overrides=(
