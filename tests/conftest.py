@@ -36,6 +36,7 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ[WEIGHTS] = folder.name
         return
+    gc.disable()  # until all is collected: what comes stays
     for name in ("torch", "triton", "torchvision"):
         with contextlib.suppress(ImportError):
             import_module(name)
@@ -60,6 +61,12 @@ def pytest_collection_modifyitems(config, items):
         worker = getattr(config, "workerinput", {}).get("workerid", "alone")
         told = json.dumps([item.nodeid for item in items if weight(item) > 0])
         (Path(folder) / f"{worker}.json").write_text(told)
+
+
+def pytest_collection_finish():
+    """What is here stays: a full collection would look at a million objects."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
