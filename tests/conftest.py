@@ -55,8 +55,8 @@ def weight(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """The heaviest first, while the workers are small."""
-    items.sort(key=lambda item: -weight(item))
+    """The heaviest first, while the workers are small; then what takes long."""
+    items.sort(key=lambda item: (-weight(item), not item.get_closest_marker("long")))
     if folder := os.environ.get(WEIGHTS):
         worker = getattr(config, "workerinput", {}).get("workerid", "alone")
         told = json.dumps([item.nodeid for item in items if weight(item) > 0])

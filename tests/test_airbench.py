@@ -45,6 +45,8 @@ from common.track import load_track
 from common.weights import Dirac, FanInUniform, UnitStd, Whitening, draw
 from tests.climbing import beside, climbed, planned
 
+pytestmark = pytest.mark.long
+
 TRACKS = ("torch", "tensorflow")
 # Published: weights, multiply-accumulates, updates.  Jordan's networks carry a frozen
 # factor of 1 for every bias of batch norm, which is counted there and not kept here.

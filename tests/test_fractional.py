@@ -39,6 +39,8 @@ from common.track import load_track
 from common.weights import PooledUniform, random_weights
 from tests.climbing import climbed, planned
 
+pytestmark = pytest.mark.long
+
 TRACKS = ("torch", "tensorflow")
 KINDS = list(itertools.product(("pseudorandom", "random"), (True, False)))
 NARROW = "fmp-narrow"

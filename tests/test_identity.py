@@ -24,6 +24,8 @@ from common.errors import Refused
 from common.source import path_of, say
 from common.systems import resolve
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "common", "pt_track", "tf_track", "tests/own_twin")
 # system, track, mode

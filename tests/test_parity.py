@@ -35,6 +35,8 @@ from tests.climbing import (
     up_to_the_first_that_fails,
 )
 
+pytestmark = pytest.mark.long
+
 STEPS = 12
 # Small enough for many steps on two cores; wide layers add time and no insight.
 SMALL = ("recipe.batch=16",)
