@@ -35,6 +35,7 @@ DECIDES_NOTHING = {
     "common.extras": "an interface",
     "common.faults": "planted by parity alone",
     "common.files": "bytes to disk and back, checked",
+    "common.garbage": "when Python looks for it",
     "common.job": "it asks",
     "common.model_file": "weights to start from are in the identity by their digest",
     "common.overrides": "its result is the spec and the recipe",
