@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from benchmarks.shell import bare, first, run, say_version
+from common.garbage import uncollected
 
 # name -> (module:function or app, help in one line), in the order of a first visit
 COMMANDS = {
@@ -63,7 +64,8 @@ def _add(app: typer.Typer, name: str, place: str, text: str) -> None:
     from benchmarks.options import spread
 
     module, _, function = place.partition(":")
-    target: Any = getattr(import_module(module), function)
+    with uncollected():
+        target: Any = getattr(import_module(module), function)
     if isinstance(target, typer.Typer):
         app.add_typer(target, name=name, help=text)
     else:

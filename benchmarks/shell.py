@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import os
 import shlex
 import sys
@@ -65,6 +67,7 @@ def alone(command: Callable[..., Any]) -> typer.Typer:
 def run(app: typer.Typer) -> int:
     """Run an app; the exit code, every refusal said in one line."""
     warnings.showwarning = _one_line
+    atexit.register(gc.freeze)  # nobody looks for garbage where all of it goes
     with _streams() as there:
         if not there:
             return _said(

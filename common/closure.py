@@ -14,7 +14,6 @@ often costs time, one that looks valid and is not costs the truth.
 from __future__ import annotations
 
 import ast
-import gc
 import hashlib
 import sys
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from common import codec
+from common.garbage import uncollected
 from common.source import OURS, Module, Said, Target, Use, parsed, path_of, say
 
 # Modules that decide no number of a run, and why; what they import is not followed.
@@ -35,13 +35,14 @@ DECIDES_NOTHING = {
     "common.extras": "an interface",
     "common.faults": "planted by parity alone",
     "common.files": "bytes to disk and back, checked",
+    "common.garbage": "when Python looks for it",
     "common.job": "it asks",
     "common.model_file": "weights to start from are in the identity by their digest",
     "common.overrides": "its result is the spec and the recipe",
     "common.photos": "how pictures are resized is in their fingerprint (RESIZED)",
     "common.planting": "for parity alone",
     "common.precision": "its result is in the identity",
-    "common.quiet": "it holds back what a library prints while it loads",
+    "common.quiet": "what a library prints and plots with while it loads",
     "common.record": "it writes",
     "common.report": "it shows",
     "common.results": "it writes",
@@ -236,13 +237,8 @@ def closure(roots: Iterable[Target], *, packages: Iterable[str] = ()) -> Closure
         packages: Top-level packages to follow, beside the project's own.
     """
     found = Closure(packages=(*OURS, *packages))
-    collects = gc.isenabled()
-    gc.disable()  # syntax trees are many objects and no garbage: it takes a third less
-    try:
+    with uncollected():  # syntax trees are many objects and no garbage
         found.take_in(roots)
-    finally:
-        if collects:
-            gc.enable()
     return found
 
 

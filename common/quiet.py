@@ -1,4 +1,7 @@
-"""What a library's C++ prints while it is loaded, before it asks how much to say."""
+"""What TensorFlow and Keras do while they load that nobody asked for.
+
+C++ prints before it asks how much to say; Keras imports what it would plot with.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 # TensorFlow's: 0 for everything, 3 for what is fatal.
@@ -17,11 +20,43 @@ NOISE = re.compile(
     rb"|WARNING: All log messages before |To enable the following instructions: "
 )
 STDERR = 2  # the file descriptor: C++ knows nothing of sys.stderr
+# What Keras imports for its plots and its scikit-learn wrappers, where it is installed:
+# a second of each start.
+UNASKED = ("matplotlib", "sklearn")
+_children = False  # whether this process is one of our children
+
+
+def nobody_plots() -> None:
+    """Say that this process is a child of ours: Keras loads without what plots."""
+    global _children
+    _children = True
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Have TensorFlow say what is fatal only; open it around the first import.
+    """Open it around the first import of TensorFlow and Keras.
+
+    They say what is fatal only, and load what a child of ours needs.
+    """
+    with _without(UNASKED if _children else ()), _held_back():
+        yield
+
+
+@contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """While open, these are not installed, unless they are loaded already."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Have TensorFlow say what is fatal only.
 
     Its log level counts only once its log is initialised, some lines come before that:
     they are held back here, and whatever else is written meanwhile comes afterwards.

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from common.data import Dataset
 from common.errors import Refused
 from common.evaluate import Judge
+from common.garbage import uncollected
 from common.plan import Chunk, Plan
 from common.recipe import Recipe
 from common.spec import Spec
@@ -314,7 +315,8 @@ def imported(name: str, module: str) -> ModuleType:
         Refused: It needs what is not installed.
     """
     try:
-        return import_module(module)
+        with uncollected():
+            return import_module(module)
     except ModuleNotFoundError as error:
         raise Refused(
             f"the track {name} needs {error.name}, which is not installed; "

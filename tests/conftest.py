@@ -36,6 +36,7 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ[WEIGHTS] = folder.name
         return
+    gc.disable()  # until all is collected: what comes stays
     for name in ("torch", "triton", "torchvision"):
         with contextlib.suppress(ImportError):
             import_module(name)
@@ -54,12 +55,18 @@ def weight(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """The heaviest first, while the workers are small."""
-    items.sort(key=lambda item: -weight(item))
+    """The heaviest first, while the workers are small; then what takes long."""
+    items.sort(key=lambda item: (-weight(item), not item.get_closest_marker("long")))
     if folder := os.environ.get(WEIGHTS):
         worker = getattr(config, "workerinput", {}).get("workerid", "alone")
         told = json.dumps([item.nodeid for item in items if weight(item) > 0])
         (Path(folder) / f"{worker}.json").write_text(told)
+
+
+def pytest_collection_finish():
+    """What is here stays: a full collection would look at a million objects."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -42,7 +43,9 @@ from common.start import initial_weights, pictures_needed
 from common.systems import CIFAR, ROUNDING, SYSTEMS, resolve
 from common.track import load_track
 from common.weights import Dirac, FanInUniform, UnitStd, Whitening, draw
-from tests.climbing import climbed
+from tests.climbing import beside, climbed, planned
+
+pytestmark = pytest.mark.long
 
 TRACKS = ("torch", "tensorflow")
 # Published: weights, multiply-accumulates, updates.  Jordan's networks carry a frozen
@@ -54,7 +57,6 @@ PUBLISHED = {
     "airbench96": (9_918_776, 452e6, 1776),
 }
 OF_AIRBENCH = [f for f in FAULTS if FAULTS[f].system.startswith("airbench94")]
-NARROW = "airbench-narrow"
 
 
 def of(name, classes=10):
@@ -89,27 +91,45 @@ def test_its_rates_are_the_published_ones():
     assert recipe.multiplier("norm6.shift") == 64
 
 
-@pytest.fixture
-def narrow(monkeypatch):
+@pytest.fixture(scope="module")
+def narrow():
     """A function that makes a system of a network with few filters; its name."""
 
-    def make(name):
+    def spec_of(name):
         deep, muon = name == "airbench96", name.endswith("muon")
 
         def spec(image, classes):
             widths = (24, 24, 32)
             return zoo._airbench(image, classes, widths=widths, deep=deep, muon=muon)
 
-        system = dataclasses.replace(SYSTEMS[name], name=NARROW, spec=spec)
-        monkeypatch.setitem(SYSTEMS, NARROW, system)
-        return NARROW
+        return spec
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+
+        def make(name):
+            few = f"{name}-narrow"
+            system = dataclasses.replace(SYSTEMS[name], name=few, spec=spec_of(name))
+            patch.setitem(SYSTEMS, few, system)
+            return few
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def sound(narrow, tmp_path_factory):
+    """A function of a system: its climbs without a fault and their rungs, once."""
+
+    @cache
+    def of(name):
+        climbs = planned(narrow(name), tmp_path_factory.mktemp(name))
+        return climbs, climbed(climbs)
+
+    return of
 
 
 @pytest.mark.parametrize("name", [n for n in PUBLISHED if n != "airbench95"])
-def test_both_tracks_compute_the_same_function(name, narrow, tmp_path):
-    rungs = climbed(narrow(name), tmp_path)
+def test_both_tracks_compute_the_same_function(name, sound):
+    _, rungs = sound(name)
     assert [rung.name for rung in rungs if not rung.passed] == []
     names = {rung.name for rung in rungs}
     averages = set() if name.endswith("muon") else {"averages"}
@@ -119,8 +139,12 @@ def test_both_tracks_compute_the_same_function(name, narrow, tmp_path):
 
 
 @pytest.mark.parametrize("fault", OF_AIRBENCH)
-def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, narrow, tmp_path):
-    *held, broken = climbed(narrow(FAULTS[fault].system), tmp_path, fault)
+def test_a_planted_fault_is_caught_by_the_rung_that_is_named(
+    fault, narrow, sound, tmp_path
+):
+    name = FAULTS[fault].system
+    climbs = planned(narrow(name), tmp_path, fault=fault)
+    *held, broken = beside(climbs, sound(name)[0])
     assert (broken.name, broken.passed) == (FAULTS[fault].rung, False)
     assert broken.difference > 100 * broken.tolerance
     assert all(rung.passed for rung in held)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from benchmarks.cli import COMMANDS
 from benchmarks.measures.ladder import STAGES, measure
 from benchmarks.measures.rungs import compare_stage
 from benchmarks.parity import plan_climbs
+from common import quiet
 from common.quiet import LEVEL, quiet_loading
 from common.track import load_track
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parent.parent
 # What takes long to import, and what no command needs before it runs.
@@ -217,6 +221,23 @@ def test_what_is_logged_while_a_library_loads_is_shown_to_who_asks(
     told = f"before\n{LOGGED if level else ''}F0000 00:00:1 what ends it\na warning\n"
     assert capfd.readouterr().err == told
     assert os.environ[LEVEL] == (level or "3")
+
+
+@pytest.mark.parametrize(("ours", "there"), [(True, False), (False, True)])
+def test_in_a_child_alone_keras_finds_nothing_to_plot_with(ours, there, monkeypatch):
+    """A module of Python's stands for it; what is loaded already stays."""
+    monkeypatch.setattr(quiet, "_children", ours)
+    monkeypatch.setattr(quiet, "UNASKED", ("colorsys", "json"))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with quiet_loading():
+        found = True
+        try:
+            import_module("colorsys")
+        except ImportError:
+            found = False
+        assert import_module("json") is json
+    assert found is there
+    assert import_module("colorsys").rgb_to_hsv
 
 
 def test_the_wrong_import_order_is_refused_instead_of_ending_the_process():

@@ -22,6 +22,8 @@ from common.errors import OURS, Failed, Fault, Refused
 from common.results import Store
 from tests.engine_parent import KINDS
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 # Seconds in which a child must be gone after its parent: the project's promise.
 SOON = 2.0

@@ -37,7 +37,9 @@ from common.strangeness import probabilities
 from common.systems import CIFAR, MNIST, ROUNDING, SYSTEMS, check_fits, resolve
 from common.track import load_track
 from common.weights import PooledUniform, random_weights
-from tests.climbing import climbed
+from tests.climbing import climbed, planned
+
+pytestmark = pytest.mark.long
 
 TRACKS = ("torch", "tensorflow")
 KINDS = list(itertools.product(("pseudorandom", "random"), (True, False)))
@@ -641,14 +643,14 @@ def narrow(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["pseudorandom", "random"])
 def test_both_tracks_compute_the_same_function(kind, narrow, tmp_path):
-    rungs = climbed(narrow(kind), tmp_path, overrides=("recipe.batch=6",))
+    rungs = climbed(planned(narrow(kind), tmp_path, overrides=("recipe.batch=6",)))
     assert [rung for rung in rungs if not rung.passed] == []
     assert "evaluation" in {rung.name for rung in rungs}
 
 
 @pytest.mark.parametrize("name", [f for f in FAULTS if FAULTS[f].system == "fmp-small"])
 def test_a_planted_fault_is_caught_by_the_rung_that_is_named(name, narrow, tmp_path):
-    *held, broken = climbed(narrow(), tmp_path, name)
+    *held, broken = climbed(planned(narrow(), tmp_path, fault=name))
     assert (broken.name, broken.passed) == (FAULTS[name].rung, False)
     assert broken.difference > 100 * broken.tolerance
     assert all(rung.passed for rung in held)

@@ -24,6 +24,8 @@ from common.errors import Refused
 from common.source import path_of, say
 from common.systems import resolve
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "common", "pt_track", "tf_track", "tests/own_twin")
 # system, track, mode
@@ -41,7 +43,7 @@ RUNS = [
     ("tests.own_twin", "torch", "aligned"),
 ]
 SAY = """
-import json, sys
+import gc, json, sys
 from benchmarks.engine.machine import Machine
 from benchmarks.request import Setting
 from common.data import DataRequest, pictures
@@ -60,6 +62,7 @@ for name, track, mode in json.loads(sys.argv[1]):
     found[f"{name} {track} {mode}"] = setting.job(resolved, track=track, seed=0).id
 loaded = {"torch", "tensorflow", "keras"} & sys.modules.keys()
 print(json.dumps({"ids": found, "loaded": sorted(loaded)}))
+gc.freeze()  # looking for garbage at the end would take as long as the rest
 """
 
 

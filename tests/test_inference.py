@@ -14,9 +14,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from benchmarks.measures import answers
 from benchmarks.measures.answers import bars
 from benchmarks.measures.engines import ENGINES, absent, beside
 from benchmarks.measures.latency import best_batch, energy, latency, spent
+from benchmarks.measures.official_networks import in_tracks
 from benchmarks.measures.timing import beside_naive
 from benchmarks.measures.transfer_speed import bars as tutorial_bars
 from benchmarks.measures.transfer_speed import in_turns
@@ -56,7 +58,12 @@ def test_an_engine_that_is_missing_is_named(monkeypatch, tmp_path):
     assert "OpenVINO: not measured, openvino not installed; pip install" in shown
 
 
-def test_answers_are_measured_beside_the_libraries_own(tmp_path):
+def test_answers_are_measured_beside_the_libraries_own(tmp_path, monkeypatch):
+    def in_children(task, values, tracks):
+        assert task == "benchmarks.measures.answers:measure"
+        return in_tracks("tests.small_batches:measure", values, tracks)
+
+    monkeypatch.setattr(answers, "in_tracks", in_children)
     output = tmp_path / "speed.json"
     found = speed(
         ["inception-v3"],

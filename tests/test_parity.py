@@ -3,20 +3,20 @@
 Fewer steps and smaller pictures than `twintrack parity all`: digits, 12 steps.
 Measured in this process; that the command does it in two is in test_commands.py.
 Inception's tensors are 190 MB in float64, so its tracks climb in processes of their
-own as the command's do, and their memory ends with them; what the track without a
+own as the command's do, and their memory ends with them.  What the track without a
 fault measures is measured once, whatever is planted in the other.
 """
 
 import dataclasses
-import functools
 import shutil
+from functools import cache
 
 import numpy as np
 import pytest
 
 from benchmarks.engine.call import new_log
 from benchmarks.engine.process import Child
-from benchmarks.measures.ladder import STAGES, compressed, measure, rates
+from benchmarks.measures.ladder import STAGES, compressed, rates
 from benchmarks.measures.rungs import compare_stage
 from benchmarks.parity import in_children, plan_climbs
 from common.data import DataRequest, open_data
@@ -27,7 +27,15 @@ from common.plan import Chunk, Plan
 from common.recipe import Steady
 from common.systems import ROUNDING, SYSTEMS, Ladder, resolve
 from common.track import load_track
-from tests.climbing import measured_here, up_to_the_first_that_fails
+from tests.climbing import (
+    beside,
+    climbed,
+    planned,
+    together,
+    up_to_the_first_that_fails,
+)
+
+pytestmark = pytest.mark.long
 
 STEPS = 12
 # Small enough for many steps on two cores; wide layers add time and no insight.
@@ -39,50 +47,13 @@ SAMPLED = 37
 OURS = [name for name, system in SYSTEMS.items() if system.module is None]
 
 
-def planned(name, folder, *, fault=None, overrides=SMALL):
-    """What both tracks climb of `name` on digits."""
+def on_digits(name, folder, *, fault=None, steps=STEPS, overrides=SMALL):
+    """The climbs of `name` on digits."""
     assert SYSTEMS[name].ladder == Ladder()
-    return plan_climbs(
-        name,
-        request=DataRequest(source="digits", limit=100),
-        steps=STEPS,
-        seed=3,
-        threads=1,
-        overrides=overrides,
-        fault=fault,
-        folder=folder,
+    request = DataRequest(source="digits", limit=100)
+    return planned(
+        name, folder, fault=fault, request=request, steps=steps, overrides=overrides
     )
-
-
-def climbed(name, folder, **options):
-    """The rungs of `name` on digits, up to the first that fails."""
-    return up_to_the_first_that_fails(measured_here(planned(name, folder, **options)))
-
-
-class Sound:
-    """The second track's climb of a system, measured once, as far as it is needed."""
-
-    def __init__(self, climb):
-        self.climb = climb
-        self.stages = measure(load_track(climb.track), climb)
-        self.measured = set()
-
-    def up_to(self, stage):
-        while stage not in self.measured:
-            self.measured.add(next(self.stages))
-
-
-@pytest.fixture(scope="module")
-def sounds(tmp_path_factory):
-    """A function: the climb of a system's second track, without a fault."""
-    folder = tmp_path_factory.mktemp("sound")
-
-    @functools.cache
-    def of(name):
-        *_, second = planned(name, folder / name).values()
-        return Sound(second)
-
-    return of
 
 
 def inceptions(folder, fault=None):
@@ -104,7 +75,7 @@ def inceptions(folder, fault=None):
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+def sound_inceptions(tmp_path_factory):
     """(Inception's climbs without a fault, their rungs)."""
     folder = tmp_path_factory.mktemp("inception")
     climbs = inceptions(folder)
@@ -112,19 +83,24 @@ def sound(tmp_path_factory):
     shutil.rmtree(folder)  # a gigabyte
 
 
-def against(sound, folder, fault):
-    """The rungs with `fault` in the first track, beside the second's sound ones.
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A function of a system: its climbs without a fault and their rungs, once."""
 
-    The second track's request is the same, so it would write the same once more.
-    """
-    climbs = inceptions(folder, fault)
-    first, second = climbs
-    whole = sound[0][second]
-    assert dataclasses.replace(climbs[second], folder=whole.folder) == whole
-    climbs[second] = whole
+    @cache
+    def of(name):
+        climbs = on_digits(name, tmp_path_factory.mktemp(name))
+        return climbs, climbed(climbs)
+
+    return of
+
+
+def against(sound, folder, fault):
+    """The rungs with `fault` in the first track, beside the second's sound ones."""
+    climbs = together(inceptions(folder, fault), sound)
     child = Child(
         "benchmarks.measures.ladder:climb",
-        dataclasses.asdict(climbs[first]),
+        dataclasses.asdict(next(iter(climbs.values()))),
         threads=1,
         device="cpu",
         log=new_log(),
@@ -159,13 +135,13 @@ def caught_by(name, rungs):
 @pytest.mark.parametrize(
     "name", [name for name in OURS if SYSTEMS[name].ladder == Ladder()]
 )
-def test_both_tracks_compute_the_same_function(name, tmp_path):
-    all_hold(climbed(name, tmp_path))
+def test_both_tracks_compute_the_same_function(name, sound):
+    all_hold(sound(name)[1])
 
 
 @pytest.mark.heaviest
-def test_both_inceptions_compute_the_same_function(sound):
-    all_hold(sound[1])
+def test_both_inceptions_compute_the_same_function(sound_inceptions):
+    all_hold(sound_inceptions[1])
 
 
 OF_INCEPTION = [fault for fault in FAULTS if FAULTS[fault].system == "inception-v3"]
@@ -174,37 +150,28 @@ USUAL = [f for f in FAULTS if SYSTEMS[FAULTS[f].system].ladder == Ladder()]
 
 
 @pytest.mark.parametrize("fault", USUAL)
-def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, sounds, tmp_path):
-    climbs = planned(FAULTS[fault].system, tmp_path, fault=fault)
-    first, second = climbs
-    sound = sounds(FAULTS[fault].system)
-    assert dataclasses.replace(climbs[second], folder=sound.climb.folder) == sound.climb
-    climbs[second] = sound.climb
-
-    def stages():
-        for stage in measure(load_track(first), climbs[first]):
-            sound.up_to(stage)
-            yield compare_stage(stage, climbs)
-
-    caught_by(FAULTS[fault].rung, up_to_the_first_that_fails(stages()))
+def test_a_planted_fault_is_caught_by_the_rung_that_is_named(fault, sound, tmp_path):
+    name = FAULTS[fault].system
+    rungs = beside(on_digits(name, tmp_path, fault=fault), sound(name)[0])
+    caught_by(FAULTS[fault].rung, rungs)
 
 
 @pytest.mark.heaviest
 @pytest.mark.parametrize("fault", [*OF_INCEPTION, "bn-variance"])
-def test_a_fault_planted_in_inception_is_caught_too(fault, sound, tmp_path):
+def test_a_fault_planted_in_inception_is_caught_too(fault, sound_inceptions, tmp_path):
     expected = {"bn-variance": "statistics"}
-    rungs = against(sound, tmp_path, fault)
+    rungs = against(sound_inceptions[0], tmp_path, fault)
     caught_by(expected.get(fault, FAULTS[fault].rung), rungs)
 
 
 def test_a_fault_that_changes_nothing_is_refused(tmp_path):
     with pytest.raises(Refused, match="lrn-alpha changes nothing in rasbt-mlp"):
-        climbed("rasbt-mlp", tmp_path, fault="lrn-alpha")
+        on_digits("rasbt-mlp", tmp_path, fault="lrn-alpha")
 
 
 def test_an_unknown_fault_names_the_nearest(tmp_path):
     with pytest.raises(Refused, match="the nearest is padding"):
-        climbed("small-cnn", tmp_path, fault="paddings")
+        on_digits("small-cnn", tmp_path, fault="paddings")
 
 
 def test_every_schedule_changes_inside_the_climb_and_steady_stays():
@@ -303,19 +270,19 @@ RARE = {
 @pytest.mark.parametrize("rule", RULES)
 def test_every_update_rule_is_the_same_in_both(rule, tmp_path):
     overrides = (*SMALL, "recipe.lr=0.01", *RULES[rule])
-    all_hold(climbed("small-cnn", tmp_path, overrides=overrides))
+    all_hold(climbed(on_digits("small-cnn", tmp_path, overrides=overrides)))
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_a_spec_is_the_same_in_both(choice, tmp_path):
     overrides = (*SMALL, *CHOICES[choice])
-    all_hold(climbed("small-cnn", tmp_path, overrides=overrides))
+    all_hold(climbed(on_digits("small-cnn", tmp_path, overrides=overrides)))
 
 
 @pytest.mark.parametrize("remedy", RARE)
 def test_what_is_done_for_a_rare_class_is_the_same_in_both_tracks(remedy, tmp_path):
     overrides = (*SMALL, *RARE[remedy])
-    all_hold(climbed("small-cnn", tmp_path, overrides=overrides))
+    all_hold(climbed(on_digits("small-cnn", tmp_path, overrides=overrides)))
 
 
 @pytest.mark.parametrize("track", ["torch", "tensorflow"])

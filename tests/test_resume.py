@@ -20,6 +20,8 @@ from benchmarks.compare import compare
 from common.errors import Refused
 from common.results import Store
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 SMALL = ("--limit=200", "--epochs=4", "--threads=1", "--precision=float32")
 NUMPY = ("rasbt-mlp", "--tracks=tests.numpy_track", "--set=spec.hidden=(16,)", *SMALL)

@@ -34,7 +34,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from common import files, variables
+from common import files, quiet, variables
 from common.errors import DONE, OURS, WRONG, Refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -306,6 +306,7 @@ def main() -> int:
     """Call the function that the command line names."""
     task, parent = sys.argv[1], int(sys.argv[2])
     end_with(parent)
+    quiet.nobody_plots()
     tell = teller(take_output())
     try:
         module, _, name = task.partition(":")

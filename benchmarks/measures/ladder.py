@@ -24,8 +24,9 @@ from common.recipe import Recipe
 from common.spec import Spec
 from common.start import initial_weights, pictures_needed
 from common.track import Model, Track, Trainer, load_track
-from common.weights import Weights, random_weights, write
+from common.weights import Weights, random_weights, read, write
 
+START = "start"  # file of the weights of a draw from pictures
 STAGES = ("build", "functions", "training", "float32")
 # Steps after which every tensor is kept for comparison.
 KEPT = (1, 2, 3, 5, 10, 20, 50, 100, 150, 200)
@@ -120,7 +121,7 @@ def measure(track: Track, climb: Climb) -> Iterator[str]:
 
     # Nothing is held from stage to stage: Inception's tensors are 190 MB in float64.
     # A spec that is drawn from pictures has no draw of its own to be asked for.
-    given = start(spec, data, climb) if pictures_needed(spec) else None
+    given = from_pictures(spec, data, climb) if pictures_needed(spec) else None
     model = track.build(spec, weights=given, seed=climb.seed, dtype="float64")
     drawn = track.get_weights(model)
     del model
@@ -162,14 +163,23 @@ def dataset(climb: Climb, spec: Spec, recipe: Recipe) -> Dataset:
 
 
 def start(spec: Spec, data: Dataset, climb: Climb) -> Weights:
-    """What the climb's training starts from.
+    """What the climb's training starts from."""
+    if pictures_needed(spec):
+        return read(Path(climb.folder) / START)[0]
+    return initial_weights(spec, climb.seed, data.train)
 
-    A draw from pictures takes more of them than a few steps do.
+
+def from_pictures(spec: Spec, data: Dataset, climb: Climb) -> Weights:
+    """The spec's draw from pictures, kept for `start`: it takes as long as some steps.
+
+    It takes more pictures than a few steps do.
     """
     n = pictures_needed(spec)
     if n > len(data.train):
         data = pictures(spec.image, spec.classes, n, climb.seed)
-    return initial_weights(spec, climb.seed, data.train)
+    drawn = initial_weights(spec, climb.seed, data.train)
+    write(Path(climb.folder) / START, drawn, {})
+    return drawn
 
 
 def compressed(recipe: Recipe, n: int, steps: int) -> Recipe:
@@ -287,11 +297,25 @@ def float32(
     """Losses in float32, and those of the same start moved by one ulp."""
     few = replace(climb, steps=min(FLOAT32_STEPS, climb.steps))
     begun = {n: v.astype(np.float32) for n, v in start(spec, data, climb).items()}
-    moved = {name: np.nextafter(v, np.float32(np.inf)) for name, v in begun.items()}
-    found = {}
-    for name, weights in (("losses", begun), ("control", moved)):
-        model = track.build(spec, weights=weights, dtype="float32")
-        trainer = trainer_of(track, model, spec, recipe, climb)
+    model = track.build(spec, weights=begun, dtype="float32")
+    trainer = trainer_of(track, model, spec, recipe, climb)
+    fresh = trainer.arrays()
+
+    def losses() -> NDArray[Any]:
         parts = chunks(spec, recipe, data, few, "float32")
-        found[name] = np.concatenate([trainer.run(chunk) for chunk in parts])
+        return np.concatenate([trainer.run(chunk) for chunk in parts])
+
+    found = {"losses": losses()}
+    trainer.restore(fresh | moved_by_an_ulp(fresh), 0)  # another would be traced anew
+    return found | {"control": losses()}
+
+
+def moved_by_an_ulp(fresh: Weights) -> Weights:
+    """The weights of a trainer's first arrays, and slow ones that begin as they do."""
+    found = {}
+    for name, value in fresh.items():
+        bare = name.removeprefix("slots/average/").removeprefix("weights/")
+        begun = fresh.get(f"weights/{bare}")
+        if begun is not None and np.array_equal(value, begun):
+            found[name] = np.nextafter(value, np.float32(np.inf))
     return found
