@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from common import stats
 from common.stats import LEVEL, LOOKS, Interval, Outcome, holm, look_at
@@ -143,10 +142,12 @@ def interval(*tables: Table, level: float = LEVEL) -> Interval:
 
 def of_seeds(values: NDArray[np.floating]) -> Interval | None:
     """Mean of a figure that has one value for each seed; none with fewer than two."""
+    from scipy.stats import t
+
     if len(values) < 2 or not np.isfinite(values).all():
         return None
     mean = float(values.mean())
-    half = -float(stdtrit(len(values) - 1, (1 - LEVEL) / 2) * values.std(ddof=1))
+    half = float(t.isf((1 - LEVEL) / 2, len(values) - 1) * values.std(ddof=1))
     half /= len(values) ** 0.5
     return Interval(mean=mean, low=mean - half, high=mean + half)
 

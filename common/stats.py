@@ -30,12 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import log10, sqrt
+from math import log10
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, chdtri, ndtri, stdtrit
 
 MARGIN = 0.005  # half a point: what the published figures of one network differ by
 LEVEL = 0.95  # of every interval
@@ -187,13 +186,10 @@ class Components:
 
 
 def _quantile(alpha: float, free: Figure) -> Figure:
-    """Two-sided quantile of Student's t; `scipy.stats` takes half a second to load."""
-    return -stdtrit(free, alpha / 2)
+    """Two-sided quantile of Student's t."""
+    from scipy.stats import t  # a second to import: not for `--help`
 
-
-def _even_p(one: int, other: int) -> float:
-    """Two-sided exact binomial p that a case is as likely one as the other."""
-    return min(1.0, 2 * float(bdtr(min(one, other), one + other, 0.5)))
+    return t.isf(alpha / 2, free)
 
 
 def components(*tables: NDArray[Any], counts: NDArray[Any] | None = None) -> Components:
@@ -248,15 +244,11 @@ def accuracy(correct: Correct) -> Interval:
 
 
 def wilson(hits: int, n: int) -> Interval:
-    """Share of `hits` among `n`, with Wilson's 95 % interval.
+    """Share of `hits` among `n`, with Wilson's 95 % interval."""
+    from scipy.stats import binomtest
 
-    Wilson 1927, Journal of the American Statistical Association 22, p. 209.
-    """
-    share, z = hits / n, float(ndtri((1 + LEVEL) / 2))
-    middle = (2 * n * share + z**2) / (2 * (n + z**2))
-    half = z * sqrt(4 * n * share * (1 - share) + z**2) / (2 * (n + z**2))
-    low = middle - half if hits else 0.0
-    return Interval(mean=share, low=low, high=middle + half if hits < n else 1.0)
+    ends = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(mean=hits / n, low=float(ends.low), high=float(ends.high))
 
 
 def mean_of(shares: Sequence[Interval]) -> Interval:
@@ -467,13 +459,13 @@ def _diverged_p(
 
     McNemar's exact test of pairs, Fisher's of runs that are none.
     """
-    if not paired:
-        from scipy.stats import fisher_exact
+    from scipy.stats import binomtest, fisher_exact
 
+    if not paired:
         table = [[int(own.sum()), int((~own).sum())] for own in (first, second)]
         return float(fisher_exact(np.array(table)).pvalue)
     one, other = int((first & ~second).sum()), int((second & ~first).sum())
-    return _even_p(one, other)
+    return float(binomtest(one, one + other).pvalue) if one + other else 1.0
 
 
 def adjusted(found: Sequence[Comparison]) -> list[Comparison]:
@@ -576,6 +568,8 @@ def _advice(parts: Components, margin: float, among: int, look: int) -> Advice:
 
 def _as_it_may_be(parts: Components, luck: float) -> Iterator[Components]:
     """What was seen, then what it may stand for, each one standard deviation away."""
+    from scipy.stats import chi2
+
     yield parts
     size = abs(float(parts.mean))
     for mean in (max(size - luck, 0.0), size, size + luck):
@@ -583,7 +577,7 @@ def _as_it_may_be(parts: Components, luck: float) -> Iterator[Components]:
             blocks = []
             for block in parts.blocks:
                 free = max(int(block.seeds) - 1, 1)
-                rows = block.rows * free / chdtri(free, tail)
+                rows = block.rows * free / chi2.isf(tail, free)
                 blocks.append(replace(block, rows=rows))
             yield replace(parts, mean=mean, blocks=tuple(blocks))
 
@@ -657,8 +651,11 @@ class McNemar:
 
 def mcnemar(first: Correct, second: Correct) -> McNemar:
     """Compare one run of each of two tracks, both (examples,)."""
+    from scipy.stats import binomtest
+
     one, other = int((first & ~second).sum()), int((second & ~first).sum())
-    return McNemar(p=_even_p(one, other), first_only=one, second_only=other)
+    p = float(binomtest(one, one + other).pvalue) if one + other else 1.0
+    return McNemar(p=p, first_only=one, second_only=other)
 
 
 def smallest_p(values: Iterable[float]) -> float | None:
