@@ -158,5 +158,6 @@ def scaled(t: Tried, mine: Array, theirs: Array) -> Iterator[tuple[str, str, Arr
     if difference(theirs, mine) <= t.bar:
         return
     name, what = PIXELS if t.here.place.origin < 0 else SCALE
-    text = f"{what} scaled otherwise: torch's are Keras's times {factor}, plus {offset}"
+    text = f"{what} scaled otherwise: torch's are Keras's times {factor}"
+    text += f", plus {offset}" if any(np.round(offsets, 9)) else ""
     yield name, text, mine
