@@ -343,7 +343,6 @@ class Porting:
         seed: Of all draws.
         bar: Relative difference up to which two arrays hold the same.
         go_on: Whether faults are mended in memory and the next looked for.
-        tell: Given a line of what is being done.
     """
 
     torch: Side
@@ -355,7 +354,6 @@ class Porting:
     seed: int
     go_on: bool
     bar: float = AGREE
-    tell: Callable[[str], None] = lambda _: None
 
     def found(self) -> Ported:
         """Everything that parts, or the first."""
@@ -461,6 +459,7 @@ class Porting:
             if not self._replace(found, torch, keras, at[0]):
                 return
             found = self._follow()
+        self.notes.append(f"{MOST_FAULTS} places were looked at, and no more of them")
 
     def _edited(self, part: Part) -> bool:
         """Change a word of all layers with the same two values; whether it could be."""
