@@ -74,7 +74,7 @@ def test_units_are_matched_in_order_and_a_lacking_one_is_left():
 
 
 def test_branches_are_matched_by_their_place_in_whatever_order_they_are_computed():
-    """Two 1 x 1 convolutions of one input: one feeds a 3 x 3, one comes after a pool."""
+    """Two 1 x 1 convolutions of one input: one feeds a 3 x 3, one follows a pool."""
     units = {
         "short": (1, 1, 8, 4),
         "long": (1, 1, 8, 4),
