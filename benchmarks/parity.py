@@ -209,12 +209,15 @@ def in_children(
     """
     with ExitStack() as stack:
         children = {
-            track: stack.enter_context(_started("ladder:climb", climb))
+            track: stack.enter_context(
+                _started("benchmarks.measures.ladder:climb", climb)
+            )
             for track, climb in climbs.items()
         }
         everyone = list(children.values())
         if witness:  # done before a framework is imported
-            everyone.append(stack.enter_context(_started("testimony:testify", witness)))
+            task = "benchmarks.measures.testimony:testify"
+            everyone.append(stack.enter_context(_started(task, witness)))
         stack.callback(_tidy, everyone)
         told = {track: child.events() for track, child in children.items()}
         for stage in STAGES:
@@ -231,7 +234,7 @@ def in_children(
 def _started(task: str, climb: Climb) -> Child:
     """A child that measures."""
     return Child(
-        f"benchmarks.measures.{task}",
+        task,
         dataclasses.asdict(climb),
         threads=climb.threads,
         device="cpu",

@@ -44,6 +44,7 @@ from common.errors import Failed, Refused
 from common.photos.decode import framing_for, read
 from common.port.alike import AGREE, Array
 from common.port.carry import Carried, guessed, matched
+from common.port.chosen import LOSSES, OPTIMIZERS, named
 from common.port.follow import GLUE
 from common.port.graph import same_places
 from common.port.target import Target, parsed
@@ -180,6 +181,7 @@ def port(
     outcome.check_told(out)
     check_written(write, to)
     asked = asked_of(train, optimizer, loss, step, batch=batch, seed=seed)
+    check_inputs(_several(input))
     source, file = source_of(weights)
     said = mapping_of(mapping)
     with ExitStack() as stack:
@@ -238,7 +240,7 @@ def asked_of(
         return None
     refuse_too_few(train)
     check_positive(batch=batch)
-    return Asked(
+    asked = Asked(
         steps=train,
         optimizer=_each("optimizer", optimizer, "adam"),
         loss=_each("loss", loss, "cross_entropy"),
@@ -246,6 +248,28 @@ def asked_of(
         batch=batch,
         seed=seed,
     )
+    one, other = asked.optimizer
+    named(one, "an optimizer", OPTIMIZERS)
+    named(other or one, "an optimizer", OPTIMIZERS)  # "": the one of `compile`
+    for text in asked.loss:
+        named("mse" if text == "compile" else text, "a loss", LOSSES)
+    for text in asked.step:
+        if text or (step and not any(asked.step)):  # one side may have none
+            named(text, "a training step")
+    return asked
+
+
+def check_inputs(inputs: Sequence[str]) -> None:
+    """Refuse, before anything runs, an input that is neither a shape nor a file.
+
+    Raises:
+        Refused: In one line.
+    """
+    for one in inputs:
+        if not Path(one).suffix:
+            sized(one)
+        elif not Path(one).is_file():
+            raise Refused(f"a file of --input must exist, got {one}; check the path")
 
 
 def _each(name: str, given: options.Names | None, usual: str) -> tuple[str, str]:

@@ -95,6 +95,17 @@ KINDS = {
     "benchmarks.measures.ladder:climb": lambda folder: calling(
         "benchmarks.measures.ladder:climb", CLIMB | {"folder": str(folder)}
     ),
+    "benchmarks.measures.testimony:testify": lambda folder: calling(
+        "benchmarks.measures.testimony:testify",
+        CLIMB | {"folder": str(folder), "module": "tests.sleeping"},
+    ),
+    "benchmarks.measures.sides:serve": lambda folder: calling(
+        "benchmarks.measures.sides:serve",
+        {"track": "torch", "how": {"seed": 0, "threads": 1}},
+    ),
+    "benchmarks.weights:write_graph": lambda folder: calling(
+        "benchmarks.weights:write_graph", {"file": small(folder), "output": "none"}
+    ),
     "benchmarks.measures.features:compute": features,
     "benchmarks.measures.training_speed:measure_in_child": lambda folder: calling(
         "benchmarks.measures.training_speed:measure_in_child", SPEED

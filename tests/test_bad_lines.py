@@ -31,6 +31,7 @@ RIGHT = {
     "new-class": "cross {photos} --data digits --folds 2 --device cpu",
     "parity": "small-cnn --steps 2",
     "speed": "rasbt-mlp --device cpu",
+    "port": "net.py:Net port.py:build --train 2",
     "pretrain": "small-cnn --output {new} --data digits --device cpu",
     "transfer": "--data digits --classes 3,8 --weights {base} --device cpu",
     "official": "--size 75",

@@ -63,7 +63,7 @@ def test_importing_common_loads_nothing_that_takes_long():
 
 def test_help_names_every_command():
     out = twintrack("--help").stdout
-    assert len(COMMANDS) == 18
+    assert len(COMMANDS) == 19
     for name, (_, text) in COMMANDS.items():
         assert re.search(rf"^ *{name} +{re.escape(text)}", out, re.M), name
 

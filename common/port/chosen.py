@@ -12,7 +12,7 @@ import numpy as np
 
 from common.errors import Refused, one_line
 from common.port.alike import Array
-from common.port.target import found, parsed
+from common.port.target import Target, found, parsed
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adadelta", "adagrad")
 LOSSES = ("cross_entropy", "bce", "mse")
@@ -42,10 +42,21 @@ def chosen(text: str, what: str, names: tuple[str, ...] = ()) -> Any:
     Raises:
         Refused: It is neither, or there is no such module or name.
     """
+    read = named(text, what, names)
+    if isinstance(read, Named):
+        return read
+    thing = found(read)
+    return _with(thing, read.arguments) if read.arguments else thing
+
+
+def named(text: str, what: str, names: tuple[str, ...] = ()) -> Named | Target:
+    """What was typed, without importing anything.
+
+    Raises:
+        Refused: It is neither `module:name` nor one of the names.
+    """
     if ":" in text.partition("(")[0]:
-        target = parsed(text)
-        thing = found(target)
-        return _with(thing, target.arguments) if target.arguments else thing
+        return parsed(text)
     try:
         node = ast.parse(text.strip(), mode="eval").body
         call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
