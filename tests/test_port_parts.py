@@ -128,6 +128,26 @@ def test_what_was_replaced_proves_nothing_of_what_leads_to_it():
     assert list(told.first(1)) == [0]
 
 
+def test_a_step_that_hands_on_what_agrees_agrees():
+    """Torchvision's VGG pools maps of 7 x 7 to 7 x 7; Keras's has no such layer."""
+    first, end = RNG.normal(size=(2, 3)), RNG.normal(size=(2, 4))
+
+    def of(passes, end):
+        steps = [Step(at=0, kind="dense", name="a", cls="", inputs=(GIVEN,))]
+        outputs, given = [first], [(np.ones((2, 2)),)]
+        if passes:
+            steps.append(Step(at=1, kind="pool", name="b", cls="", inputs=(0,)))
+            outputs.append(first)
+            given.append((first,))
+        last = len(steps)
+        steps.append(Step(at=last, kind="dense", name="c", cls="", inputs=(last - 1,)))
+        return Trace(tuple(steps), (*outputs, end), (*given, (first,)), {"0": end})
+
+    found = followed(of(True, end), of(False, end + 1), {})
+    assert list(found.first(0)) == [2]
+    assert list(found.first(1)) == [1]
+
+
 def test_tensors_that_hide_faults_are_drawn_and_no_others():
     weights = {
         "a/scale": np.ones(4),

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from common.port.alike import AGREE, Array, alike, mark, may_be_alike
 from common.port.told import UNKNOWN, Step, Trace
 
@@ -120,6 +122,7 @@ def followed(
         (keras, {meeting.other for meeting in met.values()}, set(mended)),
     ):
         everything = {step.at for step in trace.steps}
+        agreeing = passed_on(trace, agreeing)
         passing = harmless(trace, agreeing | constants(trace) | cut, cut)
         passing |= everything - leading(trace, cut)
         sound.append(frozenset(everything if agree else passing))
@@ -163,6 +166,20 @@ def _unlike(one: Step, other: Step, partners: Mapping[str, str]) -> int:
     if one.unit and partners.get(one.unit) == other.unit:
         return 0
     return 1 if one.kind == other.kind and not (one.unit or other.unit) else 2
+
+
+def passed_on(trace: Trace, agreeing: set[int]) -> set[int]:
+    """Steps that agree, and those that hand on what such a step gave, as it is.
+
+    (A step of the other side is the equal of one alone: an adaptive pool of the size
+    that is there already has none.)
+    """
+    found = set(agreeing)
+    for step in trace.steps:
+        if len(step.inputs) == 1 and step.inputs[0] in found:
+            same = np.array_equal(trace.outputs[step.at], trace.inputs[step.at][0])
+            found |= {step.at} if same else set()
+    return found
 
 
 def harmless(trace: Trace, agreeing: set[int], cut: set[int]) -> set[int]:
