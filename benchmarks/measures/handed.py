@@ -53,7 +53,7 @@ def handed_over(side: str, model: Any, folder: Path) -> str:
             classes = {type(part).__name__: type(part) for part in _own(model)}
             (folder / "classes.pickle").write_bytes(cloudpickle.dumps(classes))
             home.write_text(KERAS)
-    except Exception as error:
+    except Exception as error:  # a user's classes raise whatever they do
         raise Refused(
             f"{side}_model must be one that can be saved, it raised "
             f"{type(error).__name__}: {one_line(str(error))[:200]}; name the function "

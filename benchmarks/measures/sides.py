@@ -336,11 +336,6 @@ def in_order(units: Sequence[Unit], trace: Trace) -> list[Unit]:
     return sorted(units, key=key)
 
 
-def computes(unit: Unit, trace: Trace) -> bool:
-    """Whether any step uses a unit."""
-    return any(step.unit == unit.name for step in trace.steps)
-
-
 def random_input(
     shape: Sequence[int], *, tokens: int | None, seed: int, batch: int
 ) -> Array:

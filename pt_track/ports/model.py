@@ -19,7 +19,6 @@ from pt_track.ports.kinds import described, forms, tensor
 from pt_track.ports.trace import Recorder, odd
 
 Array = NDArray[Any]
-Canonical = dict[str, dict[str, Array]]
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from tf_track.ports.kinds import described, forms, tensor
 from tf_track.ports.trace import Recorder, catch_calls, is_open, odd, recording
 
 Array = NDArray[Any]
-Canonical = dict[str, dict[str, Array]]
 
 
 # What a layer may say of its type, and is not judged in.
